@@ -1,0 +1,235 @@
+//! Generates the client, the open enums and (feature `mock`) the typed mocks from `openapi.yaml`.
+//!
+//! The document stays complete; what progenitor cannot digest is taken out of a lean copy here:
+//! error answers (so that every failure keeps its status, headers and body), a second request
+//! media type, defaults (so that an absent field stays absent) and closed enums.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use heck::ToUpperCamelCase as _;
+use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle, TypeImpl, TypePatch};
+use quote::quote;
+use serde_json::{Map, Value, json};
+
+const SPEC: &str = "openapi.yaml";
+
+/// String formats that deserve a type of their own: their `Debug` hides what must not be printed.
+const SCALARS: [(&str, &str); 3] =
+    [("uri", "crate::scalar::Url"), ("byte", "crate::scalar::Base64"), ("password", "crate::scalar::Secret")];
+
+/// A sentence that names the file and the place.
+type Result<T, E = String> = std::result::Result<T, E>;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed={SPEC}");
+    println!("cargo::rerun-if-changed=build.rs");
+
+    let spec = read(Path::new(SPEC))?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("enums.rs"), open_enums(&spec)?)?;
+    fs::write(out.join("client.rs"), client(&spec)?)?;
+    if env::var_os("CARGO_FEATURE_SCHEMARS").is_some() {
+        fs::write(out.join("schemas.json"), schemas(&spec)?.to_string())?;
+    }
+    if env::var_os("CARGO_FEATURE_MOCK").is_some() {
+        fs::write(out.join("mock.rs"), mocks(&spec)?)?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Value> {
+    let text = fs::read_to_string(path).map_err(|e| format!("{SPEC} cannot be read: {e}"))?;
+    // YAML 1.2: `y` is a letter, not a truth.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(&text, options).map_err(|e| format!("{SPEC} is not valid YAML: {e}"))
+}
+
+/// The low-level client and the wire types.
+fn client(spec: &Value) -> Result<String> {
+    let mut lean = spec.clone();
+    each_operation(&mut lean, |place, operation| {
+        keep_one_media_type(place, operation)?;
+        keep_success(place, operation)
+    })?;
+    let lean = digestible(lean)?;
+    let tokens = Generator::new(&settings(spec)?)
+        .generate_tokens(&lean)
+        .map_err(|e| format!("{SPEC}: progenitor refuses it: {e}"))?;
+    pretty(tokens)
+}
+
+/// The typed mocks: they may answer everything that the document declares.
+fn mocks(spec: &Value) -> Result<String> {
+    let mut full = spec.clone();
+    each_operation(&mut full, keep_one_media_type)?;
+    let full = digestible(full)?;
+    let tokens = Generator::new(&settings(spec)?)
+        .httpmock(&full, "crate::generated")
+        .map_err(|e| format!("{SPEC}: progenitor cannot make mocks of it: {e}"))?;
+    pretty(tokens)
+}
+
+fn settings(spec: &Value) -> Result<GenerationSettings> {
+    let mut settings = GenerationSettings::new();
+    settings
+        .with_interface(InterfaceStyle::Builder)
+        .with_hooks(HooksMode::Expected)
+        .with_inner_type(quote!(crate::transport::CallState))
+        .with_map_type("::std::collections::BTreeMap")
+        .with_derive("PartialEq");
+    for (format, path) in SCALARS {
+        let schema = serde_json::from_value(json!({ "type": "string", "format": format }))
+            .map_err(|e| format!("the schema of a {format} is malformed: {e}"))?;
+        settings.with_conversion(schema, path, [TypeImpl::Display].into_iter());
+    }
+    for (name, schema) in components(spec)? {
+        if schema.get("enum").is_some() {
+            settings.with_replacement(
+                name,
+                format!("crate::generated::enums::{name}"),
+                [TypeImpl::Display, TypeImpl::FromStr].into_iter(),
+            );
+        } else {
+            settings.with_patch(name, TypePatch::default().with_attr("#[non_exhaustive]"));
+        }
+    }
+    Ok(settings)
+}
+
+/// One `open_enum!` for each named string enum, with the docs of its values from the bullets of
+/// its description.
+fn open_enums(spec: &Value) -> Result<String> {
+    let mut code = String::new();
+    for (name, schema) in components(spec)? {
+        let Some(values) = schema.get("enum") else { continue };
+        let values = values.as_array().ok_or_else(|| format!("{SPEC}: `{name}.enum` is not a list"))?;
+        let text = schema["description"].as_str().unwrap_or_default();
+        let (bullets, summary): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("- `"));
+        let mut variants = BTreeMap::new();
+        let mut lines =
+            vec!["open_enum! {".to_owned(), format!("#[doc = {:?}]", summary.join("\n").trim()), format!("{name} {{")];
+        for value in values {
+            let value = value.as_str().ok_or_else(|| format!("{SPEC}: `{name}.enum` holds {value}, not a string"))?;
+            let variant = variant(name, value);
+            if let Some(other) = variants.insert(variant.clone(), value) {
+                return Err(format!("{SPEC}: in `{name}`, `{other}` and `{value}` would both be `{variant}`"));
+            }
+            let meaning = bullets.iter().find_map(|line| line.strip_prefix(&format!("- `{value}`: ")));
+            let doc = meaning.map_or_else(|| format!("`{value}`"), |meaning| format!("`{value}`: {meaning}"));
+            lines.push(format!("#[doc = {doc:?}]\n{variant} = {value:?},"));
+        }
+        code += &lines.join("\n");
+        code += "}\n}\n";
+    }
+    Ok(code)
+}
+
+/// `uni-1-max` is `Uni1Max`, `ray-3.2` is `Ray3_2`; a value that begins with a digit gets the last
+/// word of its enum's name in front: `16:9` is `Ratio16x9`, `720p` is `Resolution720p`.
+fn variant(name: &str, value: &str) -> String {
+    let spelled = value.replace(':', "x");
+    let parts: Vec<_> = spelled.split('.').map(str::to_upper_camel_case).collect();
+    let ident = parts.join("_");
+    if ident.starts_with(|c: char| c.is_ascii_digit()) {
+        let last_word = name.rfind(char::is_uppercase).map_or(name, |at| &name[at..]);
+        let ident = parts.join("_").to_lowercase();
+        format!("{last_word}{ident}")
+    } else {
+        ident
+    }
+}
+
+/// The component schemas, standing alone: what `JsonSchema` answers for each wire type.
+fn schemas(spec: &Value) -> Result<Value> {
+    Ok(Value::Object(components(spec)?.clone()))
+}
+
+fn components(spec: &Value) -> Result<&Map<String, Value>> {
+    spec.pointer("/components/schemas")
+        .and_then(Value::as_object)
+        .ok_or_else(|| format!("{SPEC}: `components.schemas` is missing"))
+}
+
+fn each_operation(spec: &mut Value, edit: impl Fn(&str, &mut Map<String, Value>) -> Result<()>) -> Result<()> {
+    let paths = spec["paths"].as_object_mut().ok_or_else(|| format!("{SPEC}: `paths` is missing"))?;
+    for (path, item) in paths {
+        let item = item.as_object_mut().ok_or_else(|| format!("{SPEC}: `{path}` is not an object"))?;
+        for (method, operation) in item {
+            let Some(operation) = operation.as_object_mut().filter(|it| it.contains_key("responses")) else {
+                continue;
+            };
+            let place = format!("{} {path}", method.to_uppercase());
+            if !operation.contains_key("operationId") {
+                return Err(format!("{SPEC}: `{place}` has no operationId"));
+            }
+            edit(&place, operation)?;
+        }
+    }
+    Ok(())
+}
+
+/// progenitor panics on a second request media type; JSON is the one it can send.
+fn keep_one_media_type(place: &str, operation: &mut Map<String, Value>) -> Result<()> {
+    let Some(content) = operation.get_mut("requestBody").and_then(|body| body["content"].as_object_mut()) else {
+        return Ok(());
+    };
+    content.retain(|media_type, _| media_type == "application/json");
+    if content.is_empty() {
+        return Err(format!("{SPEC}: the request of `{place}` has no application/json form"));
+    }
+    Ok(())
+}
+
+/// Leaves one answer, the success, and accepts it under any 2xx status.
+fn keep_success(place: &str, operation: &mut Map<String, Value>) -> Result<()> {
+    let responses = operation["responses"]
+        .as_object_mut()
+        .ok_or_else(|| format!("{SPEC}: `responses` of `{place}` is not an object"))?;
+    let success = responses
+        .iter()
+        .find(|(status, _)| status.starts_with('2'))
+        .map(|(_, response)| response.clone())
+        .ok_or_else(|| format!("{SPEC}: `{place}` declares no 2xx response"))?;
+    *responses = Map::from_iter([("2XX".to_owned(), success)]);
+    Ok(())
+}
+
+/// Takes out what typify would turn into something nobody wants, and parses the rest.
+fn digestible(mut spec: Value) -> Result<openapiv3::OpenAPI> {
+    if let Some(schemas) = spec.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
+        schemas.retain(|_, schema| !is_binary(schema));
+        schemas.values_mut().for_each(without_defaults);
+    }
+    serde_json::from_value(spec).map_err(|e| format!("{SPEC} is not OpenAPI 3.0: {e}"))
+}
+
+/// A form with a binary part is multipart, not JSON: a type for it would only mislead.
+fn is_binary(schema: &Value) -> bool {
+    schema["properties"]
+        .as_object()
+        .is_some_and(|properties| properties.values().any(|property| property["format"] == "binary"))
+}
+
+/// With a default, typify would send the field always and could not tell absent from chosen.
+fn without_defaults(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.contains_key("type") || fields.contains_key("allOf") {
+                fields.remove("default");
+            }
+            fields.values_mut().for_each(without_defaults);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_defaults),
+        _ => {}
+    }
+}
+
+fn pretty(tokens: impl quote::ToTokens) -> Result<String> {
+    syn::parse2(tokens.into_token_stream())
+        .map(|file| prettyplease::unparse(&file))
+        .map_err(|e| format!("progenitor's output does not parse: {e}"))
+}

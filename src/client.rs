@@ -1,0 +1,332 @@
+//! [`Client`] and how it is built.
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use tokio::sync::Semaphore;
+
+use crate::{
+    ApiKey, Call, Error, Generations, RateLimit, Result, Retry,
+    generated::{self, ResponseValue},
+    transport::{CallState, Options, Transport},
+};
+
+const BASE_URL: &str = "https://agents.lumalabs.ai/v1";
+const BASE_URL_VARIABLE: &str = "LUMA_BASE_URL";
+const USER_AGENT: &str = concat!("luma-agents-rust/", env!("CARGO_PKG_VERSION"));
+
+/// Waits started together by the thousand share this many connections.
+const POLLS_IN_FLIGHT: usize = 64;
+
+/// A client of the Luma Agents API. Clones are cheap and share connections, limits and the key.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    base_url: String,
+    transport: Arc<Transport>,
+    retry: Retry,
+    timeout: Duration,
+    media_timeout: Duration,
+    idle_timeout: Duration,
+    polls: Arc<Semaphore>,
+}
+
+impl Client {
+    /// A client with the key in `LUMA_AGENTS_API_KEY`, and the base URL in `LUMA_BASE_URL` if that is set.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] if the key is missing or malformed, or the base URL cannot be used.
+    pub fn from_env() -> Result<Self> {
+        ClientBuilder::from_env()?.build()
+    }
+
+    /// A client for `key`, with default settings. The environment is not read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] if the key is malformed.
+    pub fn new(key: impl Into<String>) -> Result<Self> {
+        Self::builder(ApiKey::try_from(key.into())?).build()
+    }
+
+    /// Starts a client for `key` with other settings.
+    pub fn builder(key: ApiKey) -> ClientBuilder {
+        ClientBuilder::new(key)
+    }
+
+    /// Images and videos: submit, look, wait.
+    #[must_use]
+    pub fn generations(&self) -> Generations {
+        Generations::new(self.clone())
+    }
+
+    /// The limit on submitted generations, as the service last told it to this client.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        self.inner.transport.rate_limit()
+    }
+
+    /// Any operation of the API, through the generated client, with the key, retries, limits and
+    /// errors of this one. For operations that the rest of this crate has no method for.
+    ///
+    /// ```no_run
+    /// # async fn example(luma: luma_agents::Client) -> luma_agents::Result<()> {
+    /// let page = luma.call(async |api| api.list_files().limit(3).send().await).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn call<T, F, Fut>(&self, operation: F) -> Call<T>
+    where
+        F: FnOnce(generated::Client) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<ResponseValue<T>, generated::Error>> + Send + 'static,
+        T: 'static,
+    {
+        Call::new(self.clone(), operation)
+    }
+
+    pub(crate) fn generated(&self, options: Options) -> generated::Client {
+        let state = CallState::new(Arc::clone(&self.inner.transport), options);
+        generated::Client::new_with_client(&self.inner.base_url, self.inner.transport.http.clone(), state)
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options { retry: self.inner.retry, timeout: self.inner.timeout }
+    }
+
+    pub(crate) fn media_timeout(&self) -> Duration {
+        self.inner.media_timeout
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.inner.idle_timeout
+    }
+
+    pub(crate) fn polls(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.inner.polls)
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.inner.transport
+    }
+
+    pub(crate) fn base_url(&self) -> &str {
+        &self.inner.base_url
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("base_url", &self.inner.base_url)
+            .field("retry", &self.inner.retry)
+            .field("timeout", &self.inner.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`Client`] to be.
+#[derive(Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    key: ApiKey,
+    base_url: String,
+    http: Option<reqwest::Client>,
+    user_agent: Option<String>,
+    retry: Retry,
+    timeout: Duration,
+    media_timeout: Duration,
+    connect_timeout: Duration,
+    idle_timeout: Duration,
+    max_answer: usize,
+}
+
+impl ClientBuilder {
+    /// The default settings, for `key`.
+    pub fn new(key: ApiKey) -> Self {
+        Self {
+            key,
+            base_url: BASE_URL.to_owned(),
+            http: None,
+            user_agent: None,
+            retry: Retry::default(),
+            timeout: Duration::from_secs(30),
+            media_timeout: Duration::from_mins(3),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            max_answer: 8 * 1024 * 1024,
+        }
+    }
+
+    /// The default settings, with key and base URL from `LUMA_AGENTS_API_KEY` and `LUMA_BASE_URL`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] if the key is missing or malformed.
+    pub fn from_env() -> Result<Self> {
+        let builder = Self::new(ApiKey::from_env()?);
+        Ok(match std::env::var(BASE_URL_VARIABLE) {
+            Ok(url) if !url.trim().is_empty() => builder.base_url(url),
+            _ => builder,
+        })
+    }
+
+    /// Where the API is, with the version in its path. Default `https://agents.lumalabs.ai/v1`.
+    ///
+    /// `https` only; `http` is accepted for this machine (loopback), for tests.
+    pub fn base_url(self, base_url: impl Into<String>) -> Self {
+        Self { base_url: base_url.into(), ..self }
+    }
+
+    /// A reqwest client of your own, for proxies, certificates or a shared pool of connections.
+    ///
+    /// It should not follow redirects (`redirect(Policy::none())`): this client never does, and
+    /// takes an answer from another URL as an error. Its own timeouts hold in addition;
+    /// [`connect_timeout`](Self::connect_timeout) has no effect on it.
+    pub fn http_client(self, http: reqwest::Client) -> Self {
+        Self { http: Some(http), ..self }
+    }
+
+    /// The name and version of your program, put in front of this crate's own in `User-Agent`.
+    pub fn user_agent(self, product: impl Into<String>) -> Self {
+        Self { user_agent: Some(product.into()), ..self }
+    }
+
+    /// When to send again. See [`Retry`] for the default.
+    pub fn retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// Limit of one attempt of a call, answer included. Default 30 s.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The same for submitting a generation that refers to media: the service fetches them, up to
+    /// about 18 s each, before it answers. Default three minutes.
+    pub fn media_timeout(self, media_timeout: Duration) -> Self {
+        Self { media_timeout, ..self }
+    }
+
+    /// Limit for making a connection. Default 10 s.
+    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout, ..self }
+    }
+
+    /// How long a download or upload may stand still. There is no limit to it as a whole. Default 30 s.
+    pub fn idle_timeout(self, idle_timeout: Duration) -> Self {
+        Self { idle_timeout, ..self }
+    }
+
+    /// Largest answer to a call that is read, in bytes. Downloads are not meant. Default 8 MiB.
+    pub fn max_answer(self, bytes: usize) -> Self {
+        Self { max_answer: bytes, ..self }
+    }
+
+    /// Checks the settings and builds the client. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] if the base URL or the user agent cannot be used, or TLS cannot be set up.
+    pub fn build(self) -> Result<Client> {
+        let base_url = checked_base_url(&self.base_url)?;
+        let user_agent = match &self.user_agent {
+            Some(product) => HeaderValue::from_str(&format!("{} {USER_AGENT}", product.trim()))
+                .map_err(|_| Error::invalid_input("the user agent has characters that a header cannot have"))?,
+            None => HeaderValue::from_static(USER_AGENT),
+        };
+        let http = match self.http {
+            Some(http) => http,
+            None => reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .connect_timeout(self.connect_timeout)
+                .build()
+                .map_err(|e| Error::invalid_input(format!("the HTTP client cannot be built: {e}")))?,
+        };
+        Ok(Client {
+            inner: Arc::new(Inner {
+                base_url,
+                transport: Arc::new(Transport::new(http, self.key, user_agent, self.max_answer)),
+                retry: self.retry,
+                timeout: self.timeout,
+                media_timeout: self.media_timeout,
+                idle_timeout: self.idle_timeout,
+                polls: Arc::new(Semaphore::new(POLLS_IN_FLIGHT)),
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("base_url", &crate::redact::url(&self.base_url))
+            .field("retry", &self.retry)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The base URL without a slash at its end, if the key may be sent there.
+fn checked_base_url(url: &str) -> Result<String> {
+    let shown = crate::redact::url(url.trim());
+    let refuse = |why: &str| Err(Error::invalid_input(format!("the base URL `{shown}` {why}")));
+    let Ok(parsed) = reqwest::Url::parse(url.trim()) else {
+        return refuse("is not an absolute URL");
+    };
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return refuse("has a user or password in it");
+    }
+    if parsed.query().is_some() || parsed.fragment().is_some() {
+        return refuse("has a query or fragment");
+    }
+    match parsed.scheme() {
+        "https" => {}
+        "http" if is_loopback(&parsed) => {}
+        "http" => return refuse("is not https: the key would be readable on the way"),
+        _ => return refuse("is neither https nor http"),
+    }
+    Ok(parsed.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Whether the URL leads to this machine.
+pub(crate) fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_goes_to_https_or_this_machine_only() {
+        for (url, expected) in [
+            ("https://agents.lumalabs.ai/v1/", Ok("https://agents.lumalabs.ai/v1")),
+            (" https://proxy.example.com ", Ok("https://proxy.example.com")),
+            ("http://127.0.0.1:8080", Ok("http://127.0.0.1:8080")),
+            ("http://[::1]:80/v1", Ok("http://[::1]/v1")),
+            ("http://localhost/v1", Ok("http://localhost/v1")),
+            ("http://agents.lumalabs.ai/v1", Err("not https")),
+            ("http://127.0.0.1.example.com", Err("not https")),
+            ("http://10.0.0.1", Err("not https")),
+            ("ftp://agents.lumalabs.ai", Err("neither")),
+            ("agents.lumalabs.ai/v1", Err("absolute")),
+            ("", Err("absolute")),
+            ("https://user:secret@agents.lumalabs.ai", Err("user or password")),
+            ("https://agents.lumalabs.ai?key=secret", Err("query")),
+        ] {
+            match (checked_base_url(url), expected) {
+                (Ok(checked), Ok(expected)) => assert_eq!(checked, expected),
+                (Err(error), Err(part)) => {
+                    let error = error.to_string();
+                    assert!(error.contains(part) && !error.contains("secret"), "{url}: {error}");
+                }
+                (got, _) => panic!("{url}: {got:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Images and videos: submit, look, wait; and what a generation can tell about itself.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{Stream, stream::FuturesUnordered};
+use uuid::Uuid;
+
+use crate::{
+    Call, Client, Error, Result, Retry, Wait,
+    error::{GenerationFailed, WaitTimeout},
+    types::{
+        CreateGeneration, Generation, GenerationFailureCode, GenerationOutput, GenerationState, GenerationType,
+        VideoOptions,
+    },
+    wait::{Job, TimedOut, Timing},
+};
+
+/// Images and videos: submit, look, wait. From [`Client::generations`].
+#[derive(Clone, Debug)]
+pub struct Generations {
+    client: Client,
+}
+
+impl Generations {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Submits a job. Costs money once accepted; there is no way to cancel or list jobs, so keep the id.
+    ///
+    /// **At most one job is created, whatever happens.** The request is sent again only where nothing
+    /// can have been created: no connection came about, the service answered 429, or it answered
+    /// 502 or 503 itself. A 429 is waited out as far as the [`Retry`] policy allows.
+    ///
+    /// [`Call::response`] gives the rate limit along with the generation.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput`](Error::InvalidInput): the request is incomplete or out of bounds.
+    /// - [`Refused`](Error::Refused), [`RateLimited`](Error::RateLimited),
+    ///   [`NoAnswer`](Error::NoAnswer): nothing was created and nothing is charged.
+    /// - [`OutcomeUnknown`](Error::OutcomeUnknown): a job may exist. Ask support with the request id
+    ///   before submitting it again; if the error has a [`generation_id`](Error::generation_id), wait for that.
+    pub fn create<R>(&self, request: R) -> Call<Generation>
+    where
+        R: TryInto<CreateGeneration, Error: std::fmt::Display>,
+    {
+        let request: CreateGeneration = match request.try_into() {
+            Ok(request) => request,
+            Err(e) => {
+                let error = Error::invalid_input(format!("the generation cannot be submitted: {e}"));
+                return Call::invalid(self.client.clone(), error);
+            }
+        };
+        let refers_to_media = refers_to_media(&request);
+        let call = Call::new(self.client.clone(), async |api: crate::raw::Client| {
+            api.create_generation().body(request).send().await
+        });
+        if refers_to_media { call.timeout(self.client.media_timeout()) } else { call }
+    }
+
+    /// Looks at a generation once. Free. Each look at a completed one mints new URLs for its outputs,
+    /// good for one hour.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](Error::InvalidInput) if the id is not a UUID; [`Refused`](Error::Refused) with
+    /// 404 if there is no such generation, or it is another account's.
+    pub fn get(&self, id: impl Into<GenerationId>) -> Call<Generation> {
+        match id.into().id {
+            Ok(id) => look(&self.client, id),
+            Err(error) => Call::invalid(self.client.clone(), error),
+        }
+    }
+
+    /// Waits until a generation has ended. Give it the generation that `create` returned, or just
+    /// an id, from this process or an earlier one.
+    ///
+    /// ```no_run
+    /// # async fn example(luma: luma_agents::Client, id: &str) -> luma_agents::Result<()> {
+    /// let mut updates = luma.generations().wait(id).updates();
+    /// while let Some(generation) = updates.next().await {
+    ///     println!("{}", generation?.state);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`GenerationFailed`](Error::GenerationFailed) if it failed; [`WaitTimeout`](Error::WaitTimeout),
+    /// with the id and the last state, at the deadline; [`Refused`](Error::Refused) on 401, 403 and a
+    /// lasting 404.
+    pub fn wait(&self, id: impl Into<GenerationId>) -> Wait<Generation> {
+        let GenerationId { id, known } = id.into();
+        let client = self.client.clone();
+        let about = id.as_ref().ok().copied().unwrap_or_default();
+        // The loop is the retry: one look, one request.
+        let look = Arc::new(move || look(&client, about).retry(Retry::none()).into_future());
+        Wait::new(id, known.map(|it| *it), look, self.client.polls())
+    }
+
+    /// Waits for many generations at once: a stream of results in the order in which they end, each
+    /// with its id. One failure does not touch the others; dropping the stream stops all waiting.
+    ///
+    /// However many there are, at most 64 requests are in flight, and a 429 heard for one holds
+    /// back all. Each has the deadline of its kind, or the one that `configure` sets:
+    ///
+    /// ```no_run
+    /// # use futures_util::StreamExt as _;
+    /// # async fn example(luma: luma_agents::Client, ids: Vec<uuid::Uuid>) -> luma_agents::Result<()> {
+    /// let hour = std::time::Duration::from_secs(3600);
+    /// let mut done = luma.generations().wait_all(ids, |wait| wait.timeout(hour));
+    /// while let Some((id, outcome)) = done.next().await {
+    ///     println!("{id}: {outcome:?}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn wait_all<I>(
+        &self,
+        ids: I,
+        configure: impl Fn(Wait<Generation>) -> Wait<Generation>,
+    ) -> impl Stream<Item = (Uuid, Result<Generation>)> + Send + Unpin + 'static
+    where
+        I: IntoIterator<Item: Into<GenerationId>>,
+    {
+        ids.into_iter()
+            .map(|id| {
+                let id = id.into();
+                let name = id.id.as_ref().ok().copied().unwrap_or_default();
+                configure(self.wait(id)).outcome(name)
+            })
+            .collect::<FuturesUnordered<_>>()
+    }
+}
+
+fn look(client: &Client, id: Uuid) -> Call<Generation> {
+    Call::new(client.clone(), async move |api: crate::raw::Client| api.get_generation().generation_id(id).send().await)
+        .about(id)
+        .check(move |generation| check(generation, id))
+}
+
+/// Structure is strict where values are not.
+fn check(generation: &Generation, id: Uuid) -> Result<(), String> {
+    if generation.id != id {
+        return Err(format!("it is about another generation, {}", generation.id));
+    }
+    if generation.state == GenerationState::Completed && generation.outputs().is_empty() {
+        return Err("it is completed but has no output".to_owned());
+    }
+    Ok(())
+}
+
+/// The service fetches and checks media before it answers.
+fn refers_to_media(request: &CreateGeneration) -> bool {
+    let in_video = |video: &VideoOptions| {
+        let edit = video.edit.as_ref().and_then(|edit| edit.keyframes.as_ref());
+        [&video.start_frame, &video.end_frame, &video.guide_frame].iter().any(|frame| frame.is_some())
+            || [video.keyframes.as_ref(), edit].iter().any(Option::is_some)
+    };
+    request.source.is_some() || !request.image_ref.is_empty() || request.video.as_ref().is_some_and(in_video)
+}
+
+/// Names a generation: its id as a [`Uuid`] or text, or any copy of it.
+///
+/// A copy also tells a wait the kind of job and its age.
+#[derive(Debug)]
+pub struct GenerationId {
+    id: Result<Uuid>,
+    known: Option<Box<Generation>>,
+}
+
+impl From<Uuid> for GenerationId {
+    fn from(id: Uuid) -> Self {
+        Self { id: Ok(id), known: None }
+    }
+}
+
+impl From<&str> for GenerationId {
+    fn from(id: &str) -> Self {
+        Self { id: parse_id(id, "generation"), known: None }
+    }
+}
+
+impl From<String> for GenerationId {
+    fn from(id: String) -> Self {
+        Self::from(id.as_str())
+    }
+}
+
+impl From<&String> for GenerationId {
+    fn from(id: &String) -> Self {
+        Self::from(id.as_str())
+    }
+}
+
+impl From<Generation> for GenerationId {
+    fn from(generation: Generation) -> Self {
+        Self { id: Ok(generation.id), known: Some(Box::new(generation)) }
+    }
+}
+
+impl From<&Generation> for GenerationId {
+    fn from(generation: &Generation) -> Self {
+        Self::from(generation.clone())
+    }
+}
+
+pub(crate) fn parse_id(id: &str, of: &str) -> Result<Uuid> {
+    id.trim().parse().map_err(|_| {
+        let shown: String = id.chars().take(64).collect();
+        Error::invalid_input(format!("`{}` is not the id of a {of}: it is no UUID", shown.escape_debug()))
+    })
+}
+
+impl Generation {
+    /// The outputs; empty while there are none.
+    #[must_use]
+    pub fn outputs(&self) -> &[GenerationOutput] {
+        self.output.as_deref().unwrap_or_default()
+    }
+
+    /// The layers of a `layering` in the order in which to draw them: the background first.
+    ///
+    /// Each is cropped; paste it at its [`bounds`](crate::types::LayerBounds) on a transparent canvas.
+    #[must_use]
+    pub fn layers(&self) -> Vec<&GenerationOutput> {
+        let mut layers: Vec<_> = self.outputs().iter().filter(|output| output.layer.is_some()).collect();
+        layers.sort_by_key(|output| std::cmp::Reverse(output.layer.as_ref().map(|layer| layer.index)));
+        layers
+    }
+}
+
+impl GenerationState {
+    /// Whether the generation has ended. An unknown state is taken as one on the way.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+impl GenerationFailureCode {
+    /// Whether submitting the same request anew may work. That is a new job with a new price.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::GenerationFailed | Self::OutputNotFound | Self::RateLimited)
+    }
+
+    pub(crate) fn advice(&self) -> &'static str {
+        match self {
+            Self::ContentModerated => "change the prompt or the inputs; the price is refunded",
+            Self::GenerationFailed | Self::OutputNotFound => "submit it again; the price is refunded",
+            Self::BudgetExhausted => "add credits, then submit it again",
+            Self::ImageTooLarge => "shrink the input images",
+            Self::UnsupportedFormat => "convert the inputs to a supported format",
+            Self::CorruptInput => "replace the input that cannot be decoded",
+            Self::InvalidRequest => "change the request",
+            Self::RateLimited => "submit it again later",
+            Self::Unknown(_) => "this code is new: see the service's documentation, or update this crate",
+        }
+    }
+}
+
+impl Job for Generation {
+    fn state(&self) -> &str {
+        self.state.as_str()
+    }
+
+    fn is_terminal(&self) -> bool {
+        self.state.is_terminal()
+    }
+
+    /// The service's own advice for images and videos; layers take longer than images.
+    fn timing(&self) -> Timing {
+        match self.type_ {
+            GenerationType::Image | GenerationType::ImageEdit => Timing::seconds(20, 2, 120),
+            GenerationType::Layering => Timing::seconds(20, 2, 240),
+            _ => Timing::UNKNOWN,
+        }
+    }
+
+    /// By the clock of the service against ours: good enough to shorten a first delay.
+    fn age(&self) -> Duration {
+        chrono::DateTime::parse_from_rfc3339(&self.created_at)
+            .ok()
+            .and_then(|created| SystemTime::now().duration_since(created.into()).ok())
+            .unwrap_or_default()
+    }
+
+    fn verdict(self) -> Result<Self> {
+        match self.state {
+            GenerationState::Failed => Err(Error::GenerationFailed(Box::new(GenerationFailed { generation: self }))),
+            _ => Ok(self),
+        }
+    }
+
+    fn timed_out(TimedOut { id, last, elapsed, polls, trouble }: TimedOut<Self>) -> Error {
+        Error::WaitTimeout(Box::new(WaitTimeout {
+            waited_for: format!("generation {id}"),
+            generation_id: Some(id),
+            generation: last,
+            elapsed,
+            polls,
+            source: trouble,
+        }))
+    }
+}

@@ -1,0 +1,3 @@
+//! The promises of the crate, a file each, in one binary.
+
+mod generations;
