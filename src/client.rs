@@ -6,7 +6,7 @@ use http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use crate::{
-    ApiKey, Call, Error, Generations, RateLimit, Result, Retry,
+    ApiKey, Call, Download, Error, Files, Generations, RateLimit, Result, Retry, download,
     generated::{self, ResponseValue},
     transport::{CallState, Options, Transport},
 };
@@ -64,6 +64,19 @@ impl Client {
         Generations::new(self.clone())
     }
 
+    /// Uploaded files: upload, list, look, delete.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        Files::new(self.clone())
+    }
+
+    /// The outputs of a finished generation, one output, or a URL, ready to be fetched.
+    ///
+    /// The key is not sent along. Nothing happens before one of the methods of [`Download`] is awaited.
+    pub fn download(&self, source: impl Into<download::Source>) -> Download {
+        Download::new(self, source.into())
+    }
+
     /// The limit on submitted generations, as the service last told it to this client.
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
@@ -110,10 +123,6 @@ impl Client {
 
     pub(crate) fn transport(&self) -> &Transport {
         &self.inner.transport
-    }
-
-    pub(crate) fn base_url(&self) -> &str {
-        &self.inner.base_url
     }
 }
 

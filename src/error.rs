@@ -48,10 +48,6 @@ impl Error {
         Self::InvalidInput(Box::new(InvalidInput { message: message.into() }))
     }
 
-    pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused(e) if e.kind() == Refusal::NotFound)
-    }
-
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io(Box::new(IoError { action, path: path.into(), source }))
     }
@@ -102,6 +98,16 @@ impl Error {
             Self::WaitTimeout(e) => e.generation.as_ref().map(|it| it.id).or(e.generation_id),
             Self::OutcomeUnknown(e) => e.generation_id,
             Self::UnexpectedAnswer(e) => e.generation_id,
+            _ => None,
+        }
+    }
+
+    /// The file that this is about, if its id is known.
+    #[must_use]
+    pub fn file_id(&self) -> Option<Uuid> {
+        match self {
+            Self::FileFailed(e) => Some(e.file.id),
+            Self::WaitTimeout(e) => e.file_id,
             _ => None,
         }
     }
@@ -191,6 +197,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Whether it was with the storage behind a signed URL, not with the API.
+    fn is_storage(&self) -> bool {
+        matches!(self.operation, "download" | "upload")
+    }
+
     /// ` (request 4f1c…, 3 attempts, 1.2 s)`.
     fn trailer(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(" (")?;
@@ -315,9 +326,7 @@ impl fmt::Display for OutcomeUnknown {
         }
         match self.generation_id {
             Some(id) => write!(f, "; the job exists: wait for {id}")?,
-            None => {
-                f.write_str("; it may have taken effect: ask support with the request id before sending it again")?
-            }
+            None => f.write_str("; it may have taken effect: ask support with the request id before repeating it")?,
         }
         self.exchange.trailer(f)
     }
@@ -342,6 +351,7 @@ impl Refused {
     #[must_use]
     pub fn kind(&self) -> Refusal {
         match self.status.as_u16() {
+            401 | 403 if self.exchange.is_storage() => Refusal::Expired,
             300..=399 => Refusal::Redirected,
             401 => Refusal::Unauthorized,
             402 => Refusal::InsufficientCredits,
@@ -378,6 +388,8 @@ pub enum Refusal {
     InsufficientCredits,
     /// 403: the account is suspended or deactivated. Contact support.
     Forbidden,
+    /// 401 or 403 by the storage: a signed URL has expired. Get the generation again for a new one.
+    Expired,
     /// 404: there is no such thing, or it belongs to another account.
     NotFound,
     /// 413: a medium is too large. Shrink it (50 MB for an image).
@@ -398,6 +410,7 @@ impl Refusal {
             Self::Unauthorized => "check the API key",
             Self::InsufficientCredits => "add credits, then call again",
             Self::Forbidden => "contact support about the account",
+            Self::Expired => "the signed URL has expired: ask the service for a new one",
             Self::NotFound => "check the id and that the key belongs to the same account",
             Self::TooLarge => "shrink the media",
             Self::UnusableMedia => "replace the media or change the parameters",
@@ -554,6 +567,8 @@ pub struct WaitTimeout {
     pub waited_for: String,
     /// The id of the generation, if it was one.
     pub generation_id: Option<Uuid>,
+    /// The id of the file, if it was one.
+    pub file_id: Option<Uuid>,
     /// The generation as last seen, if it was ever seen.
     pub generation: Option<Generation>,
     /// How long the wait took.

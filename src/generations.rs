@@ -9,7 +9,7 @@ use futures_util::{Stream, stream::FuturesUnordered};
 use uuid::Uuid;
 
 use crate::{
-    Call, Client, Error, Result, Retry, Wait,
+    Call, Client, Error, GenerationId, Result, Retry, Wait,
     error::{GenerationFailed, WaitTimeout},
     types::{
         CreateGeneration, Generation, GenerationFailureCode, GenerationOutput, GenerationState, GenerationType,
@@ -163,58 +163,6 @@ fn refers_to_media(request: &CreateGeneration) -> bool {
     request.source.is_some() || !request.image_ref.is_empty() || request.video.as_ref().is_some_and(in_video)
 }
 
-/// Names a generation: its id as a [`Uuid`] or text, or any copy of it.
-///
-/// A copy also tells a wait the kind of job and its age.
-#[derive(Debug)]
-pub struct GenerationId {
-    id: Result<Uuid>,
-    known: Option<Box<Generation>>,
-}
-
-impl From<Uuid> for GenerationId {
-    fn from(id: Uuid) -> Self {
-        Self { id: Ok(id), known: None }
-    }
-}
-
-impl From<&str> for GenerationId {
-    fn from(id: &str) -> Self {
-        Self { id: parse_id(id, "generation"), known: None }
-    }
-}
-
-impl From<String> for GenerationId {
-    fn from(id: String) -> Self {
-        Self::from(id.as_str())
-    }
-}
-
-impl From<&String> for GenerationId {
-    fn from(id: &String) -> Self {
-        Self::from(id.as_str())
-    }
-}
-
-impl From<Generation> for GenerationId {
-    fn from(generation: Generation) -> Self {
-        Self { id: Ok(generation.id), known: Some(Box::new(generation)) }
-    }
-}
-
-impl From<&Generation> for GenerationId {
-    fn from(generation: &Generation) -> Self {
-        Self::from(generation.clone())
-    }
-}
-
-pub(crate) fn parse_id(id: &str, of: &str) -> Result<Uuid> {
-    id.trim().parse().map_err(|_| {
-        let shown: String = id.chars().take(64).collect();
-        Error::invalid_input(format!("`{}` is not the id of a {of}: it is no UUID", shown.escape_debug()))
-    })
-}
-
 impl Generation {
     /// The outputs; empty while there are none.
     #[must_use]
@@ -300,6 +248,7 @@ impl Job for Generation {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: format!("generation {id}"),
             generation_id: Some(id),
+            file_id: None,
             generation: last,
             elapsed,
             polls,

@@ -5,8 +5,10 @@ mod open_enum;
 
 mod call;
 mod client;
+pub mod download;
 mod drift;
 pub mod error;
+mod files;
 #[allow(
     dead_code,
     missing_docs,
@@ -25,24 +27,36 @@ pub mod error;
 )]
 mod generated;
 mod generations;
+mod id;
 mod key;
 mod media;
 #[cfg(feature = "mock")]
 pub mod mock;
+mod progress;
 mod rate_limit;
 mod redact;
 mod retry;
+mod save;
 mod scalar;
+mod sniff;
+mod storage;
 mod transport;
+pub mod upload;
 mod wait;
 
 pub use call::{Call, Response};
 pub use client::{Client, ClientBuilder};
+pub use download::Download;
 pub use error::{Error, Result};
-pub use generations::{GenerationId, Generations};
+pub use files::{Files, ListFiles};
+pub use generations::Generations;
+pub use id::{FileId, GenerationId, Id};
 pub use key::ApiKey;
+pub use progress::Progress;
 pub use rate_limit::RateLimit;
 pub use retry::Retry;
+pub use save::Saved;
+pub use upload::Upload;
 pub use wait::{Updates, Wait};
 
 /// The wire types of the API.

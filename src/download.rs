@@ -1,0 +1,595 @@
+//! Bytes out: a stream that survives breaks, expired URLs and servers without ranges.
+
+use std::{fmt, path::Path, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt as _},
+    time::timeout,
+};
+use uuid::Uuid;
+
+use crate::{
+    Client, Error, Progress, Result, Retry, Saved,
+    error::{Fault, UnexpectedAnswer},
+    progress::{Meter, Watcher},
+    save::{self, Name, Target},
+    storage::{Storage, checked_url},
+    transport::Broken,
+    types::{Generation, GenerationOutput, Url},
+};
+
+/// Of several outputs, how many are fetched at the same time.
+const AT_ONCE: usize = 4;
+
+/// How often an object may change under a download.
+const RESTARTS: u32 = 3;
+
+/// What fits into memory unless the caller says otherwise.
+const IN_MEMORY: u64 = 256 * 1024 * 1024;
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Mints a new URL for the output with this index.
+type Refresh = Arc<dyn Fn(usize) -> BoxFuture<Result<String>> + Send + Sync>;
+
+/// What can be downloaded: a finished [`Generation`], one of its outputs, or a URL.
+///
+/// Only a generation can outlive the hour that its URLs are good for: the service is asked for new ones.
+#[derive(Clone, Debug)]
+pub struct Source {
+    id: Option<Uuid>,
+    outputs: Vec<Output>,
+}
+
+#[derive(Clone, Debug)]
+struct Output {
+    /// `None`: whatever the text was, it is no URL.
+    url: Option<Url>,
+    name: Name,
+}
+
+impl Source {
+    fn one(url: Option<Url>, output: Option<&GenerationOutput>) -> Self {
+        Self { id: None, outputs: vec![Output { url, name: Name::new(None, 0, output) }] }
+    }
+}
+
+impl From<&Generation> for Source {
+    fn from(generation: &Generation) -> Self {
+        let id = Some(generation.id);
+        let output = |(index, output): (usize, &GenerationOutput)| Output {
+            url: Some(output.url.clone()),
+            name: Name::new(id, index, Some(output)),
+        };
+        Self { id, outputs: generation.outputs().iter().enumerate().map(output).collect() }
+    }
+}
+
+impl From<Generation> for Source {
+    fn from(generation: Generation) -> Self {
+        Self::from(&generation)
+    }
+}
+
+impl From<&GenerationOutput> for Source {
+    fn from(output: &GenerationOutput) -> Self {
+        Self::one(Some(output.url.clone()), Some(output))
+    }
+}
+
+impl From<&Url> for Source {
+    fn from(url: &Url) -> Self {
+        Self::one(Some(url.clone()), None)
+    }
+}
+
+impl From<&str> for Source {
+    fn from(url: &str) -> Self {
+        Self::one(Url::try_from(url).ok(), None)
+    }
+}
+
+impl From<String> for Source {
+    fn from(url: String) -> Self {
+        Self::from(url.as_str())
+    }
+}
+
+/// Outputs to be fetched. Nothing is sent before one of its `async` methods is awaited.
+///
+/// The API key is not sent along. A break is mended by asking for the missing rest, as long as the
+/// server shows that it is still the same object; a URL that has expired is replaced by asking for
+/// the generation again. There is no limit to the time as a whole; a transfer that stands still for
+/// the idle timeout counts as broken.
+///
+/// # Cancel safety
+///
+/// Dropping a download stops it. [`save`](Self::save) leaves nothing behind then, unless it is
+/// [`resumable`](Self::resumable).
+#[derive(Clone)]
+#[must_use = "a download does nothing until one of its methods is awaited"]
+pub struct Download {
+    http: reqwest::Client,
+    source: Source,
+    refresh: Option<Refresh>,
+    retry: Retry,
+    idle_timeout: Duration,
+    max_bytes: Option<u64>,
+    overwrite: bool,
+    resumable: bool,
+    watcher: Option<Watcher>,
+}
+
+impl Download {
+    pub(crate) fn new(client: &Client, source: Source) -> Self {
+        let refresh = source.id.map(|id| {
+            let client = client.clone();
+            let refresh: Refresh = Arc::new(move |index| {
+                let call = client.generations().get(id);
+                Box::pin(async move {
+                    let generation = call.await?;
+                    let output = generation.outputs().get(index);
+                    output
+                        .map(|it| it.url.as_str().to_owned())
+                        .ok_or_else(|| Error::invalid_input(format!("generation {id} has no output {index} any more")))
+                })
+            });
+            refresh
+        });
+        Self {
+            http: client.transport().http.clone(),
+            source,
+            refresh,
+            retry: client.options().retry,
+            idle_timeout: client.idle_timeout(),
+            max_bytes: None,
+            overwrite: false,
+            resumable: false,
+            watcher: None,
+        }
+    }
+
+    /// Refuses an output of more than `bytes`. By default only [`bytes`](Self::bytes) has a limit.
+    pub fn max_bytes(self, bytes: u64) -> Self {
+        Self { max_bytes: Some(bytes), ..self }
+    }
+
+    /// Replaces a file that is there already, in one step once the new one is complete.
+    /// By default it is left as it is, and saving fails before anything is fetched.
+    pub fn overwrite(self) -> Self {
+        Self { overwrite: true, ..self }
+    }
+
+    /// Keeps what was fetched when [`save`](Self::save) fails or is dropped, in hidden files beside
+    /// the target, so that a later `save` to the same target goes on there, in this process or another.
+    /// No two may do so at the same time.
+    pub fn resumable(self) -> Self {
+        Self { resumable: true, ..self }
+    }
+
+    /// How a break is met: attempts without any byte in between, instead of what the client is set to.
+    pub fn retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// How long the transfer may stand still, instead of what the client is set to.
+    pub fn idle_timeout(self, idle_timeout: Duration) -> Self {
+        Self { idle_timeout, ..self }
+    }
+
+    /// Tells how far each output has come, at most five times a second and once at its end.
+    pub fn progress(self, watcher: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        Self { watcher: Some(Arc::new(watcher)), ..self }
+    }
+
+    /// Saves the only output to a file, or into a directory as `<generation id>.<extension>`.
+    ///
+    /// Written to a hidden temporary file in the same directory, checked for length, synced to disk
+    /// and only then moved to its name: nothing partial is ever seen there. The extension of a name
+    /// that is made up follows the content, never the URL.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](Error::Io) if the file exists (see [`overwrite`](Self::overwrite)) or cannot be written;
+    /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
+    /// [`Refused`](Error::Refused), [`NoAnswer`](Error::NoAnswer), [`UnexpectedAnswer`](Error::UnexpectedAnswer)
+    /// if it cannot be fetched.
+    pub async fn save(self, path: impl AsRef<Path>) -> Result<Saved> {
+        let target = Target::new(path.as_ref(), self.overwrite, self.resumable).await?;
+        let output = self.only("save_all(directory)")?;
+        self.save_one(output, &target).await
+    }
+
+    /// Saves every output into a directory, four at a time, as `<generation id>.<extension>`,
+    /// `<generation id>-2.<extension>` and so on; layers by index and label. In the order of the outputs.
+    ///
+    /// # Errors
+    ///
+    /// As [`save`](Self::save); outputs that were saved before the error stay.
+    pub async fn save_all(self, directory: impl AsRef<Path>) -> Result<Vec<Saved>> {
+        let target = Target::directory(directory.as_ref(), self.overwrite, self.resumable).await?;
+        if self.source.outputs.is_empty() {
+            return Err(Error::invalid_input("there is no output to download"));
+        }
+        futures_util::stream::iter(&self.source.outputs)
+            .map(|output| self.save_one(output, &target))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn save_one(&self, output: &Output, target: &Target) -> Result<Saved> {
+        let mut part = target.part(&output.name).await?;
+        let transfer = self.transfer(output, part.take_have())?;
+        save::save(transfer, part, Meter::new(self.watcher.clone())).await
+    }
+
+    /// Fetches the only output into memory, up to [`max_bytes`](Self::max_bytes) or 256 MiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open) and [`Body::chunk`].
+    pub async fn bytes(self) -> Result<Bytes> {
+        let limit = self.max_bytes.unwrap_or(IN_MEMORY);
+        let mut body = self.max_bytes(limit).open().await?;
+        let mut bytes = bytes::BytesMut::new();
+        while let Some(chunk) = body.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// Copies the only output to a writer, and flushes it. Returns the number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open) and [`Body::chunk`]; [`Io`](Error::Io) if the writer fails.
+    pub async fn copy_to(self, writer: &mut (impl AsyncWrite + Unpin + ?Sized)) -> Result<u64> {
+        let mut body = self.open().await?;
+        let io = |e| Error::io("write to", "the given writer", e);
+        while let Some(chunk) = body.chunk().await? {
+            writer.write_all(&chunk).await.map_err(io)?;
+        }
+        writer.flush().await.map_err(io)?;
+        Ok(body.transfer.offset)
+    }
+
+    /// Asks for the only output and returns once its first headers are here.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
+    /// [`Refused`](Error::Refused) or [`NoAnswer`](Error::NoAnswer) if it cannot be fetched.
+    pub async fn open(self) -> Result<Body> {
+        let mut transfer = self.transfer(self.only("Source::from(output)")?, Have::default())?;
+        transfer.connect().await?;
+        Ok(Body { transfer, meter: Meter::new(self.watcher.clone()) })
+    }
+
+    fn only(&self, instead: &str) -> Result<&Output> {
+        match self.source.outputs.as_slice() {
+            [output] => Ok(output),
+            [] => Err(Error::invalid_input("there is no output to download")),
+            outputs => {
+                Err(Error::invalid_input(format!("there are {} outputs, not one: use {instead}", outputs.len())))
+            }
+        }
+    }
+
+    fn transfer(&self, output: &Output, have: Have) -> Result<Transfer> {
+        let url = output.url.as_ref().ok_or_else(|| Error::invalid_input("what to download is not an absolute URL"))?;
+        let Have { offset, object } = have;
+        Ok(Transfer {
+            storage: Storage::new(self.http.clone(), "download", self.idle_timeout, self.retry),
+            url: checked_url(url.as_str())?,
+            refresh: self.refresh.clone(),
+            index: output.name.index,
+            max_bytes: self.max_bytes,
+            response: None,
+            offset,
+            skip: 0,
+            object,
+            refreshed: false,
+            restarts: 0,
+        })
+    }
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Download").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+/// The bytes of an output, as they come. From [`Download::open`].
+#[derive(Debug)]
+pub struct Body {
+    transfer: Transfer,
+    meter: Meter,
+}
+
+impl Body {
+    /// How many bytes there are in all, if the server says so.
+    #[must_use]
+    pub fn total(&self) -> Option<u64> {
+        self.transfer.object.total
+    }
+
+    /// The next bytes, or `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`](Error::NoAnswer) or [`Refused`](Error::Refused) if a break could not be mended;
+    /// [`UnexpectedAnswer`](Error::UnexpectedAnswer) if the object changed on the way.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no byte is lost or told twice.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        let piece = self.transfer.next().await?;
+        let (bytes, total) = (self.transfer.offset, self.transfer.object.total);
+        self.meter.tell(bytes, total, matches!(piece, Piece::End));
+        match piece {
+            Piece::Bytes(bytes) => Ok(Some(bytes)),
+            Piece::End => Ok(None),
+            Piece::Restart => Err(self.transfer.unexpected("the object changed while it was being fetched")),
+        }
+    }
+
+    /// The chunks as a [`Stream`], which ends after the first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+        futures_util::stream::try_unfold(
+            self,
+            |mut body| async move { Ok(body.chunk().await?.map(|chunk| (chunk, body))) },
+        )
+    }
+}
+
+/// What an earlier attempt has left behind.
+#[derive(Debug, Default)]
+pub(crate) struct Have {
+    pub(crate) offset: u64,
+    pub(crate) object: Object,
+}
+
+/// What shows that two answers are about the same object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Object {
+    /// Strong only.
+    etag: Option<String>,
+    last_modified: Option<String>,
+    pub(crate) total: Option<u64>,
+}
+
+impl Object {
+    fn of(response: &reqwest::Response) -> Self {
+        let text = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let total = if response.status() == StatusCode::PARTIAL_CONTENT {
+            content_range(response.headers()).and_then(|(_, total)| total)
+        } else if response.headers().contains_key(header::CONTENT_ENCODING) {
+            None
+        } else {
+            text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok())
+        };
+        Self {
+            etag: text(header::ETAG).filter(|etag| !etag.starts_with("W/")),
+            last_modified: text(header::LAST_MODIFIED),
+            total,
+        }
+    }
+
+    /// Whether anything could show a later answer to be about the same object.
+    fn is_known(&self) -> bool {
+        self.etag.is_some() || self.last_modified.is_some() || self.total.is_some()
+    }
+
+    /// Whether `other` is the same, judged by the best that both tell; silence is no agreement.
+    fn is_same(&self, other: &Self) -> bool {
+        let agree = |a: &Option<String>, b: &Option<String>| a.as_ref().zip(b.as_ref()).map(|(a, b)| a == b);
+        let totals = self.total.zip(other.total).map(|(a, b)| a == b);
+        totals != Some(false)
+            && agree(&self.etag, &other.etag)
+                .or_else(|| agree(&self.last_modified, &other.last_modified))
+                .or(totals)
+                .unwrap_or(false)
+    }
+}
+
+/// `bytes 10-99/100` is (10, Some(100)).
+fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let range = headers.get(header::CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
+    let (range, total) = range.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, total.trim().parse().ok()))
+}
+
+/// What comes next in a transfer.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Bytes(Bytes),
+    /// What came so far is of another object: begin anew.
+    Restart,
+    End,
+}
+
+/// One object on its way. The only loop that resumes.
+pub(crate) struct Transfer {
+    storage: Storage,
+    url: reqwest::Url,
+    refresh: Option<Refresh>,
+    index: usize,
+    max_bytes: Option<u64>,
+    response: Option<reqwest::Response>,
+    /// How much was handed out.
+    pub(crate) offset: u64,
+    /// How much of the current answer was handed out before it.
+    skip: u64,
+    pub(crate) object: Object,
+    /// Whether the URL was replaced since bytes last came.
+    refreshed: bool,
+    /// How often the object turned out to be another one.
+    restarts: u32,
+}
+
+impl Transfer {
+    /// Cancel safe: state changes only after the last `await` of a step.
+    pub(crate) async fn next(&mut self) -> Result<Piece> {
+        loop {
+            if self.response.is_none() && self.object.total == Some(self.offset) && self.offset > 0 {
+                return Ok(Piece::End);
+            }
+            if !self.connect().await? {
+                return Ok(Piece::Restart);
+            }
+            let Some(response) = &mut self.response else { continue };
+            let broken = match timeout(self.storage.idle_timeout, response.chunk()).await {
+                Ok(Ok(Some(mut bytes))) => {
+                    let skipped = self.skip.min(bytes.len() as u64);
+                    self.skip -= skipped;
+                    bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(bytes.len()));
+                    if bytes.is_empty() {
+                        continue;
+                    }
+                    self.offset += bytes.len() as u64;
+                    self.refreshed = false;
+                    self.storage.progress();
+                    self.check_size(self.offset)?;
+                    return Ok(Piece::Bytes(bytes));
+                }
+                Ok(Ok(None)) if self.skip == 0 && self.object.total.is_none_or(|total| total == self.offset) => {
+                    return Ok(Piece::End);
+                }
+                Ok(Ok(None)) => Broken::new(Fault::Interrupted),
+                Ok(Err(error)) => Broken::from(error),
+                Err(_) => Broken::new(Fault::Timeout),
+            };
+            self.response = None;
+            self.storage.pause(broken).await?;
+        }
+    }
+
+    /// Makes sure that there is an answer to read from. `false`: it is another object than before.
+    pub(crate) async fn connect(&mut self) -> Result<bool> {
+        while self.response.is_none() {
+            let response = match self.storage.get(&self.url, &self.headers()).await {
+                Ok(response) => response,
+                Err(broken) => {
+                    self.storage.pause(broken).await?;
+                    continue;
+                }
+            };
+            match response.status() {
+                StatusCode::OK | StatusCode::PARTIAL_CONTENT => return self.accept(response),
+                // What we have is not within what there is: it is another object.
+                StatusCode::RANGE_NOT_SATISFIABLE if self.offset > 0 => {
+                    self.begin_anew()?;
+                    return Ok(false);
+                }
+                StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED if !self.refreshed => {
+                    let Some(refresh) = &self.refresh else { return Err(self.storage.refusal(response).await) };
+                    tracing::debug!("the URL has expired: asking for a new one");
+                    let url = refresh(self.index).await?;
+                    self.url = checked_url(&url)?;
+                    self.refreshed = true;
+                }
+                _ => self.storage.refused(response).await?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Decides how an answer continues what came before it.
+    fn accept(&mut self, response: reqwest::Response) -> Result<bool> {
+        let object = Object::of(&response);
+        let start = match response.status() {
+            StatusCode::PARTIAL_CONTENT => content_range(response.headers()).map(|(start, _)| start),
+            _ => Some(0),
+        };
+        let continues = self.offset == 0 || self.object.is_same(&object);
+        match start {
+            Some(0) if self.offset == 0 => self.object = object,
+            // A server without ranges sends all of it again.
+            Some(0) if continues => self.skip = self.offset,
+            Some(start) if start == self.offset && continues => {
+                self.skip = 0;
+                // A partial answer may tell the total that the first one did not.
+                self.object.total = self.object.total.or(object.total);
+            }
+            Some(0) => {
+                self.begin_anew()?;
+                self.object = object;
+                self.response = Some(response);
+                return Ok(false);
+            }
+            _ if self.offset > 0 => {
+                self.begin_anew()?;
+                return Ok(false);
+            }
+            _ => return Err(self.unexpected("the server answered with a part that was not asked for")),
+        }
+        if let Some(total) = self.object.total {
+            self.check_size(total)?;
+        }
+        self.response = Some(response);
+        Ok(true)
+    }
+
+    fn begin_anew(&mut self) -> Result<()> {
+        self.restarts += 1;
+        if self.restarts > RESTARTS {
+            return Err(self.unexpected("the object keeps changing while it is being fetched"));
+        }
+        self.response = None;
+        self.offset = 0;
+        self.skip = 0;
+        self.object = Object::default();
+        Ok(())
+    }
+
+    /// Asks for the missing rest only if the answer can show that it belongs to what is here.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if self.offset > 0 && self.object.is_known() {
+            let mut set = |name, value: &str| {
+                if let Ok(value) = HeaderValue::from_str(value) {
+                    headers.insert(name, value);
+                }
+            };
+            set(header::RANGE, &format!("bytes={}-", self.offset));
+            if let Some(validator) = self.object.etag.as_ref().or(self.object.last_modified.as_ref()) {
+                set(header::IF_RANGE, validator);
+            }
+        }
+        headers
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<()> {
+        match self.max_bytes {
+            Some(max) if bytes > max => Err(self.storage.no_answer(Broken::new(Fault::TooLarge))),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn unexpected(&self, problem: &str) -> Error {
+        Error::UnexpectedAnswer(Box::new(UnexpectedAnswer {
+            exchange: self.storage.exchange(None),
+            problem: problem.to_owned(),
+            excerpt: String::new(),
+            generation_id: None,
+        }))
+    }
+}
+
+impl fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transfer")
+            .field("url", &crate::redact::url(self.url.as_str()))
+            .field("offset", &self.offset)
+            .field("object", &self.object)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,333 @@
+//! Downloads on disk: temporary file beside the target, length, sync, rename.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use tempfile::TempPath;
+use tokio::{sync::mpsc, task::spawn_blocking};
+use uuid::Uuid;
+
+use crate::{
+    Error, Result,
+    download::{Have, Object, Piece, Transfer},
+    progress::Meter,
+    sniff,
+    types::GenerationOutput,
+};
+
+/// Chunks between the network and the disk.
+const QUEUE: usize = 8;
+
+/// An output on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Saved {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// What its first bytes show it to be, such as `image/png`.
+    pub media_type: Option<&'static str>,
+}
+
+/// What an output is called when the caller has not said.
+#[derive(Clone, Debug)]
+pub(crate) struct Name {
+    stem: String,
+    pub(crate) index: usize,
+}
+
+impl Name {
+    pub(crate) fn new(id: Option<Uuid>, index: usize, output: Option<&GenerationOutput>) -> Self {
+        let id = id.map_or_else(|| "output".to_owned(), |id| id.to_string());
+        let stem = match output.and_then(|output| output.layer.as_ref()) {
+            Some(layer) => format!("{id}-layer-{}-{}", layer.index, harmless(&layer.label)),
+            None if index == 0 => id,
+            None => format!("{id}-{}", index + 1),
+        };
+        Self { stem, index }
+    }
+}
+
+/// A name from the service is text, not a path.
+fn harmless(label: &str) -> String {
+    let kept = label.chars().map(|c| if c.is_alphanumeric() { c } else { '-' });
+    kept.flat_map(char::to_lowercase).take(40).collect::<String>().trim_matches('-').to_owned()
+}
+
+/// Where to save, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    path: PathBuf,
+    is_directory: bool,
+    overwrite: bool,
+    resumable: bool,
+}
+
+impl Target {
+    pub(crate) async fn new(path: &Path, overwrite: bool, resumable: bool) -> Result<Self> {
+        let is_directory = tokio::fs::metadata(path).await.is_ok_and(|it| it.is_dir());
+        if !is_directory && (path.file_name().is_none() || path.to_string_lossy().ends_with(std::path::is_separator)) {
+            return Err(Error::io("save into", path, io::ErrorKind::NotADirectory.into()));
+        }
+        Ok(Self { path: path.to_owned(), is_directory, overwrite, resumable })
+    }
+
+    pub(crate) async fn directory(path: &Path, overwrite: bool, resumable: bool) -> Result<Self> {
+        match tokio::fs::metadata(path).await {
+            Ok(it) if it.is_dir() => Ok(Self { path: path.to_owned(), is_directory: true, overwrite, resumable }),
+            Ok(_) => Err(Error::io("save into", path, io::ErrorKind::NotADirectory.into())),
+            Err(e) => Err(Error::io("save into", path, e)),
+        }
+    }
+
+    /// The file to write to until it is complete. Fails if it could not be moved to its name later.
+    pub(crate) async fn part(&self, name: &Name) -> Result<Part> {
+        let (target, stem) = (self.clone(), name.stem.clone());
+        blocking(move || target.open(&stem)).await
+    }
+
+    fn open(&self, stem: &str) -> Result<Part> {
+        let (directory, end) = if self.is_directory {
+            (self.path.clone(), End::Named { stem: stem.to_owned() })
+        } else {
+            let parent = self.path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            (parent.to_owned(), End::Given)
+        };
+        if !self.overwrite
+            && let Some(taken) = self.candidates(stem).into_iter().find(|path| path.symlink_metadata().is_ok())
+        {
+            return Err(Error::io("overwrite", taken, io::ErrorKind::AlreadyExists.into()));
+        }
+        let (file, place, have) = if self.resumable {
+            let shown = match &end {
+                End::Given => self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+                End::Named { stem } => stem.clone(),
+            };
+            let path = directory.join(format!(".{shown}.part"));
+            let note = directory.join(format!(".{shown}.part.json"));
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(|e| Error::io("write", &path, e))?;
+            let have = recall(&file, &note);
+            (file, Place::Kept { path, note }, have)
+        } else {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(".luma-").suffix(".part");
+            #[cfg(unix)]
+            // As any new file: what the umask leaves of it.
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let temporary = builder.tempfile_in(&directory).map_err(|e| Error::io("write into", &directory, e))?;
+            let (file, path) = temporary.into_parts();
+            (file, Place::Temporary(path), Have::default())
+        };
+        Ok(Part { file, place, have, target: self.clone(), end })
+    }
+
+    /// Every name that the output could end up with.
+    fn candidates(&self, stem: &str) -> Vec<PathBuf> {
+        if self.is_directory {
+            sniff::EXTENSIONS.iter().map(|extension| self.path.join(format!("{stem}.{extension}"))).collect()
+        } else {
+            vec![self.path.clone()]
+        }
+    }
+}
+
+/// What an earlier attempt has left, if it can be shown to belong to an object.
+fn recall(mut file: &File, note: &Path) -> Have {
+    let object: Option<Object> = fs::read(note).ok().and_then(|note| serde_json::from_slice(&note).ok());
+    match (object, file.seek(SeekFrom::End(0))) {
+        (Some(object), Ok(offset)) => Have { offset, object },
+        _ => Have::default(),
+    }
+}
+
+/// A file that is not complete yet.
+#[derive(Debug)]
+pub(crate) struct Part {
+    file: File,
+    place: Place,
+    have: Have,
+    target: Target,
+    end: End,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Removed when dropped.
+    Temporary(TempPath),
+    Kept {
+        path: PathBuf,
+        note: PathBuf,
+    },
+}
+
+#[derive(Debug)]
+enum End {
+    Given,
+    Named { stem: String },
+}
+
+impl Part {
+    pub(crate) fn take_have(&mut self) -> Have {
+        std::mem::take(&mut self.have)
+    }
+
+    /// Moves the complete file to its name.
+    fn publish(self, head: &[u8]) -> Result<(PathBuf, Option<&'static str>)> {
+        let (media_type, extension) = sniff::kind(head).map_or((None, sniff::UNKNOWN), |(kind, ext)| (Some(kind), ext));
+        let path = match &self.end {
+            End::Given => self.target.path.clone(),
+            End::Named { stem } => self.target.path.join(format!("{stem}.{extension}")),
+        };
+        drop(self.file);
+        let (part, note) = match self.place {
+            Place::Temporary(part) => (part, None),
+            Place::Kept { path, note } => {
+                (TempPath::try_from_path(&path).map_err(|e| Error::io("rename", path, e))?, Some(note))
+            }
+        };
+        let moved = if self.target.overwrite { part.persist(&path) } else { part.persist_noclobber(&path) };
+        moved.map_err(|e| {
+            if note.is_some() {
+                // Complete, and kept for the next attempt.
+                e.path.keep().ok();
+            }
+            Error::io("save as", &path, e.error)
+        })?;
+        if let Some(note) = note {
+            fs::remove_file(note).ok();
+        }
+        sync_directory(&path);
+        Ok((path, media_type))
+    }
+}
+
+/// Makes the rename itself durable, where the platform can.
+fn sync_directory(path: &Path) {
+    if cfg!(unix)
+        && let Some(directory) = path.parent()
+        && let Ok(directory) = File::open(if directory.as_os_str().is_empty() { Path::new(".") } else { directory })
+    {
+        directory.sync_all().ok();
+    }
+}
+
+/// What the network side asks of the disk side, in order.
+enum Job {
+    Bytes(Bytes),
+    /// What was written is of another object.
+    Truncate,
+    /// What the bytes to come belong to.
+    Note(Object),
+    Sync,
+}
+
+/// Brings a transfer to its end in a file.
+pub(crate) async fn save(mut transfer: Transfer, part: Part, mut meter: Meter) -> Result<Saved> {
+    let note = match &part.place {
+        Place::Temporary(_) => None,
+        Place::Kept { note, .. } => Some(note.clone()),
+    };
+    let shown = part.target.path.clone();
+    let start = transfer.offset;
+    let file = part.file.try_clone().map_err(|e| Error::io("write", &shown, e))?;
+    let (jobs, queue) = mpsc::channel(QUEUE);
+    let writer = spawn_blocking(move || write(file, start, queue, note.as_deref()));
+    let fetched = pump(&mut transfer, &jobs, &mut meter).await;
+    drop(jobs);
+    let written = writer.await.unwrap_or_else(|e| Err(io::Error::other(e)));
+    // A full disk shows up as a closed queue: what the disk says comes first.
+    let head = written.map_err(|e| Error::io("write", &shown, e))?;
+    fetched?;
+    let bytes = transfer.offset;
+    let (path, media_type) = blocking(move || part.publish(&head)).await?;
+    Ok(Saved { path, bytes, media_type })
+}
+
+async fn pump(transfer: &mut Transfer, jobs: &mpsc::Sender<Job>, meter: &mut Meter) -> Result<()> {
+    let mut noted = None;
+    loop {
+        let piece = transfer.next().await?;
+        let last = matches!(piece, Piece::End);
+        meter.tell(transfer.offset, transfer.object.total, last);
+        let mut batch = Vec::with_capacity(2);
+        if matches!(piece, Piece::Restart) {
+            batch.push(Job::Truncate);
+        } else if noted.as_ref() != Some(&transfer.object) {
+            noted = Some(transfer.object.clone());
+            batch.push(Job::Note(transfer.object.clone()));
+        }
+        match piece {
+            Piece::Bytes(bytes) => batch.push(Job::Bytes(bytes)),
+            Piece::End => batch.push(Job::Sync),
+            Piece::Restart => {}
+        }
+        for job in batch {
+            if jobs.send(job).await.is_err() {
+                // The writer has failed, and will say why.
+                return Ok(());
+            }
+        }
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// The disk side: returns the first bytes of the file.
+fn write(mut file: File, start: u64, mut queue: mpsc::Receiver<Job>, note: Option<&Path>) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(start))?;
+    while let Some(job) = queue.blocking_recv() {
+        match job {
+            Job::Bytes(bytes) => file.write_all(&bytes)?,
+            Job::Truncate => {
+                file.set_len(0)?;
+                file.rewind()?;
+            }
+            Job::Note(object) => {
+                if let Some(note) = note {
+                    fs::write(note, serde_json::to_vec(&object)?)?;
+                }
+            }
+            Job::Sync => file.sync_all()?,
+        }
+    }
+    let mut head = Vec::new();
+    file.rewind()?;
+    file.take(sniff::ENOUGH).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|e| Err(Error::io("use", "the disk", io::Error::other(e))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_cannot_leave_the_directory() {
+        for (label, stem) in [
+            ("Red car", "red-car"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("..\\x", "x"),
+            ("a\0b", "a-b"),
+            ("", ""),
+            ("Ärger", "ärger"),
+        ] {
+            assert_eq!(harmless(label), stem);
+        }
+        assert_eq!(harmless(&"x".repeat(500)).len(), 40);
+    }
+}

@@ -1,0 +1,42 @@
+//! What bytes are, by their beginning.
+
+/// How many bytes are needed to tell.
+pub(crate) const ENOUGH: u64 = 512;
+
+/// The extension of what cannot be told.
+pub(crate) const UNKNOWN: &str = "bin";
+
+/// Every extension that [`kind`] can lead to.
+pub(crate) const EXTENSIONS: [&str; 7] = ["png", "jpg", "webp", "gif", "mp4", "exr", UNKNOWN];
+
+/// The media type of what begins with `head`, and the extension for it.
+pub(crate) fn kind(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    // OpenEXR is not among what `infer` knows.
+    if head.starts_with(&[0x76, 0x2f, 0x31, 0x01]) {
+        return Some(("image/x-exr", "exr"));
+    }
+    let kind = infer::get(head)?;
+    let extension = EXTENSIONS.into_iter().find(|it| *it == kind.extension()).unwrap_or(UNKNOWN);
+    Some((kind.mime_type(), extension))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_told_by_their_first_bytes() {
+        for (head, expected) in [
+            (&b"\x89PNG\r\n\x1a\n0000"[..], Some(("image/png", "png"))),
+            (b"\xff\xd8\xff\xe0", Some(("image/jpeg", "jpg"))),
+            (b"RIFF0000WEBPVP8 ", Some(("image/webp", "webp"))),
+            (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", Some(("video/mp4", "mp4"))),
+            (b"\x76\x2f\x31\x01", Some(("image/x-exr", "exr"))),
+            (b"%PDF-1.7", Some(("application/pdf", UNKNOWN))),
+            (b"hello", None),
+            (b"", None),
+        ] {
+            assert_eq!(kind(head), expected, "{head:?}");
+        }
+    }
+}
