@@ -12,7 +12,7 @@ use std::{
 
 use heck::ToUpperCamelCase as _;
 use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle, TypeImpl, TypePatch};
-use quote::quote;
+use quote::{format_ident, quote};
 use serde_json::{Map, Value, json};
 
 const SPEC: &str = "openapi.yaml";
@@ -59,7 +59,27 @@ fn client(spec: &Value) -> Result<String> {
     let tokens = Generator::new(&settings(spec)?)
         .generate_tokens(&lean)
         .map_err(|e| format!("{SPEC}: progenitor refuses it: {e}"))?;
-    pretty(tokens)
+    let conversions = nested_builders(spec)?;
+    pretty(quote!(#tokens #(#conversions)*))
+}
+
+/// Lets a builder stand where an optional object is asked for: `.video(VideoOptions::builder().hdr(true))`.
+fn nested_builders(spec: &Value) -> Result<Vec<impl quote::ToTokens>> {
+    let objects = components(spec)?.iter().filter(|(_, schema)| schema["type"] == "object" && !is_binary(schema));
+    Ok(objects
+        .map(|(name, _)| {
+            let name = format_ident!("{name}");
+            quote! {
+                impl ::std::convert::TryFrom<types::builder::#name> for ::std::option::Option<types::#name> {
+                    type Error = types::error::ConversionError;
+
+                    fn try_from(builder: types::builder::#name) -> ::std::result::Result<Self, Self::Error> {
+                        builder.try_into().map(Some)
+                    }
+                }
+            }
+        })
+        .collect())
 }
 
 /// The typed mocks: they may answer everything that the document declares.

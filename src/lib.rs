@@ -1,4 +1,4 @@
-//! x
+#![doc = include_str!("../README.md")]
 
 #[macro_use]
 mod open_enum;
@@ -59,13 +59,20 @@ pub use save::Saved;
 pub use upload::Upload;
 pub use wait::{Updates, Wait};
 
-/// The wire types of the API.
+/// The wire types of the API, generated from its document.
+///
+/// Structs have a `builder()`; what the API may add to is `#[non_exhaustive]`. String enums keep
+/// values that this version does not know in `Unknown`. They follow the API, so that minor
+/// releases may add fields and values.
 pub mod types {
-    pub use crate::generated::{enums::*, types::*};
+    pub use crate::generated::{
+        enums::*,
+        types::{builder, error, *},
+    };
     pub use crate::scalar::{Base64, InvalidUrl, Secret, Url};
 }
 
-/// The generated client, for [`Client::call`].
+/// The generated client: every operation of the API, for [`Client::call`].
 pub mod raw {
     pub use crate::{
         generated::{Client, Error, ResponseValue, builder},
