@@ -3,6 +3,8 @@
 //! Without `LUMA_AGENTS_API_KEY` it runs on the emulator that ships with the crate; with it, on the
 //! service, where each run is paid for.
 
+mod common;
+
 use std::{
     io::IsTerminal as _,
     path::PathBuf,
@@ -11,9 +13,7 @@ use std::{
 };
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use luma_agents::{
-    ApiKey, Client, GenerationId, Result, Wait, mock::Emulator, types::CreateGeneration, types::Generation,
-};
+use luma_agents::{GenerationId, Result, Wait, types::CreateGeneration, types::Generation};
 
 const USAGE: &str = "\
 usage: quickstart [--out DIRECTORY] [PROMPT]
@@ -28,55 +28,38 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            eprintln!("{error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+    match arguments() {
+        Ok(arguments) => common::end(run(arguments).await),
+        Err(error) => common::usage(error, USAGE),
     }
 }
 
 async fn run(Arguments { prompt, id, out }: Arguments) -> Result<()> {
-    let (luma, emulator) = if std::env::var_os(ApiKey::VARIABLE).is_some() {
-        (Client::from_env()?, None)
-    } else {
-        println!("{} is not set: running on the emulator, nothing is paid for", ApiKey::VARIABLE);
-        let emulator = Emulator::start().await;
-        (emulator.client(), Some(emulator))
-    };
-
+    let luma = common::connect().await?;
+    let generations = luma.client.generations();
     let job: GenerationId = match id {
         Some(id) => {
-            if let (Some(emulator), Ok(id)) = (&emulator, id.parse()) {
+            // The emulator begins empty: it is told of the generation that is asked for.
+            if let (Some(emulator), Ok(id)) = (&luma.emulator, id.parse()) {
                 emulator.existing(id);
             }
             id.into()
         }
         None => {
-            let job = luma.generations().create(CreateGeneration::builder().prompt(prompt)).await?;
+            let job = generations.create(CreateGeneration::builder().prompt(prompt)).await?;
             println!("started {}", job.id);
             job.into()
         }
     };
 
-    let wait = luma.generations().wait(job);
-    // The emulator is done in no time.
-    let wait = if emulator.is_some() {
-        wait.first_after(Duration::from_millis(400)).every(Duration::from_millis(400))
-    } else {
-        wait
-    };
+    let mut wait = generations.wait(job);
+    if luma.emulator.is_some() {
+        // It is done in no time.
+        wait = wait.first_after(Duration::from_millis(400)).every(Duration::from_millis(400));
+    }
     let done = watch(wait).await?;
 
-    for saved in luma.download(&done).save_all(&out).await? {
+    for saved in luma.client.download(&done).save_all(&out).await? {
         println!("saved {} ({})", saved.path.display(), HumanBytes(saved.bytes));
     }
     Ok(())

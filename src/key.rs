@@ -51,7 +51,7 @@ impl ApiKey {
     pub fn from_env() -> Result<Self> {
         let variable = Self::VARIABLE;
         match std::env::var(variable) {
-            Ok(key) => Self::new(key).map_err(|e| match e {
+            Ok(key) => Self::try_from(key).map_err(|e| match e {
                 Error::InvalidInput(e) => Error::invalid_input(format!("{variable}: {}", e.message)),
                 other => other,
             }),

@@ -1,0 +1,36 @@
+//! What the examples share: the client, on the emulator or on the service, and how they end.
+
+use std::{fmt::Display, process::ExitCode};
+
+use luma_agents::{ApiKey, Client, Result, mock::Emulator};
+
+/// A client of the service if there is a key, else of an emulator, which lives as long as this does.
+pub struct Luma {
+    pub client: Client,
+    pub emulator: Option<Emulator>,
+}
+
+pub async fn connect() -> Result<Luma> {
+    if std::env::var_os(ApiKey::VARIABLE).is_some() {
+        return Ok(Luma { client: Client::from_env()?, emulator: None });
+    }
+    println!("{} is not set: running on the emulator, nothing is paid for", ApiKey::VARIABLE);
+    let emulator = Emulator::start().await;
+    Ok(Luma { client: emulator.client(), emulator: Some(emulator) })
+}
+
+/// Exit code 2 with the usage for bad arguments, 1 with one line for a failure.
+pub fn end(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+pub fn usage(error: impl Display, usage: &str) -> ExitCode {
+    eprintln!("{error}\n{usage}");
+    ExitCode::from(2)
+}

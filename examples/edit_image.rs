@@ -1,0 +1,42 @@
+//! Uploads a picture, edits it, saves the result.
+//!
+//! Runs on the emulator without `LUMA_AGENTS_API_KEY`, else on the service, where it is paid for.
+
+mod common;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use luma_agents::{
+    Result,
+    types::{CreateGeneration, GenerationType, MediaRef},
+};
+
+const USAGE: &str = "usage: edit_image PICTURE PROMPT [DIRECTORY]";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(picture), Some(prompt)) = (arguments.next(), arguments.next()) else {
+        return common::usage("a picture and a prompt are needed", USAGE);
+    };
+    common::end(run(picture.into(), prompt, arguments.next().unwrap_or_else(|| ".".into()).into()).await)
+}
+
+async fn run(picture: PathBuf, prompt: String, out: PathBuf) -> Result<()> {
+    let luma = common::connect().await?;
+    let file = luma.client.files().upload(picture).await?;
+    println!("uploaded {} ({})", file.id, file.mime_type);
+
+    let request =
+        CreateGeneration::builder().type_(GenerationType::ImageEdit).prompt(prompt).source(MediaRef::from(&file));
+    let job = luma.client.generations().create(request).await?;
+    println!("started {}", job.id);
+
+    let mut wait = luma.client.generations().wait(&job);
+    if luma.emulator.is_some() {
+        wait = wait.first_after(Duration::ZERO).every(Duration::from_millis(100));
+    }
+    let saved = luma.client.download(&wait.await?).save(out).await?;
+    println!("saved {}", saved.path.display());
+    Ok(())
+}
