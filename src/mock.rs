@@ -1,4 +1,14 @@
-//! Tests without the network (feature `mock`): typed mocks of every operation.
+//! Tests without the network (feature `mock`): an [`Emulator`] of the service, and typed mocks of
+//! every operation for answers that it would never give.
+
+mod answer;
+mod api;
+mod contract;
+mod emulator;
+mod picture;
+mod script;
+mod storage;
+mod world;
 
 #[allow(
     missing_docs,
@@ -14,5 +24,10 @@ mod generated {
 
     include!(concat!(env!("OUT_DIR"), "/mock.rs"));
 }
+
+pub use answer::{Answer, Operation};
+pub use emulator::Emulator;
+pub use script::{Ingest, Script, Transfer};
+pub use world::Request;
 
 pub use generated::{MockServerExt, operations};

@@ -1,0 +1,191 @@
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use httpmock::{HttpMockRequest, MockServer};
+
+use super::{
+    answer::{Answer, Operation},
+    api::{self, Call},
+    script::{Ingest, Script, Transfer},
+    storage::Storage,
+    world::{Request, Shared},
+};
+use crate::{
+    ApiKey, Client, Error, Result,
+    types::{File, Generation},
+};
+
+/// The service on this machine: jobs that run as you script them, files, and a storage with signed
+/// URLs on an origin of its own. Nothing costs anything.
+///
+/// ```
+/// use std::time::Duration;
+/// use luma_agents::{mock::{Emulator, Script}, types::CreateGeneration};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> luma_agents::Result<()> {
+/// let emulator = Emulator::start().await?;
+/// emulator.next(Script::new().takes(Duration::from_millis(50)));
+///
+/// let generations = emulator.client().generations();
+/// let job = generations.create(CreateGeneration::builder().prompt("a lighthouse at dusk")).await?;
+/// let done = generations.wait(job.id).every(Duration::from_millis(10)).await?;
+/// assert_eq!(done.outputs().len(), 1);
+/// assert_eq!(emulator.jobs().len(), 1);
+/// # Ok(()) }
+/// ```
+///
+/// What is scripted with [`next`](Self::next), [`answer`](Self::answer) and the like is used up once, in
+/// order; without a script everything goes well. Scripted and real time pass alike: a paused tokio
+/// clock does not stop the emulator. At most 25 emulators and mock servers run in a process at a time
+/// (`HTTPMOCK_MAX_SERVERS`); the next one waits for one to be dropped. Dropping the emulator closes
+/// its storage.
+///
+/// # What it is true to
+///
+/// **Documented by the service**, statuses and texts included: authorization; which models, aspect
+/// ratios, sources and how many references go with which type; the length of prompts; exactly one
+/// origin for each reference, and a `media_type` with `data`; the limits of 50 and 200 MB; `https` only;
+/// the exclusions among video options; keyframes and their indexes; the headers of every answer and of
+/// limits; fresh URLs with each look; pages of files, newest first.
+///
+/// **Decided here, strictly**, where the service publishes nothing: unknown fields, wrong types and
+/// values out of range are refused with 422 and a list; conflicts of video options with 422; a ratio on
+/// `video_edit`, references on videos and layerings; references to generations and files that do not
+/// exist, are not done, or are of another kind; errors of files and their texts; files being 201 on
+/// creation; an upload being refused without exactly the signed headers and the announced length. Bytes
+/// of inline media that are recognised as something else are refused, unrecognised ones pass.
+///
+/// **Not done**: URLs are not fetched, media not decoded or moderated, and limits not enforced unless
+/// scripted. Every image is a PNG, whatever `output_format` asks for; videos and EXRs have the first
+/// bytes of one and no picture; the output type of an EXR is a guess.
+pub struct Emulator {
+    server: MockServer,
+    shared: Shared,
+    client: Client,
+    _storage: Storage,
+}
+
+impl Emulator {
+    /// Starts one on free ports of this machine. Needs a tokio runtime, which also runs the storage.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if there is no port to listen on; [`Error::InvalidInput`] if no HTTP client can be
+    /// built.
+    pub async fn start() -> Result<Self> {
+        let (listener, address) = Storage::listen().await.map_err(|e| Error::io("listen on", "127.0.0.1:0", e))?;
+        let shared = Shared::new(format!("http://{address}"));
+        let server = MockServer::start_async().await;
+        let client = Client::builder(ApiKey::new(api::KEY)?).base_url(server.base_url()).build()?;
+        let emulator = Self { _storage: Storage::start(listener, shared.clone()), server, shared, client };
+        emulator.serve(None);
+        Ok(emulator)
+    }
+
+    /// A client of the emulator. Clones of one: they share what they learn of limits.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Where its API is, for a client of your own.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        self.server.base_url()
+    }
+
+    /// The only key that it takes.
+    #[must_use]
+    pub fn api_key(&self) -> &'static str {
+        api::KEY
+    }
+
+    /// How the next generation goes.
+    pub fn next(&self, script: Script) {
+        self.shared.lock().scripts.push_back(script);
+    }
+
+    /// How the next file is taken in.
+    pub fn next_file(&self, ingest: Ingest) {
+        self.shared.lock().ingests.push_back(ingest);
+    }
+
+    /// How the next download goes.
+    pub fn next_download(&self, transfer: Transfer) {
+        self.shared.lock().downloads.push_back(transfer);
+    }
+
+    /// How the next upload to storage goes.
+    pub fn next_upload(&self, transfer: Transfer) {
+        self.shared.lock().uploads.push_back(transfer);
+    }
+
+    /// Answers the next submission of a generation so.
+    pub fn refuse(&self, answer: Answer) {
+        self.answer(Operation::CreateGeneration, answer);
+    }
+
+    /// Answers the next request of this operation so. No effect on [`Operation::Storage`]: see
+    /// [`next_download`](Self::next_download) and [`next_upload`](Self::next_upload).
+    pub fn answer(&self, operation: Operation, answer: Answer) {
+        let delay = answer.delay;
+        self.shared.lock().answers.entry(operation).or_default().push_back(answer);
+        if delay.is_some() {
+            self.serve(delay);
+        }
+    }
+
+    /// How long signed URLs made from now on live. Default one hour.
+    pub fn url_lifetime(&self, lifetime: Duration) {
+        self.shared.lock().url_lifetime = lifetime;
+    }
+
+    /// Lets every signed URL made so far expire.
+    pub fn expire_urls(&self) {
+        self.shared.lock().grants.values_mut().for_each(|grant| grant.expires = SystemTime::UNIX_EPOCH);
+    }
+
+    /// Every generation that was created, each of which would have been paid for, as it stands now.
+    /// This is no look.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<Generation> {
+        let mut world = self.shared.lock();
+        let ids: Vec<_> = world.jobs.iter().map(|job| job.accepted.id).collect();
+        ids.into_iter().filter_map(|id| world.show(id)).collect()
+    }
+
+    /// Every file that was created, the deleted ones too, as it stands now.
+    #[must_use]
+    pub fn files(&self) -> Vec<File> {
+        self.shared.lock().files.iter().map(|upload| upload.file.clone()).collect()
+    }
+
+    /// The requests so far, to API and storage, in the order in which they were answered.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.lock().requests.clone()
+    }
+
+    /// Serves what is to be answered after `delay`: a mock has one delay, so there is one for each.
+    fn serve(&self, delay: Option<Duration>) {
+        let (watched, answering) = (self.shared.clone(), self.shared.clone());
+        let due = move |request: &HttpMockRequest| {
+            let next = |operation| watched.lock().answers.get(&operation)?.front()?.delay;
+            Call::from(request).operation().and_then(next) == delay
+        };
+        self.server.mock(|when, then| {
+            when.is_true(due);
+            then.delay(delay.unwrap_or_default())
+                .respond_with(move |request| api::answer(&mut answering.lock(), &Call::from(request)));
+        });
+    }
+}
+
+impl fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emulator").field("base_url", &self.base_url()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! What the emulator delivers: small media that follow from the prompt.
+
+use bytes::Bytes;
+
+use crate::types::{Layer, LayerBounds};
+
+/// Longest side of a picture, in pixels.
+const SIDE: u32 = 256;
+
+type Rgb = [u8; 3];
+
+/// A PNG in the given ratio; another prompt gives other colours and another place of the disc.
+pub(super) fn png(prompt: &str, ratio: Option<&str>) -> Bytes {
+    let (width, height) = size(ratio);
+    let scene = Scene::of(prompt);
+    encode(width, height, |x, y| {
+        let [r, g, b] = if scene.in_disc(x, y, width, height) { scene.disc } else { scene.sky(x + y, width + height) };
+        [r, g, b, u8::MAX]
+    })
+}
+
+/// The three layers of a picture, front to back: a hard one, a soft one and the background.
+pub(super) fn layers(prompt: &str) -> Vec<(Bytes, Layer)> {
+    let scene = Scene::of(prompt);
+    let layer = |index: i64, label: &str, alpha_hint: &str, (x, y, width, height): (u32, u32, u32, u32)| Layer {
+        index,
+        label: label.to_owned(),
+        description: format!("The {label} of the picture."),
+        alpha_hint: alpha_hint.to_owned(),
+        bounds: Some(LayerBounds {
+            x: x.into(),
+            y: y.into(),
+            width: width.into(),
+            height: height.into(),
+            canvas_width: SIDE.into(),
+            canvas_height: SIDE.into(),
+        }),
+    };
+    let disc = |colour: Rgb, side: u32, soft: bool| {
+        encode(side, side, move |x, y| {
+            let [r, g, b] = colour;
+            let from_centre = |at: u32| (2 * at).abs_diff(side);
+            let distance = from_centre(x).pow(2) + from_centre(y).pow(2);
+            let inside = (side * side).saturating_sub(distance);
+            let alpha = if soft { mix(0, u8::MAX, inside, side * side) } else { u8::MAX * u8::from(inside > 0) };
+            [r, g, b, alpha]
+        })
+    };
+    let background = encode(SIDE, SIDE, |x, y| {
+        let [r, g, b] = scene.sky(x + y, 2 * SIDE);
+        [r, g, b, u8::MAX]
+    });
+    vec![
+        (disc(scene.disc, 64, false), layer(0, "subject", "hard", (96, 96, 64, 64))),
+        (disc(scene.top, 128, true), layer(1, "glow", "soft", (64, 64, 128, 128))),
+        (background, layer(2, "background", "none", (0, 0, SIDE, SIDE))),
+    ]
+}
+
+/// Bytes that begin as an MP4 does. No player can show them.
+pub(super) fn mp4(prompt: &str) -> Bytes {
+    let mut bytes = b"\0\0\0\x18ftypisom\0\0\x02\0isommp42\0\0\0\x10mdat".to_vec();
+    bytes.extend(hash(prompt).to_be_bytes());
+    bytes.into()
+}
+
+/// Bytes that begin as an `OpenEXR` file does. No viewer can show them.
+pub(super) fn exr(prompt: &str) -> Bytes {
+    let mut bytes = b"\x76\x2f\x31\x01\x02\0\0\0".to_vec();
+    bytes.extend(hash(prompt).to_be_bytes());
+    bytes.into()
+}
+
+/// A sky from one colour to another, and a disc in it.
+struct Scene {
+    top: Rgb,
+    bottom: Rgb,
+    disc: Rgb,
+    /// Place of the disc, in 256ths of the picture.
+    at: (u32, u32),
+}
+
+impl Scene {
+    fn of(prompt: &str) -> Self {
+        let [red, green, blue, other_red, other_green, other_blue, left, top] = hash(prompt).to_be_bytes();
+        Self {
+            top: [red, green, blue],
+            bottom: [other_red, other_green, other_blue],
+            disc: [!red, !other_green, left],
+            at: (64 + u32::from(left) / 2, 64 + u32::from(top) / 2),
+        }
+    }
+
+    fn sky(&self, way: u32, whole: u32) -> Rgb {
+        let [r, g, b] = [0, 1, 2].map(|channel: usize| {
+            let of = |colour: &Rgb| colour.get(channel).copied().unwrap_or_default();
+            mix(of(&self.top), of(&self.bottom), way, whole)
+        });
+        [r, g, b]
+    }
+
+    fn in_disc(&self, x: u32, y: u32, width: u32, height: u32) -> bool {
+        let radius = width.min(height) / 5;
+        let (dx, dy) = (x.abs_diff(self.at.0 * width / 256), y.abs_diff(self.at.1 * height / 256));
+        dx * dx + dy * dy < radius * radius
+    }
+}
+
+/// The colour `way` of `whole` from one to the other.
+fn mix(from: u8, to: u8, way: u32, whole: u32) -> u8 {
+    let way = way.min(whole);
+    let mixed = (u32::from(from) * (whole - way) + u32::from(to) * way) / whole.max(1);
+    mixed.to_le_bytes()[0]
+}
+
+fn size(ratio: Option<&str>) -> (u32, u32) {
+    let sides = ratio.and_then(|ratio| ratio.split_once(':'));
+    let sides = sides.and_then(|(width, height)| Some((width.parse::<u32>().ok()?, height.parse::<u32>().ok()?)));
+    match sides {
+        Some((width @ 1..=99, height @ 1..=99)) if width >= height => (SIDE, SIDE * height / width),
+        Some((width @ 1..=99, height @ 1..=99)) => (SIDE * width / height, SIDE),
+        _ => (SIDE, SIDE),
+    }
+}
+
+fn encode(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 4]) -> Bytes {
+    let pixels: Vec<u8> =
+        (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect();
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(png::ColorType::Rgba);
+    // Writing to memory does not fail; a caller would see an empty picture.
+    if let Ok(mut writer) = encoder.write_header() {
+        writer.write_image_data(&pixels).ok();
+    }
+    file.into()
+}
+
+/// FNV-1a: the same on every machine and in every release.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
