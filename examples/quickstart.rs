@@ -3,6 +3,8 @@
 //! Without `LUMA_AGENTS_API_KEY` it runs on the emulator that ships with the crate; with it, on the
 //! service, where each run is paid for.
 
+#![allow(clippy::print_stdout, reason = "a program for the terminal")]
+
 mod common;
 
 use std::{

@@ -2,6 +2,8 @@
 //!
 //! Runs on the emulator without `LUMA_AGENTS_API_KEY`, else on the service, where it is paid for.
 
+#![allow(clippy::print_stdout, reason = "a program for the terminal")]
+
 mod common;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};

@@ -1,5 +1,7 @@
 //! What the examples share: the client, on the emulator or on the service, and how they end.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, dead_code, reason = "a part of programs for the terminal")]
+
 use std::{fmt::Display, process::ExitCode};
 
 use luma_agents::{ApiKey, Client, Result, mock::Emulator};
@@ -15,7 +17,7 @@ pub async fn connect() -> Result<Luma> {
         return Ok(Luma { client: Client::from_env()?, emulator: None });
     }
     println!("{} is not set: running on the emulator, nothing is paid for", ApiKey::VARIABLE);
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::start().await?;
     Ok(Luma { client: emulator.client(), emulator: Some(emulator) })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httpmock::{HttpMockRequest, HttpMockResponse};
@@ -14,12 +14,9 @@ use uuid::Uuid;
 use super::{
     answer::{Answer, Operation, Reply, unix_seconds},
     contract::{self, Checked},
-    world::{Grant, Job, Request, Upload, World},
+    world::{Grant, Request, Upload, World},
 };
-use crate::types::{
-    CreateFileResponse, File, FilePage, FilePurpose, FileState, Generation, GenerationState, GenerationType, Model,
-    PresignedUpload, Secret,
-};
+use crate::types::{CreateFileResponse, File, FilePage, FilePurpose, FileState, Generation, PresignedUpload, Secret};
 
 /// What every key of the emulator's clients is.
 pub(super) const KEY: &str = "luma-api-emulator";
@@ -133,20 +130,7 @@ fn authorize(call: &Call) -> Checked {
 fn create_generation(world: &mut World, call: &Call) -> Checked<Reply> {
     let request = call.json()?;
     contract::check_generation(&request, world)?;
-    let script = world.scripts.pop_front().unwrap_or_default();
-    let text = |name: &str, default: &str| request[name].as_str().unwrap_or(default).to_owned();
-    let accepted = Generation {
-        id: Uuid::new_v4(),
-        created_at: now().to_rfc3339_opts(SecondsFormat::Secs, true),
-        model: script.model.clone().unwrap_or_else(|| Model::from(text("model", "uni-1"))),
-        type_: script.kind.clone().unwrap_or_else(|| GenerationType::from(text("type", "image"))),
-        state: GenerationState::Queued,
-        output: Some(Vec::new()),
-        failure_code: None,
-        failure_reason: None,
-    };
-    let reply = Reply::json(201, &shown(&accepted));
-    world.jobs.push(Job { accepted, request, script, looks: 0, submitted: SystemTime::now() });
+    let reply = Reply::json(201, &shown(&world.accept(Uuid::new_v4(), request)));
     let used = world.jobs.iter().filter(|job| job.submitted.elapsed().is_ok_and(|age| age.as_secs() < 60)).count();
     Ok(reply
         .header("X-RateLimit-Limit", &REQUESTS_PER_MINUTE)

@@ -4,6 +4,7 @@ use std::{
 };
 
 use httpmock::{HttpMockRequest, MockServer};
+use uuid::Uuid;
 
 use super::{
     answer::{Answer, Operation},
@@ -106,6 +107,12 @@ impl Emulator {
     /// How the next generation goes.
     pub fn next(&self, script: Script) {
         self.shared.lock().scripts.push_back(script);
+    }
+
+    /// Lets a generation with this id exist, as if an earlier run of the program had submitted it. It
+    /// goes as the next script says.
+    pub fn existing(&self, id: Uuid) {
+        self.shared.lock().accept(id, serde_json::json!({ "prompt": id }));
     }
 
     /// How the next file is taken in.

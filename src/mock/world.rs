@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use super::{
     picture,
     script::{Ingest, Script, Transfer},
 };
-use crate::types::{File, FileState, Generation, GenerationOutput, GenerationState, GenerationType, Layer, Url};
+use crate::types::{File, FileState, Generation, GenerationOutput, GenerationState, GenerationType, Layer, Model, Url};
 
 /// The world, shared by both origins and the handle.
 #[derive(Clone)]
@@ -74,6 +75,25 @@ impl World {
 
     pub(super) fn file(&self, id: Uuid) -> Option<&Upload> {
         self.files.iter().find(|upload| upload.file.id == id)
+    }
+
+    /// A new job, which goes as the next script says.
+    pub(super) fn accept(&mut self, id: Uuid, request: Value) -> Generation {
+        let script = self.scripts.pop_front().unwrap_or_default();
+        let text = |name: &str, default: &str| request[name].as_str().unwrap_or(default).to_owned();
+        let accepted = Generation {
+            id,
+            created_at: DateTime::<Utc>::from(SystemTime::now()).to_rfc3339_opts(SecondsFormat::Secs, true),
+            model: script.model.clone().unwrap_or_else(|| Model::from(text("model", "uni-1"))),
+            type_: script.kind.clone().unwrap_or_else(|| GenerationType::from(text("type", "image"))),
+            state: GenerationState::Queued,
+            output: Some(Vec::new()),
+            failure_code: None,
+            failure_reason: None,
+        };
+        let job = Job { accepted: accepted.clone(), request, script, looks: 0, submitted: SystemTime::now() };
+        self.jobs.push(job);
+        accepted
     }
 
     /// The generation as it stands, with fresh URLs once it is completed.
