@@ -1,3 +1,4 @@
 //! The promises of the crate, a file each, in one binary.
 
+mod emulator;
 mod generations;
