@@ -7,15 +7,14 @@
 
 mod common;
 
-use std::{
-    io::IsTerminal as _,
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use luma_agents::{GenerationId, Result, Wait, types::CreateGeneration, types::Generation};
+use luma_agents::{
+    GenerationId, Result, Wait,
+    types::{CreateGeneration, Generation},
+};
+use uuid::Uuid;
 
 const USAGE: &str = "\
 usage: quickstart [--out DIRECTORY] [PROMPT]
@@ -24,7 +23,7 @@ usage: quickstart [--out DIRECTORY] [PROMPT]
 /// What the command line asks for.
 struct Arguments {
     prompt: String,
-    id: Option<String>,
+    id: Option<Uuid>,
     out: PathBuf,
 }
 
@@ -39,19 +38,16 @@ async fn main() -> ExitCode {
 async fn run(Arguments { prompt, id, out }: Arguments) -> Result<()> {
     let luma = common::connect().await?;
     let generations = luma.client.generations();
-    let job: GenerationId = match id {
-        Some(id) => {
-            // The emulator begins empty: it is told of the generation that is asked for.
-            if let (Some(emulator), Ok(id)) = (&luma.emulator, id.parse()) {
-                emulator.existing(id);
-            }
-            id.into()
+    let job: GenerationId = if let Some(id) = id {
+        // The emulator begins empty: it is told of the generation that is asked for.
+        if let Some(emulator) = &luma.emulator {
+            emulator.existing(id);
         }
-        None => {
-            let job = generations.create(CreateGeneration::builder().prompt(prompt)).await?;
-            println!("started {}", job.id);
-            job.into()
-        }
+        id.into()
+    } else {
+        let job = generations.create(CreateGeneration::builder().prompt(prompt)).await?;
+        println!("started {}", job.id);
+        job.into()
     };
 
     let mut wait = generations.wait(job);
@@ -69,7 +65,6 @@ async fn run(Arguments { prompt, id, out }: Arguments) -> Result<()> {
 
 /// Shows each change of state on one live line, or on lines of their own where nobody looks.
 async fn watch(wait: Wait<Generation>) -> Result<Generation> {
-    let started = Instant::now();
     let line = ProgressBar::new_spinner().with_message("waiting");
     line.set_style(
         ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or(ProgressStyle::default_spinner()),
@@ -78,7 +73,7 @@ async fn watch(wait: Wait<Generation>) -> Result<Generation> {
     let tell = |state: &str| {
         line.set_message(state.to_owned());
         if !std::io::stderr().is_terminal() {
-            println!("{state} after {:.1} s", started.elapsed().as_secs_f64());
+            println!("{state} after {:.1} s", line.elapsed().as_secs_f64());
         }
     };
     let mut updates = wait.updates();
@@ -106,7 +101,7 @@ fn arguments() -> Result<Arguments, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("id") if prompt.is_none() => id = Some(parser.value()?.string()?),
+            Long("id") if prompt.is_none() => id = Some(parser.value()?.parse()?),
             Long("out") => out = parser.value()?.into(),
             Value(text) if prompt.is_none() && id.is_none() => prompt = Some(text.string()?),
             other => return Err(other.unexpected()),

@@ -7,12 +7,12 @@ use std::{fmt::Display, process::ExitCode};
 use luma_agents::{ApiKey, Client, Result, mock::Emulator};
 
 /// A client of the service if there is a key, else of an emulator, which lives as long as this does.
-pub struct Luma {
-    pub client: Client,
-    pub emulator: Option<Emulator>,
+pub(crate) struct Luma {
+    pub(crate) client: Client,
+    pub(crate) emulator: Option<Emulator>,
 }
 
-pub async fn connect() -> Result<Luma> {
+pub(crate) async fn connect() -> Result<Luma> {
     if std::env::var_os(ApiKey::VARIABLE).is_some() {
         return Ok(Luma { client: Client::from_env()?, emulator: None });
     }
@@ -22,7 +22,7 @@ pub async fn connect() -> Result<Luma> {
 }
 
 /// Exit code 2 with the usage for bad arguments, 1 with one line for a failure.
-pub fn end(outcome: Result<()>) -> ExitCode {
+pub(crate) fn end(outcome: Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -32,7 +32,7 @@ pub fn end(outcome: Result<()>) -> ExitCode {
     }
 }
 
-pub fn usage(error: impl Display, usage: &str) -> ExitCode {
+pub(crate) fn usage(error: impl Display, usage: &str) -> ExitCode {
     eprintln!("{error}\n{usage}");
     ExitCode::from(2)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use httpmock::{HttpMockRequest, HttpMockResponse};
 use serde_json::{Value, json};
 use std::time::SystemTime;
@@ -39,11 +39,11 @@ impl From<&HttpMockRequest> for Call {
             .headers_vec()
             .iter()
             .filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?)));
-        let (path, query) = request.uri_str().split_once('?').unwrap_or((request.uri_str(), ""));
+        let uri: Uri = request.uri_str().parse().unwrap_or_default();
         Self {
             method: request.method_str().parse().unwrap_or_default(),
-            path: path.to_owned(),
-            query: query.to_owned(),
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
             headers: headers.collect(),
             body: request.body_bytes(),
         }

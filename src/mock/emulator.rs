@@ -32,7 +32,7 @@ use crate::{
 ///
 /// let generations = emulator.client().generations();
 /// let job = generations.create(CreateGeneration::builder().prompt("a lighthouse at dusk")).await?;
-/// let done = generations.wait(job.id).every(Duration::from_millis(10)).await?;
+/// let done = generations.wait(&job).first_after(Duration::from_millis(50)).every(Duration::from_millis(10)).await?;
 /// assert_eq!(done.outputs().len(), 1);
 /// assert_eq!(emulator.jobs().len(), 1);
 /// # Ok(()) }
