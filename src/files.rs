@@ -217,7 +217,7 @@ impl Job for File {
     }
 
     fn timing(&self) -> Timing {
-        Timing::seconds(1, 2, 300)
+        Timing { first_after: Duration::from_millis(500), ..Timing::seconds(0, 2, 300) }
     }
 
     /// What counts is the time since the bytes came, which nobody tells.

@@ -107,7 +107,7 @@ type Look<J> = Arc<dyn Fn() -> BoxFuture<Result<J>> + Send + Sync>;
 /// | image, edit | 20 s | 2 s | 2 min |
 /// | layering | 20 s | 2 s | 4 min |
 /// | video, unknown kinds | 30 s | 5 s | 10 min |
-/// | file | 1 s | 2 s | 5 min |
+/// | file | 0.5 s | 2 s | 5 min |
 ///
 /// A job known only by its id is looked at immediately. Age that the job already has shortens the
 /// first delay; a job older than 120 times the interval is asked about less often.

@@ -1,0 +1,390 @@
+//! Bytes out: what is saved is whole and right, whatever breaks on the way.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::TryStreamExt as _;
+use luma_agents::{
+    Client, Download, Error, Progress, Retry,
+    error::{Fault, Refusal},
+    mock::{Emulator, Operation, Script, Transfer},
+    types::{CreateGeneration, Generation, GenerationType, MediaRef, Model},
+};
+use tempfile::TempDir;
+
+const KB: usize = 1024;
+
+/// Bytes that sniff as MP4 and repeat nowhere near each other.
+fn video(size: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = b"\0\0\0\x18ftypisom\0\0\0\0isommp42".to_vec();
+    bytes.resize_with(size, || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[0]
+    });
+    bytes
+}
+
+fn quick() -> Retry {
+    Retry::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(2))
+}
+
+async fn finished(luma: &Client, request: luma_agents::types::builder::CreateGeneration) -> Generation {
+    let job = luma.generations().create(request).await.unwrap();
+    luma.generations().wait(&job).first_after(Duration::ZERO).every(Duration::from_millis(1)).await.unwrap()
+}
+
+/// A finished generation whose only output is `bytes`.
+async fn output(emulator: &Emulator, bytes: &[u8]) -> Generation {
+    emulator.next(Script::new().states(["completed"]).output(bytes.to_vec()));
+    finished(&emulator.client(), CreateGeneration::builder().prompt("bytes")).await
+}
+
+fn download(emulator: &Emulator, generation: &Generation) -> Download {
+    emulator.client().download(generation).retry(quick()).idle_timeout(Duration::from_millis(80))
+}
+
+/// Everything in the directory, hidden files too.
+fn entries(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+async fn survive(times: usize, size: usize) {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let bytes = video(size, 7);
+    let generation = output(&emulator, &bytes).await;
+    for time in 0..times {
+        // Where each break comes, counted from the one before; in between the URL has expired.
+        for part in [3, 5, 7] {
+            emulator.next_download(Transfer::new().cut_after((time * 7919 + size / part) % (size / 4) + 1));
+            emulator.next_download(Transfer::refused(403));
+        }
+        let path = directory.path().join(format!("{time}.mp4"));
+        let saved = download(&emulator, &generation).save(&path).await.unwrap();
+        assert_eq!(saved.bytes, size as u64);
+        assert!(std::fs::read(&path).unwrap() == bytes, "download {time} differs");
+        std::fs::remove_file(path).unwrap();
+    }
+    assert!(entries(directory.path()).is_empty());
+    let looks = emulator.requests().iter().filter(|it| it.operation == Some(Operation::GetGeneration)).count();
+    assert_eq!(looks, 1 + 3 * times, "each expired URL costs one look");
+}
+
+#[tokio::test]
+async fn a_download_survives_three_breaks_and_three_expired_urls() {
+    survive(20, 256 * KB).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: run it with --release"]
+async fn a_hundred_downloads_of_64_mib_survive_three_breaks_and_three_expired_urls() {
+    survive(100, 64 * KB * KB).await;
+}
+
+#[tokio::test]
+async fn only_what_is_missing_is_asked_for_again() {
+    let emulator = Emulator::start().await.unwrap();
+    let bytes = video(300 * KB, 1);
+    let generation = output(&emulator, &bytes).await;
+    emulator.next_download(Transfer::new().cut_after(100 * KB));
+    assert!(download(&emulator, &generation).bytes().await.unwrap() == bytes);
+    let ranges: Vec<_> = emulator
+        .requests()
+        .iter()
+        .filter(|it| it.operation == Some(Operation::Storage))
+        .map(|it| {
+            (
+                it.headers.get("range").map(|range| range.to_str().unwrap().to_owned()),
+                it.headers.contains_key("if-range"),
+            )
+        })
+        .collect();
+    assert_eq!(ranges[0], (None, false));
+    let (Some(range), true) = &ranges[1] else { panic!("{ranges:?}") };
+    let from: usize = range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap();
+    assert!(from > 0 && from <= 100 * KB, "{range}");
+}
+
+#[tokio::test]
+async fn a_stalled_download_is_picked_up() {
+    let emulator = Emulator::start().await.unwrap();
+    let bytes = video(200 * KB, 2);
+    let generation = output(&emulator, &bytes).await;
+    emulator.next_download(Transfer::new().stall_after(64 * KB));
+    assert!(download(&emulator, &generation).bytes().await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_server_without_ranges_or_length_is_good_enough() {
+    let emulator = Emulator::start().await.unwrap();
+    let bytes = video(200 * KB, 3);
+    let generation = output(&emulator, &bytes).await;
+    emulator.next_download(Transfer::new().without_ranges().cut_after(70 * KB));
+    emulator.next_download(Transfer::new().without_ranges());
+    assert!(download(&emulator, &generation).bytes().await.unwrap() == bytes);
+    emulator.next_download(Transfer::new().without_length());
+    assert!(download(&emulator, &generation).bytes().await.unwrap() == bytes);
+    emulator.next_download(Transfer::new().without_length().cut_after(70 * KB));
+    assert!(download(&emulator, &generation).bytes().await.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn a_changed_object_is_noticed() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let bytes = video(200 * KB, 4);
+    let generation = output(&emulator, &bytes).await;
+
+    // A file begins anew: it is one object or the other, never a mixture.
+    emulator.next_download(Transfer::new().cut_after(100 * KB));
+    emulator.next_download(Transfer::new().changed());
+    let path = directory.path().join("changed.mp4");
+    download(&emulator, &generation).save(&path).await.unwrap();
+    let second = std::fs::read(&path).unwrap();
+    assert!(second.len() == bytes.len() && second != bytes);
+    assert!(download(&emulator, &generation).bytes().await.unwrap() == second);
+
+    // A stream cannot take back what it gave.
+    emulator.next_download(Transfer::new().cut_after(100 * KB));
+    emulator.next_download(Transfer::new().changed());
+    let error = download(&emulator, &generation).bytes().await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedAnswer(_)) && error.to_string().contains("changed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_download_that_cannot_be_mended_leaves_nothing_behind() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let generation = output(&emulator, &video(200 * KB, 5)).await;
+    for _ in 0..3 {
+        emulator.next_download(Transfer::refused(503));
+    }
+    let error = download(&emulator, &generation).save(directory.path().join("a.mp4")).await.unwrap_err();
+    let Error::Refused(refused) = &error else { panic!("{error}") };
+    assert_eq!((refused.kind(), refused.exchange.attempts), (Refusal::Unavailable, 3));
+    emulator.next_download(Transfer::new().cut_after(100 * KB));
+    let impatient = download(&emulator, &generation).retry(Retry::none());
+    let error = impatient.save(directory.path().join("a.mp4")).await.unwrap_err();
+    assert!(matches!(&error, Error::NoAnswer(e) if e.fault == Fault::Interrupted), "{error}");
+    assert!(entries(directory.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_dropped_download_leaves_nothing_behind() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let generation = output(&emulator, &video(200 * KB, 6)).await;
+    emulator.next_download(Transfer::new().stall_after(64 * KB));
+    let save = download(&emulator, &generation).idle_timeout(Duration::from_secs(60)).save(directory.path());
+    tokio::time::timeout(Duration::from_millis(60), save).await.unwrap_err();
+    assert!(entries(directory.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_kept_part_is_resumed_by_a_later_save() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let bytes = video(400 * KB, 8);
+    let generation = output(&emulator, &bytes).await;
+    let path = directory.path().join("late.mp4");
+    let resumable = || download(&emulator, &generation).retry(Retry::none()).resumable();
+
+    emulator.next_download(Transfer::new().cut_after(300 * KB));
+    resumable().save(&path).await.unwrap_err();
+    assert_eq!(entries(directory.path()), [".late.mp4.part", ".late.mp4.part.json"]);
+    let kept = std::fs::metadata(directory.path().join(".late.mp4.part")).unwrap().len();
+    assert!(kept > 0 && kept <= 300 * KB as u64);
+
+    resumable().save(&path).await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes);
+    assert_eq!(entries(directory.path()), ["late.mp4"]);
+    let last = emulator.requests().pop().unwrap();
+    assert_eq!(last.headers["range"], format!("bytes={kept}-"));
+}
+
+#[tokio::test]
+async fn a_kept_part_of_another_object_is_not_used() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("late.mp4");
+    let generation = output(&emulator, &video(400 * KB, 9)).await;
+    emulator.next_download(Transfer::new().cut_after(300 * KB));
+    download(&emulator, &generation).retry(Retry::none()).resumable().save(&path).await.unwrap_err();
+    let other = video(350 * KB, 10);
+    let generation = output(&emulator, &other).await;
+    download(&emulator, &generation).resumable().save(&path).await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == other);
+}
+
+#[tokio::test]
+async fn an_existing_file_is_left_alone_unless_told_otherwise() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let generation = output(&emulator, &video(KB, 11)).await;
+    let path = directory.path().join("mine.mp4");
+    std::fs::write(&path, "mine").unwrap();
+    let asked = emulator.requests().len();
+    let error = download(&emulator, &generation).save(&path).await.unwrap_err();
+    assert!(matches!(&error, Error::Io(e) if e.source.kind() == std::io::ErrorKind::AlreadyExists), "{error}");
+    assert_eq!(emulator.requests().len(), asked, "nothing was fetched");
+    assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+
+    emulator.next_download(Transfer::refused(404));
+    download(&emulator, &generation).overwrite().save(&path).await.unwrap_err();
+    assert_eq!(std::fs::read(&path).unwrap(), b"mine", "only a complete file takes its place");
+    download(&emulator, &generation).overwrite().save(&path).await.unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), KB as u64);
+
+    let named = download(&emulator, &generation).save(directory.path()).await.unwrap().path;
+    let error = download(&emulator, &generation).save(directory.path()).await.unwrap_err();
+    assert!(error.to_string().contains(&*named.to_string_lossy()), "{error}");
+}
+
+#[tokio::test]
+async fn a_target_that_cannot_be_is_refused_before_anything_is_fetched() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let generation = output(&emulator, &video(KB, 12)).await;
+    let asked = emulator.requests().len();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for target in [directory.path().join("missing/a.mp4"), directory.path().join("missing/"), file.join("a.mp4")] {
+        let error = download(&emulator, &generation).save(&target).await.unwrap_err();
+        assert!(matches!(error, Error::Io(_)), "{error}");
+    }
+    for target in [directory.path().join("missing"), file] {
+        let error = download(&emulator, &generation).save_all(&target).await.unwrap_err();
+        assert!(matches!(error, Error::Io(_)), "{error}");
+    }
+    assert_eq!(emulator.requests().len(), asked);
+}
+
+#[tokio::test]
+async fn names_follow_the_generation_and_extensions_the_content() {
+    let emulator = Emulator::start().await.unwrap();
+    let luma = emulator.client();
+    let directory = TempDir::new().unwrap();
+
+    let image = finished(&luma, CreateGeneration::builder().prompt("a duck")).await;
+    let saved = luma.download(&image).save(directory.path()).await.unwrap();
+    assert_eq!(saved.path, directory.path().join(format!("{}.png", image.id)));
+    assert_eq!(saved.media_type, Some("image/png"));
+
+    let video = CreateGeneration::builder().type_(GenerationType::Video).model(Model::Ray3_2).prompt("a duck").video(
+        luma_agents::types::VideoOptions::builder()
+            .hdr(true)
+            .exr_export(true)
+            .resolution(luma_agents::types::VideoResolution::Resolution720p),
+    );
+    let video = finished(&luma, video).await;
+    let saved = luma.download(&video).save_all(directory.path()).await.unwrap();
+    let expected = [format!("{}.mp4", video.id), format!("{}-2.exr", video.id)];
+    assert_eq!(
+        saved.iter().map(|it| it.path.clone()).collect::<Vec<_>>(),
+        expected.map(|it| directory.path().join(it))
+    );
+
+    let layering = CreateGeneration::builder()
+        .type_(GenerationType::Layering)
+        .prompt("the duck")
+        .source(MediaRef::url("https://example.com/duck.jpg").unwrap());
+    let layering = finished(&luma, layering).await;
+    let saved = luma.download(&layering).save_all(directory.path()).await.unwrap();
+    for (output, saved) in layering.outputs().iter().zip(&saved) {
+        let layer = output.layer.as_ref().unwrap();
+        let name = saved.path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name.starts_with(&format!("{}-layer-{}-", layering.id, layer.index)), "{name}");
+    }
+    let order: Vec<_> = layering.layers().iter().map(|it| it.layer.as_ref().unwrap().index).collect();
+    assert_eq!(order, [2, 1, 0], "the background is drawn first");
+
+    let error = luma.download(&layering).save(directory.path()).await.unwrap_err();
+    assert!(error.to_string().contains("3 outputs"), "{error}");
+}
+
+#[tokio::test]
+async fn bytes_come_in_every_form() {
+    let emulator = Emulator::start().await.unwrap();
+    let bytes = video(100 * KB, 13);
+    let generation = output(&emulator, &bytes).await;
+    let get = || download(&emulator, &generation);
+
+    let mut body = get().open().await.unwrap();
+    assert_eq!(body.total(), Some(bytes.len() as u64));
+    let first = body.chunk().await.unwrap().unwrap();
+    assert!(bytes.starts_with(&first));
+    let chunks: Vec<_> = get().open().await.unwrap().into_stream().try_collect().await.unwrap();
+    assert!(chunks.concat() == bytes);
+    let mut copy = Vec::new();
+    assert_eq!(get().copy_to(&mut copy).await.unwrap(), bytes.len() as u64);
+    assert!(copy == bytes);
+    let url = generation.outputs()[0].url.as_str();
+    assert!(emulator.client().download(url).bytes().await.unwrap() == bytes);
+    assert!(emulator.client().download(&generation.outputs()[0]).bytes().await.unwrap() == bytes);
+
+    let error = get().max_bytes(1000).bytes().await.unwrap_err();
+    assert!(matches!(&error, Error::NoAnswer(e) if e.fault == Fault::TooLarge), "{error}");
+    emulator.next_download(Transfer::new().without_length());
+    let error = get().max_bytes(1000).bytes().await.unwrap_err();
+    assert!(matches!(&error, Error::NoAnswer(e) if e.fault == Fault::TooLarge), "{error}");
+}
+
+#[tokio::test]
+async fn progress_is_told_at_the_beginning_and_at_the_end() {
+    let emulator = Emulator::start().await.unwrap();
+    let bytes = video(300 * KB, 14);
+    let generation = output(&emulator, &bytes).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let watcher = Arc::clone(&told);
+    let directory = TempDir::new().unwrap();
+    let watched =
+        download(&emulator, &generation).progress(move |progress: Progress| watcher.lock().unwrap().push(progress));
+    watched.save(directory.path()).await.unwrap();
+    let told = told.lock().unwrap();
+    assert!(told.len() <= 7, "at most five a second: {told:?}");
+    assert!(told.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes));
+    let last = told.last().unwrap();
+    assert_eq!((last.bytes, last.total), (bytes.len() as u64, Some(bytes.len() as u64)));
+}
+
+#[tokio::test]
+async fn an_expired_url_alone_is_refused_with_what_to_do() {
+    let emulator = Emulator::start().await.unwrap();
+    let generation = output(&emulator, &video(KB, 15)).await;
+    let url = generation.outputs()[0].url.clone();
+    emulator.expire_urls();
+    let error = emulator.client().download(&url).bytes().await.unwrap_err();
+    assert!(matches!(&error, Error::Refused(e) if e.kind() == Refusal::Expired), "{error}");
+    let query = url.as_str().split_once('?').unwrap().1;
+    assert!(!format!("{error} {error:?} {generation:?} {url} {url:?}").contains(query));
+}
+
+#[tokio::test]
+async fn the_key_never_goes_to_storage() {
+    let emulator = Emulator::start().await.unwrap();
+    let generation = output(&emulator, &video(KB, 16)).await;
+    download(&emulator, &generation).bytes().await.unwrap();
+    for request in emulator.requests().iter().filter(|it| it.operation == Some(Operation::Storage)) {
+        assert!(!request.headers.contains_key("authorization") && !request.headers.contains_key("cookie"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_https_url_is_not_fetched() {
+    let emulator = Emulator::start().await.unwrap();
+    for url in ["", "output.png", "ftp://example.com/a", "http://example.com/a?sig=secret", "file:///etc/passwd"] {
+        let error = emulator.client().download(url).bytes().await.unwrap_err();
+        assert!(matches!(error, Error::InvalidInput(_)) && !error.to_string().contains("secret"), "{url}: {error}");
+    }
+}

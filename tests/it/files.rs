@@ -1,0 +1,240 @@
+//! Bytes in: one call uploads, whatever the size and whatever breaks on the way.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use luma_agents::{
+    ApiKey, Client, Error, Retry,
+    error::Refusal,
+    mock::{Answer, Emulator, Ingest, Operation, Transfer},
+    types::{CreateFile, CreateGeneration, FilePurpose, FileState, GenerationType, MediaRef},
+    upload,
+};
+use tempfile::TempDir;
+
+const MB: usize = 1024 * 1024;
+
+fn video(size: usize) -> Vec<u8> {
+    let mut bytes = b"\0\0\0\x18ftypisom\0\0\0\0isommp42".to_vec();
+    bytes.resize(size, 7);
+    bytes
+}
+
+fn picture() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 2, 2);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(&[0, 80, 160, 240]).unwrap();
+    bytes
+}
+
+/// An emulator that takes files in at once.
+async fn emulator() -> Emulator {
+    let emulator = Emulator::start().await.unwrap();
+    for _ in 0..8 {
+        emulator.next_file(Ingest::new().takes(Duration::ZERO));
+    }
+    emulator
+}
+
+/// The operations so far, as a story.
+fn story(emulator: &Emulator) -> Vec<Operation> {
+    emulator.requests().iter().filter_map(|it| it.operation).collect()
+}
+
+fn impatient(emulator: &Emulator) -> Client {
+    Client::builder(ApiKey::new(emulator.api_key()).unwrap())
+        .base_url(emulator.base_url())
+        .retry(Retry::default().first_delay(Duration::from_millis(1)))
+        .idle_timeout(Duration::from_millis(100))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_small_file_goes_along_with_the_request() {
+    let emulator = emulator().await;
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("pic.png");
+    std::fs::write(&path, picture()).unwrap();
+    let expires = chrono::DateTime::from_timestamp(2_000_000_000, 0).unwrap();
+    let upload =
+        emulator.client().files().upload(&path).purpose(FilePurpose::Reference).user_id("u1").expires_at(expires);
+    let file = upload.await.unwrap();
+    assert_eq!((file.state, file.mime_type.as_str()), (FileState::Ready, "image/png"));
+    assert_eq!(file.filename.as_deref(), Some("pic.png"));
+    assert_eq!((file.purpose, file.user_id.as_deref()), (FilePurpose::Reference, Some("u1")));
+    assert_eq!(file.expires_at, Some(expires));
+    assert_eq!(story(&emulator)[0], Operation::CreateFile);
+    assert!(!story(&emulator).contains(&Operation::CompleteFile));
+}
+
+#[tokio::test]
+async fn a_large_file_goes_to_storage() {
+    let emulator = emulator().await;
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("clip.mp4");
+    std::fs::write(&path, video(5 * MB)).unwrap();
+    let file = emulator.client().files().upload(path).await.unwrap();
+    assert_eq!((file.state, file.size_bytes), (FileState::Ready, 5 * MB as i64));
+    assert_eq!(file.mime_type, "video/mp4");
+    assert_eq!(story(&emulator)[..3], [Operation::CreateFile, Operation::Storage, Operation::CompleteFile]);
+}
+
+#[tokio::test]
+async fn a_stream_of_known_length_goes_either_way() {
+    let emulator = emulator().await;
+    for size in [10_000, 5 * MB] {
+        let chunks: Vec<_> = video(size).chunks(4096).map(Bytes::copy_from_slice).collect();
+        let stream = futures_util::stream::iter(chunks).map(Ok);
+        let file = emulator.client().files().upload(upload::Bytes::stream(stream, size as u64)).await.unwrap();
+        assert_eq!(file.size_bytes, size as i64);
+    }
+    let short = futures_util::stream::iter([Ok(Bytes::from(picture()))]);
+    let error = emulator.client().files().upload(upload::Bytes::stream(short, 1000)).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidInput(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_is_sent_again() {
+    let emulator = emulator().await;
+    emulator.next_upload(Transfer::new().cut_after(MB));
+    emulator.next_upload(Transfer::refused(503));
+    let file = impatient(&emulator).files().upload(video(5 * MB)).await.unwrap();
+    assert_eq!(file.state, FileState::Ready);
+    assert_eq!(story(&emulator).iter().filter(|it| **it == Operation::Storage).count(), 3);
+    assert_eq!(story(&emulator).iter().filter(|it| **it == Operation::CreateFile).count(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_is_sent_again() {
+    let emulator = emulator().await;
+    emulator.next_upload(Transfer::new().stall_after(MB));
+    let file = impatient(&emulator).files().upload(video(12 * MB)).await.unwrap();
+    assert_eq!(file.state, FileState::Ready);
+}
+
+#[tokio::test]
+async fn an_expired_envelope_is_a_clear_error() {
+    let emulator = emulator().await;
+    emulator.url_lifetime(Duration::ZERO);
+    let error = emulator.client().files().upload(video(5 * MB)).await.unwrap_err();
+    assert!(matches!(&error, Error::Refused(e) if e.kind() == Refusal::Expired), "{error}");
+    assert!(!format!("{error:?}").contains("X-Amz-Signature"));
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_complete_is_settled_by_looking() {
+    let emulator = emulator().await;
+    emulator.answer(Operation::CompleteFile, Answer::raw(500, "oops").after_acting());
+    let file = emulator.client().files().upload(video(5 * MB)).await.unwrap();
+    assert_eq!(file.state, FileState::Ready);
+}
+
+#[tokio::test]
+async fn what_is_too_large_inline_goes_to_storage() {
+    let emulator = emulator().await;
+    emulator.answer(Operation::CreateFile, Answer::refused(413, "too large for a form"));
+    let file = emulator.client().files().upload(picture()).await.unwrap();
+    assert_eq!(file.state, FileState::Ready);
+    assert!(story(&emulator).contains(&Operation::CompleteFile));
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_a_typed_error() {
+    let emulator = Emulator::start().await.unwrap();
+    emulator.next_file(Ingest::fails("Corrupt data"));
+    let error = emulator.client().files().upload(picture()).await.unwrap_err();
+    let Error::FileFailed(failed) = &error else { panic!("{error}") };
+    assert_eq!(failed.file.failure_reason.as_deref(), Some("Corrupt data"));
+    assert_eq!(error.file_id(), Some(failed.file.id));
+
+    emulator.next_file(Ingest::new().takes(Duration::from_mins(10)));
+    let error = emulator.client().files().upload(picture()).timeout(Duration::from_millis(5)).await.unwrap_err();
+    assert!(matches!(error, Error::WaitTimeout(_)) && error.file_id().is_some(), "{error}");
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_before_anything_is_sent() {
+    let emulator = emulator().await;
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let huge = directory.path().join("huge.mp4");
+    std::fs::File::create(&huge).unwrap().set_len(5 * 1024 * MB as u64 + 1).unwrap();
+    let cases = [
+        (directory.path().join("missing.png"), "cannot read"),
+        (directory.path().to_owned(), "not a file"),
+        (at("empty.png", b""), "empty"),
+        (at("page.png", b"<!DOCTYPE html><html></html>"), "looks like"),
+        (at("text.png", b"hello"), "something unknown"),
+        (huge, "at most"),
+    ];
+    for (path, part) in cases {
+        let error = emulator.client().files().upload(&path).await.unwrap_err().to_string();
+        assert!(error.contains(part), "{}: {error}", path.display());
+    }
+    let error = emulator.client().files().upload(picture()).mime_type("not a type\n").await.unwrap_err();
+    assert!(matches!(error, Error::InvalidInput(_)), "{error}");
+    assert!(emulator.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_uploaded_file_is_a_media_reference() {
+    let emulator = emulator().await;
+    let luma = emulator.client();
+    let file = luma.files().upload(picture()).await.unwrap();
+    let request = CreateGeneration::builder()
+        .type_(GenerationType::ImageEdit)
+        .prompt("warmer")
+        .source(MediaRef::from(&file))
+        .image_ref(vec![MediaRef::from(file.clone())]);
+    luma.generations().create(request).await.unwrap();
+    luma.files().delete(&file).await.unwrap();
+    let request =
+        CreateGeneration::builder().type_(GenerationType::ImageEdit).prompt("warmer").source(MediaRef::from(&file));
+    luma.generations().create(request).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn files_are_listed_page_by_page_or_all_in_a_row() {
+    let emulator = emulator().await;
+    let files = emulator.client().files();
+    let mut ids = Vec::new();
+    for index in 0..7 {
+        let purpose = if index % 2 == 0 { FilePurpose::Input } else { FilePurpose::Reference };
+        let request = CreateFile::builder().mime_type("image/png").size_bytes(100).purpose(purpose);
+        ids.insert(0, files.create(request).await.unwrap().id);
+    }
+    let page = files.list().limit(3).page().await.unwrap();
+    assert_eq!((page.data.len(), page.has_more), (3, true));
+    let next = files.list().limit(3).cursor(page.next_cursor.unwrap()).page().await.unwrap();
+    assert_eq!(next.data[0].id, ids[3]);
+    let all: Vec<_> = files.list().limit(2).stream().map_ok(|file| file.id).try_collect().await.unwrap();
+    assert_eq!(all, ids);
+    let inputs: Vec<_> = files.list().purpose(FilePurpose::Input).stream().try_collect().await.unwrap();
+    assert_eq!(inputs.len(), 4);
+    files.delete(ids[0]).await.unwrap();
+    let deleted: Vec<_> = files.list().state(FileState::Deleted).stream().try_collect().await.unwrap();
+    assert_eq!(deleted.iter().map(|file| file.id).collect::<Vec<_>>(), ids[..1]);
+    for limit in [0, 101] {
+        assert!(matches!(files.list().limit(limit).page().await, Err(Error::InvalidInput(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_looked_at_and_waited_for_by_its_id() {
+    let emulator = emulator().await;
+    let files = emulator.client().files();
+    let file = files.upload(picture()).await.unwrap();
+    assert_eq!(files.get(file.id).await.unwrap(), file);
+    assert_eq!(files.wait(file.id.to_string()).await.unwrap().id, file.id);
+    let error = files.get("nonsense").await.unwrap_err();
+    assert!(matches!(error, Error::InvalidInput(_)), "{error}");
+    files.delete(file.id).await.unwrap();
+    assert!(matches!(files.wait(file.id).await, Err(Error::FileFailed(_))));
+}
