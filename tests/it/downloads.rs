@@ -83,7 +83,7 @@ async fn survive(times: usize, size: usize) {
 
 #[tokio::test]
 async fn a_download_survives_three_breaks_and_three_expired_urls() {
-    survive(20, 256 * KB).await;
+    survive(6, 256 * KB).await;
 }
 
 #[tokio::test]
