@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::time::Duration;
 
 use luma_agents::{
