@@ -319,7 +319,8 @@ impl<J: Job> Updates<J> {
                 let first_after = job.timing().first_after;
                 self.last = Some(job);
                 // A young job that was only an id gets the first delay of its kind now.
-                Some(first_after.saturating_sub(self.age)).filter(|_| first_sight && self.chosen.first_after.is_none())
+                let own_pace = self.chosen.first_after.is_some() || self.chosen.every.is_some();
+                Some(first_after.saturating_sub(self.age)).filter(|_| first_sight && !own_pace)
             }
             Err(error) => {
                 if self.is_final(&error, now) {
@@ -488,6 +489,13 @@ mod tests {
         let (script, wait) = Script::wait(None, &[(SOON, Ok("queued")), (SOON, Ok("queued")), (SOON, Ok("completed"))]);
         wait.await.expect("done");
         assert_eq!(script.looks(), [0.0, 20.0, 22.0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chosen_interval_also_holds_after_the_first_look() {
+        let (script, wait) = Script::wait(None, &[(SOON, Ok("queued")), (SOON, Ok("queued")), (SOON, Ok("completed"))]);
+        wait.every(Duration::from_secs(1)).await.expect("done");
+        assert_eq!(script.looks(), [0.0, 1.0, 2.0]);
     }
 
     #[tokio::test(start_paused = true)]

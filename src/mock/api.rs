@@ -1,6 +1,6 @@
 //! The API of the emulator: from a request to its answer.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -8,7 +8,6 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use httpmock::{HttpMockRequest, HttpMockResponse};
 use serde_json::{Value, json};
-use std::time::SystemTime;
 use uuid::Uuid;
 
 use super::{
@@ -65,10 +64,6 @@ impl Call {
         let id = self.path.trim_matches('/').split('/').nth(1)?;
         id.parse::<Uuid>().ok().filter(|parsed| parsed.to_string().eq_ignore_ascii_case(id))
     }
-
-    fn json(&self) -> Checked<Value> {
-        serde_json::from_slice(&self.body).map_err(|_| contract::malformed("body", "JSON decode error"))
-    }
 }
 
 /// Answers a request and writes down that it came.
@@ -76,7 +71,8 @@ pub(super) fn answer(world: &mut World, call: &Call) -> HttpMockResponse {
     let operation = call.operation();
     let scripted = operation.and_then(|operation| world.answers.get_mut(&operation)?.pop_front());
     let Answer { reply, acts, .. } = scripted.unwrap_or_else(Answer::usual);
-    let usual = acts.then(|| carry_out(world, operation, call).unwrap_or_else(|refusal| refusal));
+    let body = serde_json::from_slice(&call.body).ok();
+    let usual = acts.then(|| carry_out(world, operation, call, body.as_ref()).unwrap_or_else(|refusal| refusal));
     let reply = reply.or(usual).unwrap_or_else(|| Reply::empty(500));
     let request_id = call.header("x-request-id").map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
 
@@ -92,7 +88,7 @@ pub(super) fn answer(world: &mut World, call: &Call) -> HttpMockResponse {
         path: call.path.clone(),
         query: call.query.clone(),
         headers,
-        body: call.json().unwrap_or_default(),
+        body: body.unwrap_or_default(),
         status: StatusCode::from_u16(reply.status).ok(),
     });
 
@@ -104,12 +100,13 @@ pub(super) fn answer(world: &mut World, call: &Call) -> HttpMockResponse {
     }
 }
 
-fn carry_out(world: &mut World, operation: Option<Operation>, call: &Call) -> Checked<Reply> {
+fn carry_out(world: &mut World, operation: Option<Operation>, call: &Call, body: Option<&Value>) -> Checked<Reply> {
     authorize(call)?;
+    let body = || body.ok_or_else(|| contract::malformed("body", "JSON decode error"));
     match operation {
-        Some(Operation::CreateGeneration) => create_generation(world, call),
+        Some(Operation::CreateGeneration) => create_generation(world, body()?),
         Some(Operation::GetGeneration) => get_generation(world, call),
-        Some(Operation::CreateFile) => create_file(world, call),
+        Some(Operation::CreateFile) => create_file(world, call, body),
         Some(Operation::ListFiles) => list_files(world, call),
         Some(Operation::GetFile) => get_file(world, call),
         Some(Operation::CompleteFile) => complete_file(world, call),
@@ -127,10 +124,29 @@ fn authorize(call: &Call) -> Checked {
     }
 }
 
+<<<<<<< HEAD
 fn create_generation(world: &mut World, call: &Call) -> Checked<Reply> {
     let request = call.json()?;
     contract::check_generation(&request, world)?;
     let reply = Reply::json(201, &shown(&world.accept(Uuid::new_v4(), request)));
+=======
+fn create_generation(world: &mut World, request: &Value) -> Checked<Reply> {
+    contract::check_generation(request, world)?;
+    let script = world.scripts.pop_front().unwrap_or_default();
+    let text = |name: &str, default: &str| request[name].as_str().unwrap_or(default).to_owned();
+    let accepted = Generation {
+        id: Uuid::new_v4(),
+        created_at: now().to_rfc3339_opts(SecondsFormat::Secs, true),
+        model: script.model.clone().unwrap_or_else(|| Model::from(text("model", "uni-1"))),
+        type_: script.kind.clone().unwrap_or_else(|| GenerationType::from(text("type", "image"))),
+        state: GenerationState::Queued,
+        output: Some(Vec::new()),
+        failure_code: None,
+        failure_reason: None,
+    };
+    let reply = Reply::json(201, &shown(&accepted));
+    world.jobs.push(Job { accepted, request: request.clone(), script, looks: 0, submitted: SystemTime::now() });
+>>>>>>> emu
     let used = world.jobs.iter().filter(|job| job.submitted.elapsed().is_ok_and(|age| age.as_secs() < 60)).count();
     Ok(reply
         .header("X-RateLimit-Limit", &REQUESTS_PER_MINUTE)
@@ -158,14 +174,14 @@ fn shown(generation: &Generation) -> Value {
     shown
 }
 
-fn create_file(world: &mut World, call: &Call) -> Checked<Reply> {
+fn create_file<'a>(world: &mut World, call: &Call, body: impl Fn() -> Checked<&'a Value>) -> Checked<Reply> {
     let form = call.header("content-type").and_then(|media_type| multer::parse_boundary(media_type).ok());
     let (request, bytes) = match form {
         Some(boundary) => {
             let (request, bytes) = read_form(call.body.clone(), boundary)?;
             (request, Some(bytes))
         }
-        None => (call.json()?, None),
+        None => (body()?.clone(), None),
     };
     contract::check_file(&request)?;
     let text = |name: &str| request[name].as_str().map(str::to_owned);

@@ -39,29 +39,34 @@ use crate::{
 /// ```
 ///
 /// What is scripted with [`next`](Self::next), [`answer`](Self::answer) and the like is used up once, in
-/// order; without a script everything goes well. Scripted and real time pass alike: a paused tokio
-/// clock does not stop the emulator. At most 25 emulators and mock servers run in a process at a time
-/// (`HTTPMOCK_MAX_SERVERS`); the next one waits for one to be dropped. Dropping the emulator closes
-/// its storage.
+/// order; without a script everything goes well. The emulator lives by the clock of the machine, even
+/// where tokio's is paused. At most 25 emulators and mock servers run in a process at a time
+/// (`HTTPMOCK_MAX_SERVERS`); the next one waits until one is dropped.
 ///
 /// # What it is true to
 ///
-/// **Documented by the service**, statuses and texts included: authorization; which models, aspect
-/// ratios, sources and how many references go with which type; the length of prompts; exactly one
-/// origin for each reference, and a `media_type` with `data`; the limits of 50 and 200 MB; `https` only;
-/// the exclusions among video options; keyframes and their indexes; the headers of every answer and of
-/// limits; fresh URLs with each look; pages of files, newest first.
+/// Documented by the service, with status and text:
 ///
-/// **Decided here, strictly**, where the service publishes nothing: unknown fields, wrong types and
-/// values out of range are refused with 422 and a list; conflicts of video options with 422; a ratio on
-/// `video_edit`, references on videos and layerings; references to generations and files that do not
-/// exist, are not done, or are of another kind; errors of files and their texts; files being 201 on
-/// creation; an upload being refused without exactly the signed headers and the announced length. Bytes
-/// of inline media that are recognised as something else are refused, unrecognised ones pass.
+/// - what the key has to look like; the headers of every answer and of limits;
+/// - which models, aspect ratios, sources and how many references a type takes; the length of prompts;
+/// - one origin for each reference, a `media_type` with `data`, valid base64, `https`, 50 MB an image;
+/// - `Generation not found` for every id that is not one.
 ///
-/// **Not done**: URLs are not fetched, media not decoded or moderated, and limits not enforced unless
-/// scripted. Every image is a PNG, whatever `output_format` asks for; videos and EXRs have the first
-/// bytes of one and no picture; the output type of an EXR is a guess.
+/// Documented, but with a status (422) and text that are made up here: what excludes what among the
+/// options of videos, keyframes and their indexes, `manga` with portrait ratios only.
+///
+/// Decided here, on the strict side:
+///
+/// - unknown fields, wrong types and values out of range are refused with 422 and a list;
+/// - a ratio on `video_edit`, and references on videos and layerings, are refused;
+/// - a generation or file that is referred to has to exist, be done, and be of the right kind;
+/// - inline media must not be recognisable as something else; unrecognisable bytes pass;
+/// - every error about files; 201 for a new file; deleted files stay readable and listed;
+/// - an upload needs exactly the signed headers, the announced length, and no API key.
+///
+/// Not done: URLs are not fetched, media not decoded or moderated, and limits not enforced unless
+/// scripted. Every image is a PNG, whatever `output_format` asks for; a video or an EXR is only the
+/// beginning of one; that an EXR's output has the type `exr` is a guess.
 pub struct Emulator {
     server: MockServer,
     shared: Shared,
