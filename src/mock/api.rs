@@ -124,29 +124,9 @@ fn authorize(call: &Call) -> Checked {
     }
 }
 
-<<<<<<< HEAD
-fn create_generation(world: &mut World, call: &Call) -> Checked<Reply> {
-    let request = call.json()?;
-    contract::check_generation(&request, world)?;
-    let reply = Reply::json(201, &shown(&world.accept(Uuid::new_v4(), request)));
-=======
 fn create_generation(world: &mut World, request: &Value) -> Checked<Reply> {
     contract::check_generation(request, world)?;
-    let script = world.scripts.pop_front().unwrap_or_default();
-    let text = |name: &str, default: &str| request[name].as_str().unwrap_or(default).to_owned();
-    let accepted = Generation {
-        id: Uuid::new_v4(),
-        created_at: now().to_rfc3339_opts(SecondsFormat::Secs, true),
-        model: script.model.clone().unwrap_or_else(|| Model::from(text("model", "uni-1"))),
-        type_: script.kind.clone().unwrap_or_else(|| GenerationType::from(text("type", "image"))),
-        state: GenerationState::Queued,
-        output: Some(Vec::new()),
-        failure_code: None,
-        failure_reason: None,
-    };
-    let reply = Reply::json(201, &shown(&accepted));
-    world.jobs.push(Job { accepted, request: request.clone(), script, looks: 0, submitted: SystemTime::now() });
->>>>>>> emu
+    let reply = Reply::json(201, &shown(&world.accept(Uuid::new_v4(), request.clone())));
     let used = world.jobs.iter().filter(|job| job.submitted.elapsed().is_ok_and(|age| age.as_secs() < 60)).count();
     Ok(reply
         .header("X-RateLimit-Limit", &REQUESTS_PER_MINUTE)

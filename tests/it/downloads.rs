@@ -346,11 +346,10 @@ async fn progress_is_told_at_the_beginning_and_at_the_end() {
     let bytes = video(300 * KB, 14);
     let generation = output(&emulator, &bytes).await;
     let told = Arc::new(Mutex::new(Vec::new()));
-    let watcher = Arc::clone(&told);
+    let log = Arc::clone(&told);
     let directory = TempDir::new().unwrap();
-    let watched =
-        download(&emulator, &generation).progress(move |progress: Progress| watcher.lock().unwrap().push(progress));
-    watched.save(directory.path()).await.unwrap();
+    let save = download(&emulator, &generation).progress(move |progress: Progress| log.lock().unwrap().push(progress));
+    save.save(directory.path()).await.unwrap();
     let told = told.lock().unwrap();
     assert!(told.len() <= 7, "at most five a second: {told:?}");
     assert!(told.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes));

@@ -77,7 +77,7 @@ async fn a_large_file_goes_to_storage() {
     let path = directory.path().join("clip.mp4");
     std::fs::write(&path, video(5 * MB)).unwrap();
     let file = emulator.client().files().upload(path).await.unwrap();
-    assert_eq!((file.state, file.size_bytes), (FileState::Ready, 5 * MB as i64));
+    assert_eq!((file.state, file.size_bytes), (FileState::Ready, 5 * 1024 * 1024));
     assert_eq!(file.mime_type, "video/mp4");
     assert_eq!(story(&emulator)[..3], [Operation::CreateFile, Operation::Storage, Operation::CompleteFile]);
 }
@@ -89,7 +89,7 @@ async fn a_stream_of_known_length_goes_either_way() {
         let chunks: Vec<_> = video(size).chunks(4096).map(Bytes::copy_from_slice).collect();
         let stream = futures_util::stream::iter(chunks).map(Ok);
         let file = emulator.client().files().upload(upload::Bytes::stream(stream, size as u64)).await.unwrap();
-        assert_eq!(file.size_bytes, size as i64);
+        assert_eq!(usize::try_from(file.size_bytes), Ok(size));
     }
     let short = futures_util::stream::iter([Ok(Bytes::from(picture()))]);
     let error = emulator.client().files().upload(upload::Bytes::stream(short, 1000)).await.unwrap_err();

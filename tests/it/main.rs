@@ -6,3 +6,4 @@ mod downloads;
 mod emulator;
 mod files;
 mod generations;
+mod surface;
