@@ -1,3 +1,5 @@
 //! The promises of the crate, a file each, in one binary.
 
+mod faults;
 mod generations;
+mod support;
