@@ -162,6 +162,8 @@ pub(crate) fn classify(repeatable: bool, outcome: Outcome) -> Verdict {
             502 | 503 if by_api => (Ending::Refused, true),
             408 | 500.. if repeatable => (Ending::Refused, true),
             409 if repeatable || by_api => (Ending::Refused, false),
+            // Neither says that nothing was done; 303 says where the result of it is.
+            100..=199 | 303 if !repeatable => (Ending::OutcomeUnknown, false),
             408 | 409 | 500.. => (Ending::OutcomeUnknown, false),
             _ => (Ending::Refused, false),
         },
@@ -284,13 +286,13 @@ mod tests {
     #[test]
     fn every_status_and_fault_has_one_meaning() {
         use Ending::{NoAnswer, OutcomeUnknown, RateLimited, Refused};
-        for status in 400..=599 {
+        for status in (100..=199).chain(300..=999) {
             for by_api in [false, true] {
                 for repeatable in [false, true] {
                     let expected = match (status, repeatable, by_api) {
                         (429, _, _) => (RateLimited, true),
-                        (408 | 500..=599, true, _) | (502 | 503, false, true) => (Refused, true),
-                        (408 | 500..=599, false, _) | (409, false, false) => (OutcomeUnknown, false),
+                        (408 | 500..=999, true, _) | (502 | 503, false, true) => (Refused, true),
+                        (100..=199 | 303 | 408 | 500..=999, false, _) | (409, false, false) => (OutcomeUnknown, false),
                         _ => (Refused, false),
                     };
                     let status = StatusCode::from_u16(status).expect("a status");

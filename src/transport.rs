@@ -192,7 +192,8 @@ impl From<reqwest::Error> for Broken {
 fn is_protocol(error: &reqwest::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        if inner.to_string().starts_with("invalid HTTP") {
+        let words = inner.to_string();
+        if words.ends_with(" parsed") || words == "message head is too large" {
             return true;
         }
         source = inner.source();
