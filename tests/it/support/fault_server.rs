@@ -70,7 +70,8 @@ impl Act {
     }
 
     pub(crate) fn api_with(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
-        let own = [("content-type", "application/json"), ("x-api-version", "2026-04-01"), ("x-request-id", "returned-1")];
+        let own =
+            [("content-type", "application/json"), ("x-api-version", "2026-04-01"), ("x-request-id", "returned-1")];
         Self::answer(status, &[&own, headers].concat(), body)
     }
 
