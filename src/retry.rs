@@ -97,8 +97,11 @@ impl Backoff {
     }
 
     /// How long a limit holds: as long as asked, and up to a second more, as the service advises.
+    ///
+    /// Never less than the first delay: limits use up no attempts, and a zero would be asked for
+    /// again and again without a pause.
     pub(crate) fn limit_delay(&self, retry_after: Option<Duration>) -> Duration {
-        match retry_after {
+        match retry_after.map(|asked| asked.max(self.policy.first_delay)) {
             Some(asked) => asked + Duration::from_secs(1).min(asked).mul_f64(fastrand::f64()),
             None => self.policy.max_delay,
         }
@@ -263,9 +266,9 @@ mod tests {
     #[test]
     fn a_limit_holds_as_long_as_asked_and_up_to_a_second_more() {
         let backoff = Backoff::new(Retry::default(), Duration::ZERO);
-        for asked in [0.0, 0.2, 1.0, 60.0].map(Duration::from_secs_f64) {
-            let delay = backoff.limit_delay(Some(asked));
-            assert!(delay >= asked && delay <= asked + Duration::from_secs(1).min(asked), "{delay:?} for {asked:?}");
+        for (asked, at_least) in [(0.0, 0.5), (0.2, 0.5), (1.0, 1.0), (60.0, 60.0)] {
+            let delay = backoff.limit_delay(Some(Duration::from_secs_f64(asked))).as_secs_f64();
+            assert!(delay >= at_least && delay <= at_least + at_least.min(1.0), "{delay} for {asked}");
         }
         assert_eq!(backoff.limit_delay(None), Duration::from_secs(8));
     }
