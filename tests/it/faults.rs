@@ -484,7 +484,7 @@ async fn cell(case: Case, operation: Operation, http: Option<reqwest::Client>) -
     let server = match case.place.clone() {
         Place::Serving(script) => FaultServer::start(move |request| script(request)).await,
         Place::Deaf(then) => FaultServer::deaf(then).await,
-        Place::Absent => FaultServer::absent().await,
+        Place::Absent => FaultServer::absent(),
         Place::PlainBehindHttps => FaultServer::start(valid::answer).await,
     }
     .unwrap();

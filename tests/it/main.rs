@@ -1,5 +1,8 @@
 //! The promises of the crate, a file each, in one binary.
 
+mod answers;
 mod faults;
 mod generations;
+mod limits;
 mod support;
+mod traces;

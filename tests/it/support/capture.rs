@@ -1,9 +1,10 @@
 //! Listens to everything that is logged, by this crate and by those below it.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
 use tracing::{
@@ -34,18 +35,35 @@ impl Visit for Record {
     }
 }
 
-/// What was heard on this thread while the guard lived.
+/// What was heard on this thread while it lived.
+///
+/// There is one subscriber for the process: one for each thread would miss what another thread
+/// met first, because `tracing` remembers then that nobody wants to hear of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Capture {
     records: Arc<Mutex<Vec<Record>>>,
 }
 
+thread_local! {
+    static HERE: RefCell<Option<Capture>> = const { RefCell::new(None) };
+}
+
+struct Stop;
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        HERE.take();
+    }
+}
+
 impl Capture {
     /// Listens on this thread at every level, until the guard is dropped.
-    pub(crate) fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn start() -> (Self, impl Drop) {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| tracing_subscriber::registry().with(Ear).init());
         let capture = Self::default();
-        let guard = tracing_subscriber::registry().with(capture.clone()).set_default();
-        (capture, guard)
+        HERE.set(Some(capture.clone()));
+        (capture, Stop)
     }
 
     pub(crate) fn records(&self) -> Vec<Record> {
@@ -56,13 +74,18 @@ impl Capture {
     pub(crate) fn named(&self, name: &str) -> Vec<Record> {
         self.records().into_iter().filter(|it| it.name == name).collect()
     }
+}
 
-    fn add(&self, record: Record) {
-        self.records.lock().unwrap().push(record);
+fn add(record: Record) {
+    if let Some(here) = HERE.with_borrow(Clone::clone) {
+        here.records.lock().unwrap().push(record);
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
+/// Tells the capture of its thread, if there is one.
+struct Ear;
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ear {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         let metadata = attributes.metadata();
         let mut record = Record {
@@ -73,11 +96,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
             ..Record::default()
         };
         attributes.record(&mut record);
-        self.add(record);
+        add(record);
     }
 
     fn on_record(&self, id: &span::Id, values: &span::Record<'_>, _: Context<'_, S>) {
-        let mut records = self.records.lock().unwrap();
+        let Some(here) = HERE.with_borrow(Clone::clone) else { return };
+        let mut records = here.records.lock().unwrap();
         // Ids are used again once a span is closed: the last one is meant.
         if let Some(record) = records.iter_mut().rev().find(|it| it.id == Some(id.into_u64())) {
             values.record(record);
@@ -92,7 +116,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
         };
         event.record(&mut record);
         record.name = record.fields.get("message").cloned().unwrap_or_default();
-        self.add(record);
+        add(record);
     }
 }
 

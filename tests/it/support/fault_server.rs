@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{
     io::{self, AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -135,7 +135,13 @@ type Script = dyn Fn(&Request) -> Act + Send + Sync;
 pub(crate) struct FaultServer {
     address: SocketAddr,
     log: Arc<Log>,
-    accepting: Option<JoinHandle<()>>,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Accepting(JoinHandle<()>),
+    Port(#[expect(dead_code, reason = "held until dropped")] TcpSocket),
 }
 
 #[derive(Debug, Default)]
@@ -169,10 +175,12 @@ impl FaultServer {
         .await
     }
 
-    /// A port at which nothing listens.
-    pub(crate) async fn absent() -> io::Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
-        Ok(Self { address, log: Arc::default(), accepting: None })
+    /// A port at which nothing listens, and that nobody else gets meanwhile.
+    pub(crate) fn absent() -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let address = socket.local_addr()?;
+        Ok(Self { address, log: Arc::default(), held: Held::Port(socket) })
     }
 
     async fn listen<F, Fut>(handle: F) -> io::Result<Self>
@@ -193,7 +201,7 @@ impl FaultServer {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self { address, log, accepting: Some(accepting) })
+        Ok(Self { address, log, held: Held::Accepting(accepting) })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -221,7 +229,7 @@ impl FaultServer {
 
 impl Drop for FaultServer {
     fn drop(&mut self) {
-        if let Some(accepting) = &self.accepting {
+        if let Held::Accepting(accepting) = &self.held {
             accepting.abort();
         }
     }
