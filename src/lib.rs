@@ -7,6 +7,8 @@ mod call;
 mod client;
 mod drift;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 #[allow(
     dead_code,
     missing_docs,

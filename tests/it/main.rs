@@ -4,5 +4,6 @@ mod answers;
 mod faults;
 mod generations;
 mod limits;
+mod properties;
 mod support;
 mod traces;
