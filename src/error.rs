@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     rate_limit::RateLimit,
+    redact,
     types::{File, Generation, GenerationFailureCode},
 };
 
@@ -263,6 +264,16 @@ fn write_root(source: Option<&Source>, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     write!(f, ": {root}")
 }
 
+/// What the service told, for `Debug`: its free texts may hold anything.
+struct Told<'a, T>(&'a T);
+
+impl<T: fmt::Debug> fmt::Debug for Told<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if f.alternate() { format!("{:#?}", self.0) } else { format!("{:?}", self.0) };
+        f.write_str(&redact::scrub(&text))
+    }
+}
+
 /// An argument or setting that cannot be used.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -507,7 +518,6 @@ impl fmt::Display for UnexpectedAnswer {
 }
 
 /// A generation ended in `failed`.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct GenerationFailed {
     /// The generation as the service last told it.
@@ -528,39 +538,49 @@ impl GenerationFailed {
     }
 }
 
+impl fmt::Debug for GenerationFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GenerationFailed").field("generation", &Told(&self.generation)).finish()
+    }
+}
+
 impl fmt::Display for GenerationFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "generation {} failed", self.generation.id)?;
         if let Some(code) = self.code() {
-            write!(f, ": {code}")?;
+            write!(f, ": {}", redact::excerpt(code.as_str()))?;
         }
         if let Some(reason) = self.reason() {
-            write!(f, ": {}", crate::redact::excerpt(reason))?;
+            write!(f, ": {}", redact::excerpt(reason))?;
         }
         write!(f, "; {}", self.code().map_or("contact support with this id", GenerationFailureCode::advice))
     }
 }
 
 /// The service could not use an uploaded file.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct FileFailed {
     /// The file as the service last told it.
     pub file: File,
 }
 
+impl fmt::Debug for FileFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileFailed").field("file", &Told(&self.file)).finish()
+    }
+}
+
 impl fmt::Display for FileFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "file {} is {}", self.file.id, self.file.state)?;
+        write!(f, "file {} is {}", self.file.id, redact::excerpt(self.file.state.as_str()))?;
         if let Some(reason) = &self.file.failure_reason {
-            write!(f, ": {}", crate::redact::excerpt(reason))?;
+            write!(f, ": {}", redact::excerpt(reason))?;
         }
         f.write_str("; upload another one")
     }
 }
 
 /// The deadline of a wait passed. The job goes on, and so does its price.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct WaitTimeout {
     /// What was waited for.
@@ -579,11 +599,25 @@ pub struct WaitTimeout {
     pub source: Option<Error>,
 }
 
+impl fmt::Debug for WaitTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitTimeout")
+            .field("waited_for", &self.waited_for)
+            .field("generation_id", &self.generation_id)
+            .field("file_id", &self.file_id)
+            .field("generation", &self.generation.as_ref().map(|it| Told(it)))
+            .field("elapsed", &self.elapsed)
+            .field("polls", &self.polls)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
 impl fmt::Display for WaitTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.waited_for)?;
         match &self.generation {
-            Some(generation) => write!(f, "was still {}", generation.state)?,
+            Some(generation) => write!(f, "was still {}", redact::excerpt(generation.state.as_str()))?,
             None => f.write_str("had not finished")?,
         }
         write!(

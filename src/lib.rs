@@ -9,6 +9,8 @@ pub mod download;
 mod drift;
 pub mod error;
 mod files;
+#[doc(hidden)]
+pub mod fuzz;
 #[allow(
     dead_code,
     missing_docs,

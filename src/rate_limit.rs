@@ -68,13 +68,17 @@ pub(crate) struct Turn {
 }
 
 impl Gate {
-    /// A place behind those who wait already. `None`: the way is free.
-    pub(crate) fn turn(&self, now: Instant) -> Option<Turn> {
+    /// A place behind those who wait already, taken if `accept` agrees to the wait. `None`: the way
+    /// is free.
+    pub(crate) fn turn(&self, now: Instant, accept: impl FnOnce(Duration) -> bool) -> Option<Turn> {
         let mut hold = self.lock();
         match hold.as_mut() {
             Some(it) if now < it.next => {
                 let turn = Turn { at: it.next, limit: it.limit, until: it.until };
-                it.next += it.spacing;
+                // A place that nobody stands in would only hold back the others.
+                if accept(it.next - now) {
+                    it.next += it.spacing;
+                }
                 Some(turn)
             }
             _ => {
@@ -112,9 +116,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_open_gate_holds_nobody() {
         let gate = Gate::default();
-        assert!(gate.turn(Instant::now()).is_none());
+        assert!(gate.turn(Instant::now(), |_| true).is_none());
         gate.close(Instant::now(), SECOND, Limit::Requests);
-        assert!(gate.turn(Instant::now()).is_none());
+        assert!(gate.turn(Instant::now(), |_| true).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -122,10 +126,21 @@ mod tests {
         let gate = Gate::default();
         let now = Instant::now();
         gate.close(now + 10 * SECOND, 2 * SECOND, Limit::Requests);
-        let turns: Vec<_> = (0..4).map(|_| gate.turn(now).expect("a turn").at - now).collect();
+        let turns: Vec<_> = (0..4).map(|_| gate.turn(now, |_| true).expect("a turn").at - now).collect();
         assert_eq!(turns, [10, 12, 14, 16].map(Duration::from_secs));
-        assert!(gate.turn(now + 15 * SECOND).is_some(), "a newcomer does not overtake");
-        assert!(gate.turn(now + 60 * SECOND).is_none(), "the line is gone");
+        assert!(gate.turn(now + 15 * SECOND, |_| true).is_some(), "a newcomer does not overtake");
+        assert!(gate.turn(now + 60 * SECOND, |_| true).is_none(), "the line is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_wait_takes_no_place() {
+        let gate = Gate::default();
+        let now = Instant::now();
+        gate.close(now + SECOND, SECOND, Limit::Requests);
+        for _ in 0..100 {
+            assert_eq!(gate.turn(now, |wait| wait < SECOND).expect("a turn").at - now, SECOND);
+        }
+        assert!(gate.turn(now + SECOND, |_| false).is_none(), "the way is free at the promised time");
     }
 
     #[tokio::test(start_paused = true)]
@@ -133,12 +148,16 @@ mod tests {
         let gate = Gate::default();
         let now = Instant::now();
         gate.close(now + SECOND, SECOND, Limit::Requests);
-        let turn = gate.turn(now).expect("a turn");
+        let turn = gate.turn(now, |_| true).expect("a turn");
         assert!(gate.stands(turn));
         gate.close(now + 5 * SECOND, SECOND, Limit::Requests);
         assert!(!gate.stands(turn));
         gate.close(now + 2 * SECOND, SECOND, Limit::Requests);
-        assert_eq!(gate.turn(now).expect("a turn").at - now, 5 * SECOND, "a shorter hold does not cut a longer one");
+        assert_eq!(
+            gate.turn(now, |_| true).expect("a turn").at - now,
+            5 * SECOND,
+            "a shorter hold does not cut a longer one"
+        );
     }
 
     #[test]

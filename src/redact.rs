@@ -27,8 +27,10 @@ pub(crate) fn url(url: &str) -> Cow<'_, str> {
 
 /// One line of at most 256 characters of `text`, without keys and without queries of URLs.
 pub(crate) fn excerpt(text: &str) -> String {
+    // What lies past the excerpt is never shown; a secret on its edge is cut whole.
+    let end = text.char_indices().nth(8 * EXCERPT).map_or(text.len(), |(at, _)| at);
     let mut line = String::new();
-    for word in scrub(text).split_whitespace() {
+    for word in scrub(&text[..end]).split_whitespace() {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -49,22 +51,19 @@ fn ends_token(c: char) -> bool {
     c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>')
 }
 
-fn scrub(text: &str) -> String {
-    // What lies past the excerpt is never shown; a secret on its edge is cut whole.
-    let end = text.char_indices().nth(8 * EXCERPT).map_or(text.len(), |(at, _)| at);
+/// The whole of `text`, without keys and without queries of URLs.
+pub(crate) fn scrub(text: &str) -> String {
     // JSON may write a slash as `\/`.
-    let text = text[..end].replace("\\/", "/");
+    let text = text.replace("\\/", "/");
     let mut rest = text.as_str();
     let mut clean = String::new();
-    while let Some((at, is_key)) = next_secret(rest) {
+    while let Some((at, secret)) = next_secret(rest) {
         clean.push_str(&rest[..at]);
-        let token = &rest[at..];
-        let token = &token[..token.find(ends_token).unwrap_or(token.len())];
-        if is_key {
-            clean.push_str(KEY_PREFIX);
-            clean.push('…');
-        } else {
-            clean.push_str(&url(token));
+        let token = token_at(rest, at);
+        match secret {
+            Secret::Key => clean.push_str(&format!("{KEY_PREFIX}…")),
+            Secret::Url => clean.push_str(&url(token)),
+            Secret::Query => clean.push_str("?…"),
         }
         rest = &rest[at + token.len()..];
     }
@@ -72,10 +71,26 @@ fn scrub(text: &str) -> String {
     clean
 }
 
-fn next_secret(text: &str) -> Option<(usize, bool)> {
-    let key = text.find(KEY_PREFIX).map(|at| (at, true));
-    let url = ["https://", "http://"].iter().filter_map(|scheme| text.find(scheme)).min().map(|at| (at, false));
-    [key, url].into_iter().flatten().min()
+/// In the order in which they count where two begin at the same place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Secret {
+    Key,
+    Url,
+    /// Of a URL without its host, or in a spelling that is not recognised.
+    Query,
+}
+
+fn next_secret(text: &str) -> Option<(usize, Secret)> {
+    let key = text.find(KEY_PREFIX).map(|at| (at, Secret::Key));
+    let url = ["https://", "http://"].iter().filter_map(|scheme| text.find(scheme)).min().map(|at| (at, Secret::Url));
+    let query = text.match_indices('?').find(|&(at, _)| token_at(text, at).contains('='));
+    [key, url, query.map(|(at, _)| (at, Secret::Query))].into_iter().flatten().min()
+}
+
+/// From `at` to where a URL or a key ends inside other text.
+fn token_at(text: &str, at: usize) -> &str {
+    let token = &text[at..];
+    &token[..token.find(ends_token).unwrap_or(token.len())]
 }
 
 #[cfg(test)]
@@ -105,6 +120,8 @@ mod tests {
         );
         assert_eq!(excerpt(r#""https:\/\/h\/p?a=1\u0026sig=1" x"#), r#""https://h/p?…" x"#);
         assert_eq!(excerpt("x http://h/?sig=1 y https://h/?sig=2"), "x http://h/?… y https://h/?…");
+        assert_eq!(excerpt(r#"{"url":"/p?sig=1"} HTTPS://h/p?sig=2"#), r#"{"url":"/p?…"} HTTPS://h/p?…"#);
+        assert_eq!(excerpt("why? a=b"), "why? a=b");
         assert_eq!(excerpt(&"ä".repeat(1000)).chars().count(), EXCERPT + 1);
     }
 }

@@ -97,8 +97,11 @@ impl Backoff {
     }
 
     /// How long a limit holds: as long as asked, and up to a second more, as the service advises.
+    ///
+    /// Never less than the first delay: limits use up no attempts, and a zero would be asked for
+    /// again and again without a pause.
     pub(crate) fn limit_delay(&self, retry_after: Option<Duration>) -> Duration {
-        match retry_after {
+        match retry_after.map(|asked| asked.max(self.policy.first_delay)) {
             Some(asked) => asked + Duration::from_secs(1).min(asked).mul_f64(fastrand::f64()),
             None => self.policy.max_delay,
         }
@@ -162,6 +165,8 @@ pub(crate) fn classify(repeatable: bool, outcome: Outcome) -> Verdict {
             502 | 503 if by_api => (Ending::Refused, true),
             408 | 500.. if repeatable => (Ending::Refused, true),
             409 if repeatable || by_api => (Ending::Refused, false),
+            // Neither says that nothing was done; 303 says where the result of it is.
+            100..=199 | 303 if !repeatable => (Ending::OutcomeUnknown, false),
             408 | 409 | 500.. => (Ending::OutcomeUnknown, false),
             _ => (Ending::Refused, false),
         },
@@ -261,9 +266,9 @@ mod tests {
     #[test]
     fn a_limit_holds_as_long_as_asked_and_up_to_a_second_more() {
         let backoff = Backoff::new(Retry::default(), Duration::ZERO);
-        for asked in [0.0, 0.2, 1.0, 60.0].map(Duration::from_secs_f64) {
-            let delay = backoff.limit_delay(Some(asked));
-            assert!(delay >= asked && delay <= asked + Duration::from_secs(1).min(asked), "{delay:?} for {asked:?}");
+        for (asked, at_least) in [(0.0, 0.5), (0.2, 0.5), (1.0, 1.0), (60.0, 60.0)] {
+            let delay = backoff.limit_delay(Some(Duration::from_secs_f64(asked))).as_secs_f64();
+            assert!(delay >= at_least && delay <= at_least + at_least.min(1.0), "{delay} for {asked}");
         }
         assert_eq!(backoff.limit_delay(None), Duration::from_secs(8));
     }
@@ -284,13 +289,13 @@ mod tests {
     #[test]
     fn every_status_and_fault_has_one_meaning() {
         use Ending::{NoAnswer, OutcomeUnknown, RateLimited, Refused};
-        for status in 400..=599 {
+        for status in (100..=199).chain(300..=999) {
             for by_api in [false, true] {
                 for repeatable in [false, true] {
                     let expected = match (status, repeatable, by_api) {
                         (429, _, _) => (RateLimited, true),
-                        (408 | 500..=599, true, _) | (502 | 503, false, true) => (Refused, true),
-                        (408 | 500..=599, false, _) | (409, false, false) => (OutcomeUnknown, false),
+                        (408 | 500..=999, true, _) | (502 | 503, false, true) => (Refused, true),
+                        (100..=199 | 303 | 408 | 500..=999, false, _) | (409, false, false) => (OutcomeUnknown, false),
                         _ => (Refused, false),
                     };
                     let status = StatusCode::from_u16(status).expect("a status");

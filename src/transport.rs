@@ -192,7 +192,8 @@ impl From<reqwest::Error> for Broken {
 fn is_protocol(error: &reqwest::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        if inner.to_string().starts_with("invalid HTTP") {
+        let words = inner.to_string();
+        if words.ends_with(" parsed") || words == "message head is too large" {
             return true;
         }
         source = inner.source();
@@ -338,9 +339,10 @@ impl Call<'_> {
 
     /// Waits as long as another task of the client was told to, or says why that is too long.
     async fn pass_gate(&self, backoff: &Backoff, exchange: &mut Exchange) -> Result<(), Error> {
-        while let Some(turn) = self.gate().turn(Instant::now()) {
+        let accept = |wait| backoff.after_limit(self.started.elapsed(), wait).is_some();
+        while let Some(turn) = self.gate().turn(Instant::now(), accept) {
             let wait = turn.at - Instant::now();
-            if backoff.after_limit(self.started.elapsed(), wait).is_none() {
+            if !accept(wait) {
                 exchange.elapsed = self.started.elapsed();
                 return Err(Error::RateLimited(Box::new(RateLimited {
                     exchange: std::mem::take(exchange),

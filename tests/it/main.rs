@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod answers;
 mod downloads;
 mod emulator;
+mod faults;
 mod files;
 mod generations;
+mod limits;
+mod properties;
+mod support;
 mod surface;
+mod traces;

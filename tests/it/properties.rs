@@ -1,0 +1,153 @@
+//! Whatever the service sends, nothing panics, nothing is invented, nothing is lost.
+//!
+//! `PROPTEST_CASES` sets how many cases are tried; unset, a quick 256.
+
+use std::time::Duration;
+
+use luma_agents::{fuzz, types::GenerationState};
+use proptest::{collection::vec, prelude::*, sample::Index};
+use serde_json::{Map, Number, Value, json};
+
+use crate::support::valid;
+
+/// Any JSON, with names and values that the API uses among them.
+fn any_json() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        "[a-z_]{0,8}",
+        proptest::sample::select(vec!["id", "state", "output", "url", "data", "detail", "loc", "msg", "layer"])
+            .prop_map(str::to_owned),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(|it| Number::from_f64(it).map_or(Value::Null, Value::Number)),
+        any::<String>().prop_map(Value::from),
+        Just(json!(valid::ID)),
+        Just(json!(valid::signed_url())),
+    ];
+    leaf.prop_recursive(3, 24, 6, move |inner| {
+        let object = vec((name.clone(), inner.clone()), 0..6);
+        prop_oneof![
+            vec(inner, 0..6).prop_map(Value::from),
+            object.prop_map(|it| Value::from(it.into_iter().collect::<Map<_, _>>())),
+        ]
+    })
+}
+
+/// Pointers to everything inside a value.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, inner)| places(inner, &format!("{at}/{name}"), found)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, inner)| places(inner, &format!("{at}/{index}"), found));
+        }
+        _ => {}
+    }
+}
+
+/// A valid payload with up to three values in it replaced, as bytes of which some may be wrong.
+fn mutated(valid: Value) -> impl Strategy<Value = Vec<u8>> {
+    let edits = vec((any::<Index>(), any_json()), 0..3);
+    let slips = vec((any::<Index>(), any::<u8>()), 0..2);
+    (edits, slips).prop_map(move |(edits, slips)| {
+        let mut value = valid.clone();
+        for (place, other) in edits {
+            let mut found = Vec::new();
+            places(&value, "", &mut found);
+            *value.pointer_mut(&found[place.index(found.len())]).unwrap() = other;
+        }
+        let mut bytes = serde_json::to_vec(&value).unwrap();
+        for (place, byte) in slips {
+            let at = place.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes
+    })
+}
+
+fn bytes_like(valid: Value) -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => mutated(valid),
+        1 => any_json().prop_map(|it| serde_json::to_vec(&it).unwrap()),
+        1 => vec(any::<u8>(), 0..64),
+    ]
+}
+
+/// What was read and written is read and written the same again: nothing is lost on the way.
+fn settles(read: fn(&[u8]) -> Option<Value>, body: &[u8]) -> Result<(), TestCaseError> {
+    if let Some(once) = read(body) {
+        let bytes = serde_json::to_vec(&once).unwrap();
+        prop_assert_eq!(read(&bytes), Some(once));
+    }
+    Ok(())
+}
+
+fn layered() -> Value {
+    let bounds = json!({ "x": 2, "y": 4, "width": 6, "height": 3, "canvas_width": 10, "canvas_height": 10 });
+    let layer = json!({ "index": 0, "label": "car", "description": "red", "alpha_hint": "hard", "bounds": bounds });
+    let mut generation = valid::generation(valid::ID, "completed");
+    generation["output"][0]["layer"] = layer;
+    generation
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+proptest! {
+    #[test]
+    fn a_generation_is_read_or_refused(body in bytes_like(layered())) {
+        settles(fuzz::generation, &body)?;
+    }
+
+    #[test]
+    fn an_output_is_read_or_refused(body in bytes_like(layered()["output"][0].clone())) {
+        settles(fuzz::generation_output, &body)?;
+    }
+
+    #[test]
+    fn a_file_is_read_or_refused(body in bytes_like(valid::file())) {
+        settles(fuzz::file, &body)?;
+    }
+
+    #[test]
+    fn a_page_of_files_is_read_or_refused(body in bytes_like(valid::file_page())) {
+        settles(fuzz::file_page, &body)?;
+    }
+
+    #[test]
+    fn the_answer_to_a_new_file_is_read_or_refused(body in bytes_like(valid::created_file())) {
+        settles(fuzz::create_file_response, &body)?;
+    }
+
+    #[test]
+    fn an_unknown_value_is_kept(state in any::<String>(), model in any::<String>()) {
+        let mut body = valid::generation(valid::ID, "queued");
+        body["state"] = json!(state);
+        body["model"] = json!(model);
+        let read = fuzz::generation(body.to_string().as_bytes()).unwrap();
+        prop_assert_eq!((&read["state"], &read["model"]), (&body["state"], &body["model"]));
+        let parsed = GenerationState::from(state.as_str());
+        prop_assert_eq!(parsed.as_str(), state);
+    }
+
+    #[test]
+    fn a_detail_is_one_short_line_without_secrets(
+        body in bytes_like(json!({ "detail": [{ "loc": ["body", 0], "msg": valid::signed_url() }] })),
+    ) {
+        let detail = fuzz::detail(&body);
+        prop_assert!(detail.chars().count() <= 257 && detail.lines().count() <= 1, "{}", detail);
+    }
+
+    #[test]
+    fn a_retry_after_is_at_most_a_day(
+        value in prop_oneof![
+            vec(any::<u8>(), 0..40),
+            "[-+]?[0-9.]{0,20}(e[-+]?[0-9]{0,4})?".prop_map(String::into_bytes),
+            "(Mon|Sun), [0-9]{2} (Jan|Nov|Feb) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT".prop_map(String::into_bytes),
+        ],
+    ) {
+        prop_assert!(fuzz::retry_after(&value).is_none_or(|it| it <= DAY));
+        prop_assert!(fuzz::retry_after_ms(&value).is_none_or(|it| it <= DAY));
+    }
+}

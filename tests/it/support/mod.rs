@@ -1,0 +1,39 @@
+//! What several files of tests share.
+
+pub(crate) mod capture;
+pub(crate) mod fault_server;
+pub(crate) mod valid;
+
+use std::time::Duration;
+
+use luma_agents::{ApiKey, Client, ClientBuilder, Retry};
+
+/// A key found nowhere else, so that every trace of it is a leak.
+pub(crate) const KEY: &str = "luma-api-hush-7f3a9c51";
+
+/// The part of a signed URL that must not be shown.
+pub(crate) const SIGNATURE: &str = "hush-51c9a3f7";
+
+/// Settings in milliseconds: three attempts of 300 ms, next to no delays.
+pub(crate) fn hasty(base_url: impl Into<String>) -> ClientBuilder {
+    let retry = Retry::default()
+        .first_delay(Duration::from_millis(4))
+        .max_delay(Duration::from_millis(8))
+        .budget(Duration::from_millis(1500));
+    Client::builder(ApiKey::new(KEY).unwrap())
+        .base_url(base_url)
+        .retry(retry)
+        .timeout(Duration::from_millis(300))
+        .max_answer(64 * 1024)
+}
+
+/// An error in every form in which a program may print it.
+pub(crate) fn printed(error: &luma_agents::Error) -> String {
+    let mut text = format!("{error}\n{error:?}\n{error:#?}");
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text += &format!("\n{inner}\n{inner:?}\n{inner:#?}");
+        source = inner.source();
+    }
+    text
+}
