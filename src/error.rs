@@ -605,7 +605,7 @@ impl fmt::Debug for WaitTimeout {
             .field("waited_for", &self.waited_for)
             .field("generation_id", &self.generation_id)
             .field("file_id", &self.file_id)
-            .field("generation", &self.generation.as_ref().map(|it| Told(it)))
+            .field("generation", &self.generation.as_ref().map(Told))
             .field("elapsed", &self.elapsed)
             .field("polls", &self.polls)
             .field("source", &self.source)
