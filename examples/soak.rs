@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 const AT_ONCE: usize = 200;
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 fn generation(id: &str, state: &str) -> String {
     let output = match state {

@@ -589,7 +589,7 @@ impl fmt::Debug for WaitTimeout {
         f.debug_struct("WaitTimeout")
             .field("waited_for", &self.waited_for)
             .field("generation_id", &self.generation_id)
-            .field("generation", &self.generation.as_ref().map(|it| Told(it)))
+            .field("generation", &self.generation.as_ref().map(Told))
             .field("elapsed", &self.elapsed)
             .field("polls", &self.polls)
             .field("source", &self.source)

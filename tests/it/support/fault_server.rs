@@ -97,7 +97,7 @@ pub(crate) fn message<'a>(
 ) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} Whatever\r\n");
     for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
     [head.as_bytes(), b"\r\n", body.as_ref()].concat()
 }
@@ -223,6 +223,7 @@ impl FaultServer {
     }
 
     /// What was submitted for each of them.
+    #[allow(dead_code, reason = "the soak example asks")]
     pub(crate) fn submissions(&self) -> Vec<Vec<u8>> {
         locked(&self.log.jobs).iter().map(|(_, body)| body.clone()).collect()
     }
