@@ -61,7 +61,7 @@ pub(crate) fn scrub(text: &str) -> String {
         clean.push_str(&rest[..at]);
         let token = token_at(rest, at);
         match secret {
-            Secret::Key => clean.push_str(&format!("{KEY_PREFIX}…")),
+            Secret::Key => clean.extend([KEY_PREFIX, "…"]),
             Secret::Url => clean.push_str(&url(token)),
             Secret::Query => clean.push_str("?…"),
         }

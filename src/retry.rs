@@ -188,13 +188,14 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
         return seconds(number);
     }
     let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO).min(DAY))
 }
 
-/// A day at most: nobody waits longer, and sums of it cannot overflow.
+/// At most: nobody waits longer, and sums of it cannot overflow.
+const DAY: Duration = Duration::from_hours(24);
+
 fn seconds(number: f64) -> Option<Duration> {
-    const DAY: f64 = 86_400.0;
-    (!number.is_nan()).then(|| Duration::from_secs_f64(number.clamp(0.0, DAY)))
+    (!number.is_nan()).then(|| Duration::from_secs_f64(number.clamp(0.0, DAY.as_secs_f64())))
 }
 
 #[cfg(test)]
@@ -225,6 +226,7 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10.0)),
             ("Sun, 06 Nov 1994 08:49:27 GMT", Some(0.0)),
             ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10.0)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(86_400.0)),
         ] {
             let read = retry_after(&headers(&[("retry-after", value)]), now);
             assert_eq!(read, expected.map(Duration::from_secs_f64), "{value}");

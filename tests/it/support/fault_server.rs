@@ -97,7 +97,7 @@ pub(crate) fn message<'a>(
 ) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} Whatever\r\n");
     for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
     [head.as_bytes(), b"\r\n", body.as_ref()].concat()
 }
@@ -148,7 +148,7 @@ enum Held {
 struct Log {
     connections: AtomicUsize,
     requests: Mutex<Vec<Request>>,
-    jobs: Mutex<Vec<Uuid>>,
+    jobs: Mutex<Vec<(Uuid, Vec<u8>)>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -208,10 +208,6 @@ impl FaultServer {
         format!("http://{}/v1", self.address)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     pub(crate) fn connections(&self) -> usize {
         self.log.connections.load(Ordering::Relaxed)
     }
@@ -223,7 +219,13 @@ impl FaultServer {
 
     /// Every job that was created.
     pub(crate) fn jobs(&self) -> Vec<Uuid> {
-        locked(&self.log.jobs).clone()
+        locked(&self.log.jobs).iter().map(|(id, _)| *id).collect()
+    }
+
+    /// What was submitted for each of them.
+    #[allow(dead_code, reason = "the soak example asks")]
+    pub(crate) fn submissions(&self) -> Vec<Vec<u8>> {
+        locked(&self.log.jobs).iter().map(|(_, body)| body.clone()).collect()
     }
 }
 
@@ -260,9 +262,9 @@ async fn serve(mut stream: TcpStream, log: Arc<Log>, script: Arc<Script>) -> io:
                 return Ok(());
             }
         }
-        buffer.drain(..wanted);
+        let body: Vec<u8> = buffer.drain(..wanted).collect();
         if act.creates && act.reads == Part::All && request.submits() {
-            locked(&log.jobs).push(request.id);
+            locked(&log.jobs).push((request.id, body));
         }
         stream.write_all(&act.says).await?;
         if !matches!(act.then, Then::Stay) {

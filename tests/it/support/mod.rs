@@ -4,7 +4,7 @@ pub(crate) mod capture;
 pub(crate) mod fault_server;
 pub(crate) mod valid;
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use luma_agents::{ApiKey, Client, ClientBuilder, Retry};
 
@@ -32,7 +32,7 @@ pub(crate) fn printed(error: &luma_agents::Error) -> String {
     let mut text = format!("{error}\n{error:?}\n{error:#?}");
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        text += &format!("\n{inner}\n{inner:?}\n{inner:#?}");
+        write!(text, "\n{inner}\n{inner:?}\n{inner:#?}").unwrap();
         source = inner.source();
     }
     text
