@@ -5,7 +5,8 @@ use luma_agents::{
     Client,
     mock::MockServerExt as _,
     types::{
-        CreateFile, CreateGeneration, FilePurpose, FileState, GenerationType, LayeringOptions, LayeringResolution,
+        CreateFile, CreateFileResponse, CreateGeneration, FilePurpose, FileState, GenerationType, LayeringOptions,
+        LayeringResolution,
     },
 };
 use serde_json::Value;
@@ -101,12 +102,16 @@ async fn files_are_handled_as_documented() {
 #[tokio::test]
 async fn a_form_is_sent_as_documented() {
     let (server, recorder, luma) = served().await;
-    let mut file: Value = shown("create_file, 200, application/json, inline");
-    file["state"] = "ready".into();
-    file["file"]["state"] = "ready".into();
+    let answer: CreateFileResponse = shown("create_file, 200, application/json, inline");
     server.mock(|when, then| {
         when.method("POST").path("/files");
-        then.status(200).header("content-type", "application/json").json_body(file);
+        then.status(200).header("content-type", "application/json").json_body_obj(&answer);
+    });
+    server.get_file(|when, then| {
+        when.file_id(&answer.id);
+        let mut file = answer.file;
+        file.state = FileState::Ready;
+        then.ok(&file);
     });
     luma.files()
         .upload(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec())

@@ -1,7 +1,7 @@
 //! `openapi.yaml` and the code generated from it tell the same story, to the last example.
 
-mod exchanges;
 mod examples;
+mod exchanges;
 mod inventory;
 mod payloads;
 mod properties;

@@ -115,7 +115,7 @@ fn wrong_media_is_told_what_is_wrong_with_it() {
             json!({ "url": "https://e.com/x", "mime_type": "image/png" }),
             "unknown field `mime_type`, expected `media_type` or `url`",
         ),
-        (json!({ "file_id": 7 }), "invalid type: integer `7`, expected a UUID string"),
+        (json!({ "file_id": 7 }), "invalid type: integer `7`, expected a formatted UUID string"),
         (json!("https://e.com/x"), "invalid type: string \"https://e.com/x\", expected a map"),
     ] {
         let error = serde_json::from_value::<MediaRef>(given).unwrap_err().to_string();

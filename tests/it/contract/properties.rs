@@ -48,14 +48,17 @@ fn bare(node: &'static Value, depth: u32) -> BoxedStrategy<Value> {
             quarters.prop_map(|it| json!(f64::from(it) / 4.0)).boxed()
         }
         Some("boolean") => any::<bool>().prop_map(Value::Bool).boxed(),
-        None => prop_oneof!["\\PC{0,20}".prop_map(Value::String), Just(json!([{ "loc": ["body", 1], "msg": "m" }]))].boxed(),
+        None => {
+            prop_oneof!["\\PC{0,20}".prop_map(Value::String), Just(json!([{ "loc": ["body", 1], "msg": "m" }]))].boxed()
+        }
         Some(other) => panic!("{other}"),
     }
 }
 
 fn fields(node: &'static Value, depth: u32) -> BoxedStrategy<Value> {
     if node["additionalProperties"].is_object() {
-        let entries = proptest::collection::btree_map("[A-Za-z-]{1,12}", values(&node["additionalProperties"], depth), 0..3);
+        let entries =
+            proptest::collection::btree_map("[A-Za-z-]{1,12}", values(&node["additionalProperties"], depth), 0..3);
         return entries.prop_map(|it| Value::Object(it.into_iter().collect())).boxed();
     }
     let required: Vec<_> = list(&node["required"]).collect();
@@ -103,14 +106,17 @@ fn whatever_a_schema_allows_survives_decoding_and_encoding() {
         let schema: &'static Value = Box::leak(Box::new(json!({ "$ref": format!("#/components/schemas/{name}") })));
         let valid = validator(schema);
         let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
-        TestRunner::new_with_rng(config, proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha))
-            .run(&values(schema, 0), |value| {
-                prop_assert!(valid.is_valid(&value), "the strategy is wrong: {:?}", valid.validate(&value));
-                let again = recode_as(schema, &value).map_err(|e| TestCaseError::fail(format!("{value}: {e}")))?;
-                prop_assert!(valid.is_valid(&again), "{:?}", valid.validate(&again));
-                prop_assert_eq!(canonical(&again), canonical(&value));
-                Ok(())
-            })
-            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        TestRunner::new_with_rng(
+            config,
+            proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+        )
+        .run(&values(schema, 0), |value| {
+            prop_assert!(valid.is_valid(&value), "the strategy is wrong: {:?}", valid.validate(&value));
+            let again = recode_as(schema, &value).map_err(|e| TestCaseError::fail(format!("{value}: {e}")))?;
+            prop_assert!(valid.is_valid(&again), "{:?}", valid.validate(&again));
+            prop_assert_eq!(canonical(&again), canonical(&value));
+            Ok(())
+        })
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }

@@ -17,7 +17,8 @@ fn the_public_api_is_what_the_snapshot_says() {
     text += "\n// openapi.yaml: wire types. Each struct has a builder with a setter for each field.\n\n";
     text += &surface(module(&client.items, "types"), &BTreeSet::new());
     text += "\n// openapi.yaml: open enums\n\n";
-    text += &ENUMS.lines().filter(|line| !line.starts_with("#[doc")).map(|line| format!("{line}\n")).collect::<String>();
+    text +=
+        &ENUMS.lines().filter(|line| !line.starts_with("#[doc")).map(|line| format!("{line}\n")).collect::<String>();
     text += "\n// openapi.yaml: operations, their parameters and their answers\n\n";
     text += &operations(&client.items);
     text += "\n// openapi.yaml: typed mocks, their matchers and their answers\n\n";
@@ -152,8 +153,19 @@ fn private_traits(items: &[Item]) -> impl Iterator<Item = String> {
     })
 }
 
-/// The public items without their bodies, docs and attributes.
 fn surface(items: &[Item], private_traits: &BTreeSet<String>) -> String {
+    let items = public(items, private_traits);
+    let mut text = prettyplease::unparse(&syn::File { shebang: None, frontmatter: None, attrs: Vec::new(), items });
+    for path in
+        ["::std::option::", "::std::string::", "::std::vec::", "::std::collections::", "crate::generated::enums::"]
+    {
+        text = text.replace(path, "");
+    }
+    text.replace(" {}\n", ";\n")
+}
+
+/// The public items without their bodies, docs and attributes.
+fn public(items: &[Item], private_traits: &BTreeSet<String>) -> Vec<Item> {
     let hidden = |name: &str| {
         items.iter().any(|item| match item {
             Item::Struct(it) => it.ident == name && !is_public(&it.vis),
@@ -214,10 +226,9 @@ fn surface(items: &[Item], private_traits: &BTreeSet<String>) -> String {
             Item::Mod(mut it) if is_public(&it.vis) => {
                 it.attrs.clear();
                 // The builders follow the fields.
-                if let Some((_, items)) = it.content.take().filter(|_| it.ident != "builder") {
-                    kept.extend(syn::parse_file(&format!("pub mod {} {{{}}}", it.ident, surface(&items, private_traits))).unwrap().items);
-                } else {
-                    it.semi = Some(syn::token::Semi::default());
+                it.content = it.content.map(|(braces, items)| (braces, public(&items, private_traits)));
+                // The builders follow the fields.
+                if it.ident != "builder" {
                     kept.push(Item::Mod(it));
                 }
             }
@@ -249,10 +260,5 @@ fn surface(items: &[Item], private_traits: &BTreeSet<String>) -> String {
             _ => {}
         }
     }
-    let file = syn::File { shebang: None, frontmatter: None, attrs: Vec::new(), items: kept };
-    let mut text = prettyplease::unparse(&file);
-    for path in ["::std::option::", "::std::string::", "::std::vec::", "::std::collections::", "crate::generated::enums::"] {
-        text = text.replace(path, "");
-    }
-    text.replace(" {}\n", ";\n")
+    kept
 }

@@ -7,7 +7,9 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
 use super::wire::{WITHOUT_TYPE, names};
-use crate::support::document::{DOCUMENT, examples, json_schema, list, object, reference, resolve, schemas, violations};
+use crate::support::document::{
+    DOCUMENT, examples, json_schema, list, object, reference, resolve, schemas, violations,
+};
 
 fn derived<T: JsonSchema>() -> Value {
     schema_for!(T).to_value()
@@ -37,7 +39,9 @@ fn reduced(schema: &Value, definitions: &Value) -> Value {
         return reduced(&definitions[name], definitions);
     }
     let mut fields: Map<String, Value> = schema.as_object().cloned().unwrap_or_default();
-    fields.retain(|key, _| !["$schema", "$defs", "components", "title", "description", "default"].contains(&key.as_str()));
+    fields.retain(|key, _| {
+        !["$schema", "$defs", "components", "title", "description", "default"].contains(&key.as_str())
+    });
     if let Some(Value::Array(types)) = fields.get("type") {
         let rest: Vec<_> = types.iter().filter(|it| **it != "null").cloned().collect();
         fields.insert("type".to_owned(), rest[0].clone());
@@ -67,7 +71,11 @@ fn reduced(schema: &Value, definitions: &Value) -> Value {
             [known, any] if known.get("enum").is_some() && *any == json!({ "type": "string" }) => {
                 fields.extend(known.as_object().unwrap().clone());
             }
-            _ => drop(fields.insert("oneOf".to_owned(), all.into())),
+            _ => {
+                // Each alternative has its own.
+                fields.remove("type");
+                fields.insert("oneOf".to_owned(), all.into());
+            }
         }
     }
     for key in ["items", "additionalProperties"] {
@@ -94,6 +102,9 @@ fn derived_schemas_and_the_document_agree() {
     for (name, derived) in TYPES {
         let derived = derived();
         let (of_type, of_document) = (reduced(&derived, &derived["$defs"]), reduced(&documented[name], &documented));
+        for (field, documented) in of_document["properties"].as_object().into_iter().flatten() {
+            assert_eq!(of_type["properties"][field], *documented, "{name}.{field}");
+        }
         assert_eq!(of_type, of_document, "{name}");
     }
 }
@@ -103,7 +114,8 @@ fn derived_schemas_take_every_example() {
     for example in examples() {
         let Some(name) = reference(example.schema).filter(|it| *it != WITHOUT_TYPE) else { continue };
         let Some((_, derived)) = TYPES.iter().find(|(it, _)| *it == name) else { continue };
-        let problem = jsonschema::validator_for(&derived()).unwrap().validate(example.value).err().map(|e| e.to_string());
+        let problem =
+            jsonschema::validator_for(&derived()).unwrap().validate(example.value).err().map(|e| e.to_string());
         assert_eq!(problem, None, "{}", example.place);
     }
 }
@@ -127,7 +139,10 @@ fn derived_schemas_refuse_what_the_document_limits() {
         (json!({ "prompt": "a", "video": { "keyframe_indexes": [240] } }), true),
         (json!({ "prompt": "a", "video": { "keyframe_indexes": [241] } }), false),
         (json!({ "prompt": "a", "video": { "keyframe_indexes": [] } }), false),
-        (json!({ "prompt": "a", "video": { "source_position": { "x_norm": 0, "y_norm": 0, "w_norm": 0, "h_norm": 1 } } }), false),
+        (
+            json!({ "prompt": "a", "video": { "source_position": { "x_norm": 0, "y_norm": 0, "w_norm": 0, "h_norm": 1 } } }),
+            false,
+        ),
     ] {
         assert_eq!(schema.is_valid(&request), fits, "{request}");
     }

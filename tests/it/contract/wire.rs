@@ -52,7 +52,8 @@ pub(crate) fn recode_as(schema: &Value, value: &Value) -> Result<Value> {
 }
 
 /// Fields that are left out when they are empty, which means the same to the service.
-pub(crate) const LEFT_OUT_IF_EMPTY: [(&str, &str); 2] = [("CreateGeneration", "image_ref"), ("PresignedUpload", "headers")];
+pub(crate) const LEFT_OUT_IF_EMPTY: [(&str, &str); 2] =
+    [("CreateGeneration", "image_ref"), ("PresignedUpload", "headers")];
 
 /// What a value looks like once decoded and encoded: nulls and the fields above are left out. Numbers
 /// are compared as numbers, so that 1 equals 1.0.
@@ -61,7 +62,8 @@ pub(crate) fn canonical(value: &Value) -> Value {
         Value::Object(fields) => fields
             .iter()
             .filter(|(name, value)| {
-                let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|it| it.is_empty());
+                let empty =
+                    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|it| it.is_empty());
                 !value.is_null() && !(empty && LEFT_OUT_IF_EMPTY.iter().any(|(_, it)| it == name))
             })
             .map(|(name, value)| (name.clone(), canonical(value)))

@@ -35,13 +35,7 @@ pub(crate) fn problems(it: &Exchange) -> Vec<String> {
 }
 
 /// What is wrong with a request.
-pub(crate) fn check_request(
-    method: &Method,
-    path: &str,
-    query: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Vec<String> {
+pub(crate) fn check_request(method: &Method, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) -> Vec<String> {
     let Some((operation, in_path)) = find(method, path) else { return vec!["there is no such operation".to_owned()] };
     let mut problems = Vec::new();
     let url = reqwest::Url::parse(&format!("http://localhost/?{query}")).unwrap();

@@ -12,7 +12,9 @@ pub(crate) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 /// What a `$ref` leads to, or the node itself.
 pub(crate) fn resolve(node: &'static Value) -> &'static Value {
     match node["$ref"].as_str() {
-        Some(reference) => resolve(DOCUMENT.pointer(&reference[1..]).unwrap_or_else(|| panic!("{reference} is missing"))),
+        Some(reference) => {
+            resolve(DOCUMENT.pointer(&reference[1..]).unwrap_or_else(|| panic!("{reference} is missing")))
+        }
         None => node,
     }
 }
