@@ -3,6 +3,9 @@
 //! The document stays complete; what progenitor cannot digest is taken out of a lean copy here:
 //! error answers (so that every failure keeps its status, headers and body), a second request
 //! media type, defaults (so that an absent field stays absent) and closed enums.
+//!
+//! To progenitor's output it adds what progenitor has no setting for: builders for nested objects,
+//! alternatives that say what is wrong with them, and (feature `schemars`) `JsonSchema`.
 
 use std::{
     collections::BTreeMap,
@@ -12,8 +15,9 @@ use std::{
 
 use heck::ToUpperCamelCase as _;
 use progenitor::{GenerationSettings, Generator, HooksMode, InterfaceStyle, TypeImpl, TypePatch};
-use quote::{format_ident, quote};
+use quote::{ToTokens, format_ident, quote};
 use serde_json::{Map, Value, json};
+use syn::parse_quote;
 
 const SPEC: &str = "openapi.yaml";
 
@@ -32,8 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("enums.rs"), open_enums(&spec)?)?;
     fs::write(out.join("client.rs"), client(&spec)?)?;
-    if env::var_os("CARGO_FEATURE_SCHEMARS").is_some() {
-        fs::write(out.join("schemas.json"), schemas(&spec)?.to_string())?;
+    if schemars() {
+        fs::write(out.join("schemas.json"), serde_json::to_string(components(&spec)?)?)?;
     }
     if env::var_os("CARGO_FEATURE_MOCK").is_some() {
         fs::write(out.join("mock.rs"), mocks(&spec)?)?;
@@ -60,11 +64,104 @@ fn client(spec: &Value) -> Result<String> {
         .generate_tokens(&lean)
         .map_err(|e| format!("{SPEC}: progenitor refuses it: {e}"))?;
     let conversions = nested_builders(spec)?;
-    pretty(quote!(#tokens #(#conversions)*))
+    let mut file = parse(quote!(#tokens #(#conversions)*))?;
+    finish_types(&mut file, spec)?;
+    Ok(prettyplease::unparse(&file))
+}
+
+/// Edits the wire types in the module `types`.
+fn finish_types(file: &mut syn::File, spec: &Value) -> Result<()> {
+    let items = file.items.iter_mut().find_map(|item| match item {
+        syn::Item::Mod(module) if module.ident == "types" => module.content.as_mut().map(|(_, items)| items),
+        _ => None,
+    });
+    let items = items.ok_or("progenitor's output has no module `types`")?;
+    let mut decoders = Vec::new();
+    for item in items.iter_mut() {
+        if let syn::Item::Enum(one_of) = item {
+            decoders.push(decoder(one_of, spec)?);
+        }
+        if let syn::Item::Struct(syn::ItemStruct { attrs, ident, .. })
+        | syn::Item::Enum(syn::ItemEnum { attrs, ident, .. }) = item
+            && schemars()
+        {
+            attrs.extend(json_schema(&ident.to_string(), spec)?);
+        }
+    }
+    items.extend(decoders);
+    Ok(())
+}
+
+fn schemars() -> bool {
+    env::var_os("CARGO_FEATURE_SCHEMARS").is_some()
+}
+
+/// Derives `JsonSchema`; what the type cannot tell comes from its place in the document.
+fn json_schema(name: &str, spec: &Value) -> Result<Vec<syn::Attribute>> {
+    let schemas = components(spec)?;
+    let derive = parse_quote!(#[derive(::schemars::JsonSchema)]);
+    if schemas.contains_key(name) {
+        let place = format!("/{name}");
+        return Ok(vec![derive, parse_quote!(#[schemars(transform = crate::schema::Limits(#place))])]);
+    }
+    // A text with a limit is a type of its own, which typify names after the field.
+    let place = schemas.iter().find_map(|(of, schema)| {
+        let fields = schema["properties"].as_object()?;
+        let field = fields.keys().find(|field| format!("{of}{}", field.to_upper_camel_case()) == name)?;
+        Some(format!("/{of}/properties/{field}"))
+    });
+    let place = place.ok_or_else(|| format!("{SPEC}: nothing in it is the type `{name}`"))?;
+    Ok(vec![derive, parse_quote!(#[schemars(inline, transform = crate::schema::Limits(#place))])])
+}
+
+/// Decodes a `oneOf` by the field that only one alternative has. serde's own way tries them all and
+/// then says of a wrong one only that nothing matched.
+fn decoder(one_of: &mut syn::ItemEnum, spec: &Value) -> Result<syn::Item> {
+    let name = &one_of.ident;
+    for attribute in one_of.attrs.iter_mut().filter(|attribute| attribute.path().is_ident("derive")) {
+        let derives = attribute
+            .parse_args_with(syn::punctuated::Punctuated::<syn::Path, syn::Token![,]>::parse_terminated)
+            .map_err(|e| format!("the derives of `{name}` do not parse: {e}"))?;
+        let kept = derives.iter().filter(|path| path.segments.last().is_none_or(|it| it.ident != "Deserialize"));
+        *attribute = parse_quote!(#[derive(#(#kept),*)]);
+    }
+    let variants: Vec<_> = one_of.variants.iter().map(|variant| &variant.ident).collect();
+    let tags = variants.iter().map(|variant| tag(variant, &variants, spec)).collect::<Result<Vec<_>>>()?;
+    Ok(parse_quote! {
+        impl<'de> ::serde::Deserialize<'de> for #name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<Self, D::Error> {
+                let given = crate::one_of::Given::read(deserializer, &[#(#tags),*])?;
+                #(if given.has(#tags) {
+                    return given.decode().map(Self::#variants);
+                })*
+                Err(given.fits_none())
+            }
+        }
+    })
+}
+
+/// The required field that no other alternative has.
+fn tag(variant: &syn::Ident, variants: &[&syn::Ident], spec: &Value) -> Result<String> {
+    let schemas = components(spec)?;
+    let schema = |name: &syn::Ident| {
+        let name = name.to_string();
+        schemas.get(&name).ok_or_else(|| format!("{SPEC}: the alternative `{name}` is not a schema of its own"))
+    };
+    let required = schema(variant)?["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for field in required.iter().filter_map(Value::as_str) {
+        let mut unique = true;
+        for other in variants.iter().filter(|other| **other != variant) {
+            unique &= schema(other)?["properties"].get(field).is_none();
+        }
+        if unique {
+            return Ok(field.to_owned());
+        }
+    }
+    Err(format!("{SPEC}: `{variant}` has no required field of its own to tell it by"))
 }
 
 /// Lets a builder stand where an optional object is asked for: `.video(VideoOptions::builder().hdr(true))`.
-fn nested_builders(spec: &Value) -> Result<Vec<impl quote::ToTokens>> {
+fn nested_builders(spec: &Value) -> Result<Vec<impl ToTokens>> {
     let objects = components(spec)?.iter().filter(|(_, schema)| schema["type"] == "object" && !is_binary(schema));
     Ok(objects
         .map(|(name, _)| {
@@ -90,7 +187,7 @@ fn mocks(spec: &Value) -> Result<String> {
     let tokens = Generator::new(&settings(spec)?)
         .httpmock(&full, "crate::generated")
         .map_err(|e| format!("{SPEC}: progenitor cannot make mocks of it: {e}"))?;
-    pretty(tokens)
+    Ok(prettyplease::unparse(&parse(tokens)?))
 }
 
 fn settings(spec: &Value) -> Result<GenerationSettings> {
@@ -161,11 +258,6 @@ fn variant(name: &str, value: &str) -> String {
     } else {
         ident
     }
-}
-
-/// The component schemas, standing alone: what `JsonSchema` answers for each wire type.
-fn schemas(spec: &Value) -> Result<Value> {
-    Ok(Value::Object(components(spec)?.clone()))
 }
 
 fn components(spec: &Value) -> Result<&Map<String, Value>> {
@@ -248,8 +340,6 @@ fn without_defaults(schema: &mut Value) {
     }
 }
 
-fn pretty(tokens: impl quote::ToTokens) -> Result<String> {
-    syn::parse2(tokens.into_token_stream())
-        .map(|file| prettyplease::unparse(&file))
-        .map_err(|e| format!("progenitor's output does not parse: {e}"))
+fn parse(tokens: impl ToTokens) -> Result<syn::File> {
+    syn::parse2(tokens.into_token_stream()).map_err(|e| format!("progenitor's output does not parse: {e}"))
 }

@@ -34,12 +34,15 @@ mod key;
 mod media;
 #[cfg(feature = "mock")]
 pub mod mock;
+mod one_of;
 mod progress;
 mod rate_limit;
 mod redact;
 mod retry;
 mod save;
 mod scalar;
+#[cfg(feature = "schemars")]
+mod schema;
 mod sniff;
 mod storage;
 mod transport;

@@ -80,6 +80,14 @@ macro_rules! open_enum {
         }
 
         #[cfg(feature = "schemars")]
-        crate::schema::from_spec!($name);
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                crate::schema::open_enum(stringify!($name), Self::KNOWN.iter().map(Self::as_str))
+            }
+        }
     };
 }

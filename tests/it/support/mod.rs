@@ -1,7 +1,11 @@
 //! What several files of tests share.
 
 pub(crate) mod capture;
+pub(crate) mod contract_check;
+pub(crate) mod document;
 pub(crate) mod fault_server;
+pub(crate) mod recorder;
+pub(crate) mod snapshot;
 pub(crate) mod valid;
 
 use std::{fmt::Write as _, time::Duration};

@@ -1,0 +1,10 @@
+//! `openapi.yaml` and the code generated from it tell the same story, to the last example.
+
+mod examples;
+mod exchanges;
+mod inventory;
+mod payloads;
+mod properties;
+mod public_api;
+mod schemas;
+mod wire;
