@@ -139,6 +139,9 @@ fn instructions(server: &Server, call: &str) -> Result<f64> {
             .args(["call", call, &calls.to_string(), &server.base_url()])
             .output()?;
         let text = String::from_utf8(output.stderr)?;
+        if !output.status.success() {
+            return Err(text.into());
+        }
         let collected = text.lines().find_map(|line| line.split_once("Collected : "));
         Ok(collected.ok_or("callgrind has counted nothing")?.1.trim().parse()?)
     };

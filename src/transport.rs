@@ -363,7 +363,11 @@ impl Call<'_> {
         classify(
             self.repeatable,
             match outcome {
-                Ok(answer) => Outcome::Answer { status: answer.status, by_api: answer.is_by_api() },
+                Ok(answer) => {
+                    // Who wrote a success does not matter, and finding out would decode it.
+                    let by_api = !answer.status.is_success() && answer.is_by_api();
+                    Outcome::Answer { status: answer.status, by_api }
+                }
                 Err(broken) => Outcome::Fault(broken.fault),
             },
         )
