@@ -71,11 +71,25 @@ macro_rules! open_enum {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let value = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                Ok(Self::known(&value).unwrap_or_else(|| {
-                    crate::drift::unknown_value(stringify!($name), &value);
-                    Self::Unknown(value.into_owned())
-                }))
+                // A visitor, since any string type of its own would copy the value first.
+                struct Text;
+
+                impl serde::de::Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("a string")
+                    }
+
+                    fn visit_str<E>(self, value: &str) -> Result<$name, E> {
+                        Ok($name::known(value).unwrap_or_else(|| {
+                            crate::drift::unknown_value(stringify!($name), value);
+                            $name::Unknown(value.to_owned())
+                        }))
+                    }
+                }
+
+                deserializer.deserialize_str(Text)
             }
         }
 

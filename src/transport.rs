@@ -13,6 +13,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use progenitor_client::{ClientHooks, OperationInfo};
+use reqwest::ResponseBuilderExt as _;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -137,6 +138,7 @@ impl ClientHooks<CallState> for generated::Client {
 /// A complete answer.
 #[derive(Debug)]
 struct Answer {
+    url: reqwest::Url,
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -151,7 +153,8 @@ impl Answer {
 
 impl From<Answer> for reqwest::Response {
     fn from(answer: Answer) -> Self {
-        let mut response = http::Response::new(answer.body);
+        // Without a URL, reqwest would parse one that it makes up.
+        let mut response = http::Response::builder().url(answer.url).body(answer.body).unwrap_or_default();
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;
         response.into()
@@ -238,7 +241,7 @@ impl Transport {
         loop {
             call.pass_gate(&backoff, &mut exchange).await?;
             // A body that cannot be cloned is a stream: it is sent once.
-            let next = request.as_ref().and_then(reqwest::Request::try_clone);
+            let next = request.as_ref().filter(|_| options.retry.attempts > 1).and_then(reqwest::Request::try_clone);
             let Some(current) = request.take() else {
                 return Err(Error::invalid_input("the body of this request cannot be sent again"));
             };
@@ -365,7 +368,11 @@ impl Call<'_> {
         classify(
             self.repeatable,
             match outcome {
-                Ok(answer) => Outcome::Answer { status: answer.status, by_api: answer.is_by_api() },
+                Ok(answer) => {
+                    // Who wrote a success does not matter, and finding out would decode it.
+                    let by_api = !answer.status.is_success() && answer.is_by_api();
+                    Outcome::Answer { status: answer.status, by_api }
+                }
                 Err(broken) => Outcome::Fault(broken.fault),
             },
         )
@@ -409,8 +416,11 @@ impl Call<'_> {
             Err(broken) => broken.status,
         };
         if let Ok(answer) = &outcome {
+            let returned = answer.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+            // As a rule it is the one that was sent, which hides nothing.
+            let sent = exchange.request_id_sent.clone();
             exchange.request_id_returned =
-                answer.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(|id| self.transport.excerpt(id));
+                returned.map(|id| sent.filter(|sent| sent == id).unwrap_or_else(|| self.transport.excerpt(id)));
             if let Some(limit) = RateLimit::from_headers(&answer.headers) {
                 *self.transport.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
             }
@@ -450,7 +460,7 @@ impl Call<'_> {
             Err((_, begin)) if !status.is_success() => begin,
             Err((broken, _)) => return Err(Broken { status: Some(status), ..broken }),
         };
-        Ok(Answer { status, headers, body })
+        Ok(Answer { url: asked, status, headers, body })
     }
 }
 
@@ -568,6 +578,7 @@ mod tests {
     #[test]
     fn a_429_is_understood_whatever_its_wording() {
         let answer = |headers: &[(&'static str, &'static str)], body: &'static str| Answer {
+            url: reqwest::Url::parse("https://agents.lumalabs.ai").expect("a URL"),
             status: StatusCode::TOO_MANY_REQUESTS,
             headers: headers
                 .iter()

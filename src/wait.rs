@@ -159,6 +159,16 @@ impl<J: Job> Wait<J> {
         self
     }
 
+    /// Looks this way instead: what it takes to simulate a schedule.
+    #[doc(hidden)]
+    pub fn looking<F>(mut self, look: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<J>> + Send + 'static,
+    {
+        self.look = Arc::new(move || Box::pin(look()));
+        self
+    }
+
     /// The result, beside the id that it belongs to.
     pub(crate) async fn outcome(self, id: Uuid) -> (Uuid, Result<J>) {
         (id, self.await)

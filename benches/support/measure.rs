@@ -1,0 +1,49 @@
+//! Clocks, memory, and how figures become one.
+
+use std::{fs, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Result;
+
+/// CPU time of this process so far, user and system.
+pub(crate) fn cpu() -> Duration {
+    read(ClockId::ProcessCPUTime)
+}
+
+/// The time on the one clock that all processes of a machine share.
+pub(crate) fn monotonic() -> Duration {
+    read(ClockId::Monotonic)
+}
+
+fn read(clock: ClockId) -> Duration {
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
+}
+
+/// A line of `/proc/self/status` such as `VmHWM` (the peak) or `VmRSS`, in bytes.
+pub(crate) fn memory(name: &str) -> Result<f64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kib: f64 = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no such line of memory")?.parse()?;
+    Ok(kib * 1024.0)
+}
+
+pub(crate) fn median(figures: &[f64]) -> f64 {
+    percentile(figures, 50)
+}
+
+/// The smallest figure that `percent` of all do not exceed.
+pub(crate) fn percentile(figures: &[f64], percent: usize) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
+pub(crate) fn mean(figures: &[f64]) -> f64 {
+    figures.iter().sum::<f64>() / count(figures.len())
+}
+
+pub(crate) fn count(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}

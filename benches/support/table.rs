@@ -1,0 +1,52 @@
+//! Tables in Markdown, so that a run can be pasted into the README beside.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+/// What a figure should be.
+#[derive(Clone, Copy)]
+pub(crate) enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+    /// It is there to compare with.
+    None,
+}
+
+impl Goal {
+    fn verdict(self, figure: f64) -> String {
+        let (sign, goal, met) = match self {
+            Self::AtMost(goal) => ("≤", goal, figure <= goal),
+            Self::AtLeast(goal) => ("≥", goal, figure >= goal),
+            Self::None => return String::new(),
+        };
+        format!("{sign} {goal} {}", if met { "met" } else { "**missed**" })
+    }
+}
+
+pub(crate) fn line(text: &str) {
+    println!("{text}");
+}
+
+pub(crate) fn head(columns: &[&str]) {
+    println!("\n| {} |", columns.join(" | "));
+    println!("|{}", " --- |".repeat(columns.len()));
+}
+
+pub(crate) fn row(cells: &[String]) {
+    println!("| {} |", cells.join(" | "));
+}
+
+/// A row that ends in its figure and whether that is as it should be.
+pub(crate) fn judged(cells: &[String], figure: f64, goal: Goal) {
+    let cells = [cells, &[short(figure), goal.verdict(figure)]].concat();
+    row(&cells);
+}
+
+/// Three digits that count, more or less.
+pub(crate) fn short(figure: f64) -> String {
+    match figure.abs() {
+        it if it >= 100.0 => format!("{figure:.0}"),
+        it if it >= 10.0 => format!("{figure:.1}"),
+        it if it >= 0.1 => format!("{figure:.2}"),
+        _ => format!("{figure:.3}"),
+    }
+}

@@ -1,0 +1,143 @@
+//! Downloads and uploads against the same bytes moved by hand with reqwest, from and to a file, each
+//! run in a process of its own. The directory of the files can be given; so can the sizes in MiB.
+
+mod support;
+
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use support::{
+    Figures, Result, arguments, client,
+    measure::{self, median},
+    report,
+    server::{SERVE, Server},
+    table::{self, Goal},
+    worker,
+};
+use tokio::{io::AsyncWriteExt as _, time::Instant};
+
+const ROUNDS: usize = 5;
+const MIB: u64 = 1024 * 1024;
+/// What throughput is judged by.
+const JUDGED: u64 = 1024;
+
+const DOWNLOADS: [&str; 3] = ["download ours", "download bare, synced", "download bare"];
+const UPLOADS: [&str; 2] = ["upload ours", "upload bare"];
+
+fn main() -> Result {
+    let arguments = arguments();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [SERVE] => support::server::serve(),
+        ["move", way, mib, base_url, path] => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(run(way, mib.parse()?, base_url, Path::new(path)))
+        }
+        [] => compare(&[64, JUDGED], Path::new(env!("CARGO_TARGET_TMPDIR"))),
+        [directory] => compare(&[64, JUDGED], Path::new(directory)),
+        [directory, sizes] => {
+            let sizes = sizes.split(',').map(str::parse).collect::<Result<Vec<_>, _>>()?;
+            compare(&sizes, Path::new(directory))
+        }
+        _ => Err("give no arguments, a directory, or a directory and sizes: /tmp 64,1024,5120".into()),
+    }
+}
+
+async fn run(way: &str, mib: u64, base_url: &str, path: &Path) -> Result {
+    let host = base_url.trim_end_matches("/v1");
+    let from = format!("{host}/object/{}", mib * MIB);
+    let to = format!("{host}/object");
+    let (began, cpu) = (Instant::now(), measure::cpu());
+    match way {
+        "download ours" => drop(client(base_url)?.download(from.as_str()).save(path).await?),
+        "download bare" => drop(download(&from, path).await?),
+        "download bare, synced" => download(&from, path).await?.sync_all().await?,
+        "upload ours" => drop(client(base_url)?.files().upload(path).mime_type("video/mp4").await?),
+        "upload bare" => {
+            let file = tokio::fs::File::open(path).await?;
+            let length = file.metadata().await?.len();
+            let request = reqwest::Client::new().put(to).header("content-length", length).body(file);
+            request.send().await?.error_for_status()?;
+        }
+        _ => return Err(format!("there is no way `{way}`").into()),
+    }
+    report([
+        ("seconds", began.elapsed().as_secs_f64()),
+        ("cpu", (measure::cpu() - cpu).as_secs_f64()),
+        ("peak", measure::memory("VmHWM")?),
+    ])
+}
+
+async fn download(url: &str, path: &Path) -> Result<tokio::fs::File> {
+    let mut response = reqwest::get(url).await?.error_for_status()?;
+    let mut file = tokio::fs::File::create(path).await?;
+    while let Some(chunk) = response.chunk().await? {
+        file.write_all(&chunk).await?;
+    }
+    file.flush().await?;
+    Ok(file)
+}
+
+fn compare(sizes: &[u64], directory: &Path) -> Result {
+    let directory = tempfile::tempdir_in(directory)?;
+    let upload = directory.path().join("upload");
+    for mib in sizes {
+        write(&upload, *mib)?;
+        table::line(&format!("\n{mib} MiB, medians of {ROUNDS} rounds, taken alternately"));
+        table::head(&["way", "MiB/s", "CPU, ms/GiB", "figure", "", "goal"]);
+        let saved = directory.path().join("saved");
+        compare_ways(&DOWNLOADS, *mib, &saved)?;
+        compare_ways(&UPLOADS, *mib, &upload)?;
+    }
+    Ok(())
+}
+
+fn compare_ways(ways: &[&str], mib: u64, path: &PathBuf) -> Result {
+    let mut rounds = vec![Vec::new(); ways.len()];
+    for _ in 0..ROUNDS {
+        for (rounds, way) in rounds.iter_mut().zip(ways) {
+            rounds.push(figures(way, mib, path)?);
+        }
+    }
+    let of = |at: usize, name: &str| rounds[at].iter().map(|it| it[name]).collect::<Vec<_>>();
+    for (at, way) in ways.iter().enumerate() {
+        let (seconds, cpu) = (median(&of(at, "seconds")), median(&of(at, "cpu")));
+        let mib = mib as f64;
+        let cells = [*way, &table::short(mib / seconds), &table::short(cpu * 1024.0 / mib * 1000.0)].map(str::to_owned);
+        let cells = |figure: &str| [cells.as_slice(), &[figure.to_owned()]].concat();
+        let goal = if at == 0 { Goal::AtMost(48.0) } else { Goal::None };
+        table::judged(&cells("peak memory, MiB"), median(&of(at, "peak")) / MIB as f64, goal);
+        if at > 0 {
+            let ratios: Vec<_> =
+                of(0, "seconds").iter().zip(of(at, "seconds")).map(|(ours, bare)| bare / ours).collect();
+            let goal = if at == 1 && mib as u64 == JUDGED { Goal::AtLeast(0.95) } else { Goal::None };
+            table::judged(&cells("throughput of ours to this"), median(&ratios), goal);
+        }
+    }
+    Ok(())
+}
+
+fn figures(way: &str, mib: u64, path: &PathBuf) -> Result<Figures> {
+    let server = Server::start()?;
+    let shown = path.to_str().ok_or("the directory has a name that is not UTF-8")?;
+    let mut figures = worker(&["move", way, &mib.to_string(), &server.base_url(), shown])?;
+    if way.starts_with("upload") {
+        // The bytes alone: an upload also records, completes and waits.
+        figures.insert("seconds".to_owned(), server.seen()?["put_seconds"]);
+    } else {
+        std::fs::remove_file(path)?;
+    }
+    Ok(figures)
+}
+
+/// A file of real blocks, no hole.
+fn write(path: &Path, mib: u64) -> Result {
+    let mut file = File::create(path)?;
+    let block = vec![1; usize::try_from(MIB)?];
+    for _ in 0..mib {
+        file.write_all(&block)?;
+    }
+    Ok(file.sync_all()?)
+}

@@ -1,0 +1,188 @@
+//! Thousands of waits at once, through `wait_all`, against a loop written by hand with reqwest and a
+//! task for each job. The server is in another process, and the id of a job tells when it completes.
+
+mod support;
+
+use std::{cell::Cell, time::Duration};
+
+use futures_util::StreamExt as _;
+use luma_agents::types::Generation;
+use support::{
+    Figures, Result, arguments, client,
+    measure::{self, percentile},
+    one_thread, report,
+    server::{self, SERVE, Server},
+    table::{self, Goal},
+    worker,
+};
+use tokio::{task::JoinSet, time::sleep};
+use uuid::Uuid;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+fn main() -> Result {
+    let arguments = arguments();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [SERVE] => server::serve(),
+        ["wait", side, start, waits, seconds, base_url] => {
+            let every = Duration::from_secs(seconds.parse()?);
+            let run = Run { waits: waits.parse()?, every, at_once: *start == "at-once" };
+            one_thread()?.block_on(run.measure(*side == "ours", base_url))
+        }
+        [] => compare(&[1_000, 5_000, 20_000], 5_000, 100_000),
+        [spread, at_once, held] => {
+            let spread = spread.split(',').map(str::parse).collect::<Result<Vec<_>, _>>()?;
+            compare(&spread, at_once.parse()?, held.parse()?)
+        }
+        _ => Err("give no arguments, or three: 1000,5000,20000 5000 100000".into()),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Run {
+    waits: u32,
+    every: Duration,
+    /// All waits look for the first time at once, and not spread over one interval.
+    at_once: bool,
+}
+
+impl Run {
+    /// Jobs complete evenly from the fourth to the thirteenth interval; of a long one, in the first two.
+    fn ids(self) -> Vec<Uuid> {
+        let (first, over) = if self.every > Duration::from_secs(10) { (0, 2) } else { (4, 9) };
+        let (first, over) = (measure::monotonic() + first * self.every, over * self.every);
+        // In an order of their own, so that it has nothing to do with who looks when.
+        let nth = |n: u32| u32::try_from(u64::from(n) * 7919 % u64::from(self.waits)).unwrap_or_default();
+        (0..self.waits).map(|n| server::id(first + over * nth(n) / self.waits, n.into())).collect()
+    }
+
+    fn first_after(self, n: u32) -> Duration {
+        if self.at_once { Duration::ZERO } else { self.every * n / self.waits }
+    }
+
+    async fn measure(self, ours: bool, base_url: &str) -> Result {
+        let ids = self.ids();
+        let (memory, cpu) = (measure::memory("VmRSS")?, measure::cpu());
+        let lags = if ours { self.ours(ids, base_url).await? } else { self.bare(ids, base_url).await? };
+        let cpu = (measure::cpu() - cpu).as_secs_f64();
+        report([
+            ("lag_median", percentile(&lags, 50)),
+            ("lag_p99", percentile(&lags, 99)),
+            ("cpu", cpu),
+            ("memory", measure::memory("VmHWM")? - memory),
+            ("peak", measure::memory("VmHWM")?),
+        ])
+    }
+
+    async fn ours(self, ids: Vec<Uuid>, base_url: &str) -> Result<Vec<f64>> {
+        let luma = client(base_url)?;
+        let nth = Cell::new(0);
+        let mut outcomes = luma.generations().wait_all(ids, |wait| {
+            let first_after = self.first_after(nth.replace(nth.get() + 1));
+            wait.every(self.every).first_after(first_after)
+        });
+        let mut lags = Vec::with_capacity(self.waits as usize);
+        while let Some((id, outcome)) = outcomes.next().await {
+            outcome?;
+            lags.push(lag(id));
+        }
+        Ok(lags)
+    }
+
+    async fn bare(self, ids: Vec<Uuid>, base_url: &str) -> Result<Vec<f64>> {
+        let http = reqwest::Client::new();
+        let mut tasks = JoinSet::new();
+        for (n, id) in (0..).zip(ids) {
+            let (http, url) = (http.clone(), format!("{base_url}/generations/{id}"));
+            tasks.spawn(async move {
+                sleep(self.first_after(n)).await;
+                loop {
+                    let request = http.get(&url).bearer_auth(support::KEY);
+                    let generation: Generation = request.send().await?.error_for_status()?.json().await?;
+                    if generation.state.is_terminal() {
+                        return reqwest::Result::Ok(generation);
+                    }
+                    sleep(self.every).await;
+                }
+            });
+        }
+        let mut lags = Vec::with_capacity(self.waits as usize);
+        while let Some(outcome) = tasks.join_next().await {
+            lags.push(lag(outcome??.id));
+        }
+        Ok(lags)
+    }
+
+    /// In a process of its own, against a server of its own.
+    fn figures(self, side: &str) -> Result<Figures> {
+        let server = Server::start()?;
+        let start = if self.at_once { "at-once" } else { "spread" };
+        let (waits, every) = (self.waits.to_string(), self.every.as_secs().to_string());
+        let mut figures = worker(&["wait", side, start, &waits, &every, &server.base_url()])?;
+        figures.extend(server.seen()?);
+        Ok(figures)
+    }
+}
+
+/// From the completion of the job on the server to the return to the caller.
+fn lag(id: Uuid) -> f64 {
+    measure::monotonic().saturating_sub(server::done(id)).as_secs_f64()
+}
+
+fn compare(spread: &[u32], at_once: u32, held: u32) -> Result {
+    let every = Duration::from_secs(2);
+    let lag_goal = Goal::AtMost(every.as_secs_f64() + 0.02);
+    for waits in spread {
+        let run = Run { waits: *waits, every, at_once: false };
+        title(&format!("{waits} waits, one look every 2 s, starts spread over 2 s"));
+        let (ours, bare) = (run.figures("ours")?, run.figures("bare")?);
+        let per_poll = |it: &Figures| it["cpu"] * 1e6 / it["requests"];
+        let per_wait = |it: &Figures| it["memory"] / 1024.0 / f64::from(*waits);
+        compared(
+            "CPU time of a look, µs, and ratio",
+            per_poll(&ours),
+            per_poll(&bare),
+            |a, b| a / b,
+            Goal::AtMost(1.1),
+        );
+        compared(
+            "memory of a wait, KiB, and difference",
+            per_wait(&ours),
+            per_wait(&bare),
+            |a, b| a - b,
+            Goal::AtMost(1.0),
+        );
+        lags(&ours, &bare, lag_goal);
+        compared("looks", ours["requests"], bare["requests"], |a, _| a, Goal::None);
+    }
+
+    let run = Run { waits: at_once, every, at_once: true };
+    title(&format!("{at_once} waits, one look every 2 s, all started in one instant"));
+    let (ours, bare) = (run.figures("ours")?, run.figures("bare")?);
+    compared("most connections", ours["connections"], bare["connections"], |a, _| a, Goal::AtMost(64.0));
+    compared("peak memory, MiB", ours["peak"] / MIB, bare["peak"] / MIB, |a, _| a, Goal::AtMost(20.0));
+    lags(&ours, &bare, lag_goal);
+
+    let every = Duration::from_secs(30);
+    title(&format!("{held} waits, one look every 30 s, starts spread over 30 s"));
+    let ours = Run { waits: held, every, at_once: false }.figures("ours")?;
+    compared("peak memory, MiB", ours["peak"] / MIB, f64::NAN, |a, _| a, Goal::AtMost(512.0));
+    lags(&ours, &Figures::new(), Goal::AtMost(every.as_secs_f64() + 0.02));
+    Ok(())
+}
+
+fn title(text: &str) {
+    table::line(&format!("\n{text}"));
+    table::head(&["figure", "ours", "bare", "judged", "goal"]);
+}
+
+fn lags(ours: &Figures, bare: &Figures, goal: Goal) {
+    let of = |figures: &Figures, name| figures.get(name).copied().unwrap_or(f64::NAN);
+    compared("lag, median, s", of(ours, "lag_median"), of(bare, "lag_median"), |a, _| a, Goal::None);
+    compared("lag, 99 %, s", of(ours, "lag_p99"), of(bare, "lag_p99"), |a, _| a, goal);
+}
+
+fn compared(name: &str, ours: f64, bare: f64, judged: impl Fn(f64, f64) -> f64, goal: Goal) {
+    let bare_shown = if bare.is_nan() { String::new() } else { table::short(bare) };
+    table::judged(&[name.to_owned(), table::short(ours), bare_shown], judged(ours, bare), goal);
+}
