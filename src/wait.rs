@@ -48,10 +48,12 @@ impl Timing {
         }
     }
 
-    /// The delay after a look at a job of this age: the interval, or a 120th of the age once that
-    /// is more, so that a job of an hour is not asked about 1,800 times.
-    fn delay(&self, age: Duration) -> Duration {
-        self.every.max(age / 120)
+    /// The delay after a look when `waited` have passed: the interval, or a 120th of that time once
+    /// it is more, so that a job of an hour is not asked about 1,800 times.
+    ///
+    /// The job's own age would do as well, were it not told by another clock.
+    fn delay(&self, waited: Duration) -> Duration {
+        self.every.max(waited / 120)
     }
 }
 
@@ -109,8 +111,9 @@ type Look<J> = Arc<dyn Fn() -> BoxFuture<Result<J>> + Send + Sync>;
 /// | video, unknown kinds | 30 s | 5 s | 10 min |
 /// | file | 0.5 s | 2 s | 5 min |
 ///
-/// A job known only by its id is looked at immediately. Age that the job already has shortens the
-/// first delay; a job older than 120 times the interval is asked about less often.
+/// Every number can be set. A job known only by its id is looked at immediately; the age that a job
+/// already has shortens the first delay. A wait longer than 120 times the default interval (you have
+/// to ask for it) looks less often in the end.
 ///
 /// A bad answer of any kind is one lost look, until the deadline; only 401, 403 and a 404 that lasts
 /// ten seconds end the wait early. At the deadline the job is looked at once more, and the error
@@ -346,7 +349,7 @@ impl<J: Job> Updates<J> {
         if now >= self.deadline() {
             return Some(Err(self.give_up()));
         }
-        let delay = self.timing().delay(self.age + (now - self.started));
+        let delay = self.chosen.every.unwrap_or_else(|| self.timing().delay(now - self.started));
         self.step = self.sleeping(asked.map_or(delay, |asked| asked.max(delay)));
         let untold = self.last.clone().filter(|_| !self.told)?;
         self.told = true;
@@ -647,10 +650,10 @@ mod tests {
     }
 
     #[test]
-    fn an_old_job_is_asked_about_less_often() {
+    fn a_long_wait_looks_less_often() {
         let image = Timing::seconds(20, 2, 120);
-        for (age, delay) in [(0, 2), (120, 2), (240, 2), (480, 4), (3600, 30)] {
-            assert_eq!(image.delay(Duration::from_secs(age)).as_secs(), delay, "{age}");
+        for (waited, delay) in [(0, 2), (120, 2), (240, 2), (480, 4), (3600, 30)] {
+            assert_eq!(image.delay(Duration::from_secs(waited)).as_secs(), delay, "{waited}");
         }
     }
 }
