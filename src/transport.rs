@@ -49,6 +49,8 @@ pub(crate) struct Transport {
     pub(crate) max_answer: usize,
     gate: Lanes,
     rate_limit: Mutex<Option<RateLimit>>,
+    /// Where request ids come from. The system seeds it, and is not asked again for each.
+    ids: Mutex<fastrand::Rng>,
 }
 
 /// Submitting and reading have limits of their own: a full queue of jobs does not stop polls.
@@ -205,7 +207,13 @@ fn is_protocol(error: &reqwest::Error) -> bool {
 
 impl Transport {
     pub(crate) fn new(http: reqwest::Client, key: ApiKey, user_agent: HeaderValue, max_answer: usize) -> Self {
-        Self { http, key, user_agent, max_answer, gate: Lanes::default(), rate_limit: Mutex::default() }
+        let ids = Mutex::new(fastrand::Rng::with_seed(Uuid::new_v4().as_u64_pair().0));
+        Self { http, key, user_agent, max_answer, gate: Lanes::default(), rate_limit: Mutex::default(), ids }
+    }
+
+    fn request_id(&self) -> Uuid {
+        let random = self.ids.lock().unwrap_or_else(PoisonError::into_inner).u128(..);
+        uuid::Builder::from_random_bytes(random.to_ne_bytes()).into_uuid()
     }
 
     pub(crate) fn rate_limit(&self) -> Option<RateLimit> {
@@ -384,7 +392,7 @@ impl Call<'_> {
     }
 
     async fn attempt(&self, mut request: reqwest::Request, exchange: &mut Exchange) -> Result<Answer, Broken> {
-        let id = Uuid::new_v4().to_string();
+        let id = self.transport.request_id().to_string();
         let headers = request.headers_mut();
         headers.insert(header::AUTHORIZATION, self.transport.key.authorization());
         headers.insert(header::USER_AGENT, self.transport.user_agent.clone());
