@@ -113,7 +113,7 @@ impl ClientHooks<CallState> for generated::Client {
         Ok(match answer {
             Ok((answer, exchange)) => {
                 record.exchange = exchange;
-                record.rate_limit = RateLimit::from_headers(&answer.headers);
+                record.rate_limit = answer.rate_limit;
                 record.body = answer.body.clone();
                 answer.into()
             }
@@ -143,6 +143,7 @@ struct Answer {
     url: reqwest::Url,
     status: StatusCode,
     headers: HeaderMap,
+    rate_limit: Option<RateLimit>,
     body: Bytes,
 }
 
@@ -311,7 +312,7 @@ impl Transport {
                         limit: limit(exchange.operation, &answer),
                         exchange,
                         retry_after,
-                        rate_limit: RateLimit::from_headers(&answer.headers),
+                        rate_limit: answer.rate_limit,
                         detail,
                     })),
                     Ending::OutcomeUnknown => Error::OutcomeUnknown(Box::new(OutcomeUnknown {
@@ -387,7 +388,7 @@ impl Call<'_> {
     /// What one task has learnt holds for all tasks of the client.
     fn close_gate(&self, outcome: &Result<Answer, Broken>, delay: Duration) {
         let Ok(answer) = outcome else { return };
-        let spacing = RateLimit::from_headers(&answer.headers).map_or(Duration::from_secs(1), |it| it.spacing());
+        let spacing = answer.rate_limit.map_or(Duration::from_secs(1), |it| it.spacing());
         self.gate().close(Instant::now() + delay, spacing, limit(self.operation, answer));
     }
 
@@ -427,7 +428,7 @@ impl Call<'_> {
             let sent = exchange.request_id_sent.clone();
             exchange.request_id_returned =
                 returned.map(|id| sent.filter(|sent| sent == id).unwrap_or_else(|| self.transport.excerpt(id)));
-            if let Some(limit) = RateLimit::from_headers(&answer.headers) {
+            if let Some(limit) = answer.rate_limit {
                 *self.transport.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
             }
         }
@@ -466,7 +467,7 @@ impl Call<'_> {
             Err((_, begin)) if !status.is_success() => begin,
             Err((broken, _)) => return Err(Broken { status: Some(status), ..broken }),
         };
-        Ok(Answer { url: asked, status, headers, body })
+        Ok(Answer { url: asked, status, rate_limit: RateLimit::from_headers(&headers), headers, body })
     }
 }
 
@@ -589,6 +590,7 @@ mod tests {
             headers: headers
                 .iter()
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            rate_limit: None,
                 .collect(),
             body: Bytes::from_static(body.as_bytes()),
         };
