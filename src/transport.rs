@@ -222,35 +222,35 @@ impl Transport {
     }
 
     /// Sends `request` until it has an answer worth decoding, or must not be sent again.
-    async fn send(
+    fn send(
         &self,
         request: reqwest::Request,
         operation: &'static str,
         options: Options,
-    ) -> Result<(Answer, Exchange), Error> {
+    ) -> impl Future<Output = Result<(Answer, Exchange), Error>> {
         let span = tracing::debug_span!("luma_agents.call", operation);
-        self.attempts(request, operation, options).instrument(span).await
+        self.attempts(Some(request), operation, options).instrument(span)
     }
 
+    /// A request is large, and each `async` level that owns it moves it: `request` goes down once.
     async fn attempts(
         &self,
-        request: reqwest::Request,
+        mut request: Option<reqwest::Request>,
         operation: &'static str,
         options: Options,
     ) -> Result<(Answer, Exchange), Error> {
         let started = Instant::now();
-        let repeatable = request.method().is_idempotent();
+        let repeatable = request.as_ref().is_some_and(|it| it.method().is_idempotent());
         // A paid attempt is not begun with too little time left to hear its answer.
         let reserve = if repeatable { Duration::ZERO } else { options.timeout.min(options.retry.budget / 2) };
         let call = Call { transport: self, operation, repeatable, started, options };
         let mut exchange = Exchange { operation, repeatable, ..Exchange::default() };
         let mut backoff = Backoff::new(options.retry, reserve);
-        let mut request = Some(request);
         loop {
             call.pass_gate(&backoff, &mut exchange).await?;
             // A body that cannot be cloned is a stream: it is sent once.
             let next = request.as_ref().filter(|_| options.retry.attempts > 1).and_then(reqwest::Request::try_clone);
-            let Some(current) = request.take() else {
+            let Some(current) = std::mem::replace(&mut request, next) else {
                 return Err(Error::invalid_input("the body of this request cannot be sent again"));
             };
             let outcome = call.attempt(current, &mut exchange).await;
@@ -272,14 +272,13 @@ impl Transport {
             } else {
                 None
             };
-            let Some(delay) = delay.filter(|_| next.is_some()) else {
+            let Some(delay) = delay.filter(|_| request.is_some()) else {
                 return Err(self.error(exchange, verdict.ending, outcome, asked));
             };
             tracing::debug!(reason = %reason(&outcome), delay_ms = millis(delay), "sending again");
             if !limited {
                 sleep_until(Instant::now() + delay).await;
             }
-            request = next;
         }
     }
 
@@ -590,8 +589,8 @@ mod tests {
             headers: headers
                 .iter()
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            rate_limit: None,
                 .collect(),
+            rate_limit: None,
             body: Bytes::from_static(body.as_bytes()),
         };
         let numbers = [("x-ratelimit-limit", "30")];
