@@ -49,6 +49,8 @@ pub(crate) struct Transport {
     pub(crate) max_answer: usize,
     gate: Lanes,
     rate_limit: Mutex<Option<RateLimit>>,
+    /// Where request ids come from. The system seeds it, and is not asked again for each.
+    ids: Mutex<fastrand::Rng>,
 }
 
 /// Submitting and reading have limits of their own: a full queue of jobs does not stop polls.
@@ -111,7 +113,7 @@ impl ClientHooks<CallState> for generated::Client {
         Ok(match answer {
             Ok((answer, exchange)) => {
                 record.exchange = exchange;
-                record.rate_limit = RateLimit::from_headers(&answer.headers);
+                record.rate_limit = answer.rate_limit;
                 record.body = answer.body.clone();
                 answer.into()
             }
@@ -141,6 +143,7 @@ struct Answer {
     url: reqwest::Url,
     status: StatusCode,
     headers: HeaderMap,
+    rate_limit: Option<RateLimit>,
     body: Bytes,
 }
 
@@ -206,7 +209,13 @@ fn is_protocol(error: &reqwest::Error) -> bool {
 
 impl Transport {
     pub(crate) fn new(http: reqwest::Client, key: ApiKey, user_agent: HeaderValue, max_answer: usize) -> Self {
-        Self { http, key, user_agent, max_answer, gate: Lanes::default(), rate_limit: Mutex::default() }
+        let ids = Mutex::new(fastrand::Rng::with_seed(Uuid::new_v4().as_u64_pair().0));
+        Self { http, key, user_agent, max_answer, gate: Lanes::default(), rate_limit: Mutex::default(), ids }
+    }
+
+    fn request_id(&self) -> Uuid {
+        let random = self.ids.lock().unwrap_or_else(PoisonError::into_inner).u128(..);
+        uuid::Builder::from_random_bytes(random.to_ne_bytes()).into_uuid()
     }
 
     pub(crate) fn rate_limit(&self) -> Option<RateLimit> {
@@ -214,35 +223,35 @@ impl Transport {
     }
 
     /// Sends `request` until it has an answer worth decoding, or must not be sent again.
-    async fn send(
+    fn send(
         &self,
         request: reqwest::Request,
         operation: &'static str,
         options: Options,
-    ) -> Result<(Answer, Exchange), Error> {
+    ) -> impl Future<Output = Result<(Answer, Exchange), Error>> {
         let span = tracing::debug_span!("luma_agents.call", operation);
-        self.attempts(request, operation, options).instrument(span).await
+        self.attempts(Some(request), operation, options).instrument(span)
     }
 
+    /// A request is large, and each `async` level that owns it moves it: `request` goes down once.
     async fn attempts(
         &self,
-        request: reqwest::Request,
+        mut request: Option<reqwest::Request>,
         operation: &'static str,
         options: Options,
     ) -> Result<(Answer, Exchange), Error> {
         let started = Instant::now();
-        let repeatable = request.method().is_idempotent();
+        let repeatable = request.as_ref().is_some_and(|it| it.method().is_idempotent());
         // A paid attempt is not begun with too little time left to hear its answer.
         let reserve = if repeatable { Duration::ZERO } else { options.timeout.min(options.retry.budget / 2) };
         let call = Call { transport: self, operation, repeatable, started, options };
         let mut exchange = Exchange { operation, repeatable, ..Exchange::default() };
         let mut backoff = Backoff::new(options.retry, reserve);
-        let mut request = Some(request);
         loop {
             call.pass_gate(&backoff, &mut exchange).await?;
             // A body that cannot be cloned is a stream: it is sent once.
             let next = request.as_ref().filter(|_| options.retry.attempts > 1).and_then(reqwest::Request::try_clone);
-            let Some(current) = request.take() else {
+            let Some(current) = std::mem::replace(&mut request, next) else {
                 return Err(Error::invalid_input("the body of this request cannot be sent again"));
             };
             let outcome = call.attempt(current, &mut exchange).await;
@@ -264,14 +273,13 @@ impl Transport {
             } else {
                 None
             };
-            let Some(delay) = delay.filter(|_| next.is_some()) else {
+            let Some(delay) = delay.filter(|_| request.is_some()) else {
                 return Err(self.error(exchange, verdict.ending, outcome, asked));
             };
             tracing::debug!(reason = %reason(&outcome), delay_ms = millis(delay), "sending again");
             if !limited {
                 sleep_until(Instant::now() + delay).await;
             }
-            request = next;
         }
     }
 
@@ -304,7 +312,7 @@ impl Transport {
                         limit: limit(exchange.operation, &answer),
                         exchange,
                         retry_after,
-                        rate_limit: RateLimit::from_headers(&answer.headers),
+                        rate_limit: answer.rate_limit,
                         detail,
                     })),
                     Ending::OutcomeUnknown => Error::OutcomeUnknown(Box::new(OutcomeUnknown {
@@ -381,12 +389,12 @@ impl Call<'_> {
     /// What one task has learnt holds for all tasks of the client.
     fn close_gate(&self, outcome: &Result<Answer, Broken>, delay: Duration) {
         let Ok(answer) = outcome else { return };
-        let spacing = RateLimit::from_headers(&answer.headers).map_or(Duration::from_secs(1), |it| it.spacing());
+        let spacing = answer.rate_limit.map_or(Duration::from_secs(1), |it| it.spacing());
         self.gate().close(Instant::now() + delay, spacing, limit(self.operation, answer));
     }
 
     async fn attempt(&self, mut request: reqwest::Request, exchange: &mut Exchange) -> Result<Answer, Broken> {
-        let id = Uuid::new_v4().to_string();
+        let id = self.transport.request_id().to_string();
         let headers = request.headers_mut();
         headers.insert(header::AUTHORIZATION, self.transport.key.authorization());
         headers.insert(header::USER_AGENT, self.transport.user_agent.clone());
@@ -421,7 +429,7 @@ impl Call<'_> {
             let sent = exchange.request_id_sent.clone();
             exchange.request_id_returned =
                 returned.map(|id| sent.filter(|sent| sent == id).unwrap_or_else(|| self.transport.excerpt(id)));
-            if let Some(limit) = RateLimit::from_headers(&answer.headers) {
+            if let Some(limit) = answer.rate_limit {
                 *self.transport.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
             }
         }
@@ -460,7 +468,7 @@ impl Call<'_> {
             Err((_, begin)) if !status.is_success() => begin,
             Err((broken, _)) => return Err(Broken { status: Some(status), ..broken }),
         };
-        Ok(Answer { url: asked, status, headers, body })
+        Ok(Answer { url: asked, status, rate_limit: RateLimit::from_headers(&headers), headers, body })
     }
 }
 
@@ -584,6 +592,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .collect(),
+            rate_limit: None,
             body: Bytes::from_static(body.as_bytes()),
         };
         let numbers = [("x-ratelimit-limit", "30")];
