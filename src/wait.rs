@@ -145,7 +145,7 @@ impl<J: Job> Wait<J> {
         self
     }
 
-    /// How long to wait between looks.
+    /// How long to wait between looks. Left to itself, the wait looks less often at jobs older than some minutes.
     pub fn every(mut self, interval: Duration) -> Self {
         self.chosen.every = Some(interval);
         self
@@ -335,7 +335,9 @@ impl<J: Job> Updates<J> {
         if now >= self.deadline() {
             return Some(Err(self.give_up()));
         }
-        let delay = self.timing().delay(self.age + (now - self.started));
+        // A chosen interval holds however old the job is.
+        let aged = || self.timing().delay(self.age + (now - self.started));
+        let delay = self.chosen.every.unwrap_or_else(aged);
         self.step = self.sleeping(asked.map_or(delay, |asked| asked.max(delay)));
         let untold = self.last.clone().filter(|_| !self.told)?;
         self.told = true;
@@ -570,6 +572,17 @@ mod tests {
         let (script, wait) = Script::wait(Some("queued"), &[(SOON, Err(503)), (SOON, Ok("completed"))]);
         wait.every(Duration::from_secs(10)).await.expect("done");
         assert_eq!(script.looks(), [20.0, 30.0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chosen_interval_holds_however_old_the_job_is() {
+        let queued = (SOON, Ok("queued"));
+        let (script, mut wait) = Script::wait(Some("queued"), &[queued, queued, (SOON, Ok("completed"))]);
+        if let Some(known) = &mut wait.known {
+            known.created_at = "2020-01-01T00:00:00Z".to_owned();
+        }
+        wait.every(Duration::from_secs(3)).await.expect("done");
+        assert_eq!(script.looks(), [0.0, 3.0, 6.0]);
     }
 
     #[tokio::test(start_paused = true)]
