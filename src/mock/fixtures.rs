@@ -1,6 +1,8 @@
 //! What mocks answer with. Each is complete and valid; change the fields that a test is about.
 
-use chrono::DateTime;
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
 use httpmock::MockServer;
 use uuid::Uuid;
 
@@ -24,14 +26,15 @@ pub fn client(server: &MockServer) -> Result<Client> {
     Client::builder(ApiKey::new("luma-api-mock")?).base_url(server.base_url()).build()
 }
 
-/// An image in this state: with an output if completed, with a code if failed. Its id is always the same.
+/// An image in this state, submitted now: with an output if completed, with a code if failed. Its id is
+/// always the same.
 #[must_use]
 pub fn generation(state: GenerationState) -> Generation {
     let url = Url::try_from("https://storage.example.com/image.png?X-Amz-Expires=3600").ok();
     let output =
         url.filter(|_| state == GenerationState::Completed).map(|url| GenerationOutput::of("image".to_owned(), url));
     let failed = state == GenerationState::Failed;
-    let created_at = "2026-04-08T12:00:00Z".to_owned();
+    let created_at = DateTime::<Utc>::from(SystemTime::now()).to_rfc3339();
     Generation {
         output: Some(output.into_iter().collect()),
         failure_code: failed.then_some(GenerationFailureCode::GenerationFailed),

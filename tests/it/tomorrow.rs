@@ -45,9 +45,15 @@ fn a_program_of_yesterday_compiles_and_runs_on_the_document_of_tomorrow() {
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tomorrow");
     let _ = fs::remove_dir_all(&copy);
     fs::create_dir_all(copy.join("examples")).unwrap();
-    for file in ["Cargo.toml", "Cargo.lock", "build.rs", "README.md"] {
+    for file in ["Cargo.lock", "build.rs", "README.md"] {
         fs::copy(root.join(file), copy.join(file)).unwrap();
     }
+    // With the same name and version, cargo would take one for the other.
+    let version = env!("CARGO_PKG_VERSION");
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let manifest = manifest.replacen(&format!("\nversion = \"{version}\""), "\nversion = \"999.0.0\"", 1);
+    assert!(manifest.contains("999.0.0"));
+    fs::write(copy.join("Cargo.toml"), manifest).unwrap();
     copy_folder(&root.join("src"), &copy.join("src"));
     fs::copy(root.join("tests/programs/yesterday.rs"), copy.join("examples/yesterday.rs")).unwrap();
     // JSON is YAML.
