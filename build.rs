@@ -5,7 +5,8 @@
 //! media type, defaults (so that an absent field stays absent) and closed enums.
 //!
 //! To progenitor's output it adds what progenitor has no setting for: builders for nested objects,
-//! alternatives that say what is wrong with them, and (feature `schemars`) `JsonSchema`.
+//! constructors that do not notice new fields, alternatives that say what is wrong with them, and
+//! (feature `schemars`) `JsonSchema`.
 
 use std::{
     collections::BTreeMap,
@@ -76,10 +77,12 @@ fn finish_types(file: &mut syn::File, spec: &Value) -> Result<()> {
         _ => None,
     });
     let items = items.ok_or("progenitor's output has no module `types`")?;
-    let mut decoders = Vec::new();
+    let mut added = Vec::new();
     for item in items.iter_mut() {
-        if let syn::Item::Enum(one_of) = item {
-            decoders.push(decoder(one_of, spec)?);
+        match item {
+            syn::Item::Enum(one_of) => added.push(decoder(one_of, spec)?),
+            syn::Item::Struct(object) => added.extend(constructor(object)),
+            _ => {}
         }
         if let syn::Item::Struct(syn::ItemStruct { attrs, ident, .. })
         | syn::Item::Enum(syn::ItemEnum { attrs, ident, .. }) = item
@@ -88,8 +91,31 @@ fn finish_types(file: &mut syn::File, spec: &Value) -> Result<()> {
             attrs.extend(json_schema(&ident.to_string(), spec)?);
         }
     }
-    items.extend(decoders);
+    items.extend(added);
     Ok(())
+}
+
+/// `of` takes the required fields and leaves the others out: a struct literal in this crate would have to
+/// be edited for every field that the API adds.
+fn constructor(object: &syn::ItemStruct) -> Option<syn::Item> {
+    let syn::Fields::Named(fields) = &object.fields else { return None };
+    let is_optional = |field: &&syn::Field| {
+        let ty = field.ty.to_token_stream().to_string();
+        ty.starts_with(":: std :: option :: Option")
+            || field.attrs.iter().any(|it| it.to_token_stream().to_string().contains("default"))
+    };
+    let (optional, required): (Vec<_>, Vec<_>) = fields.named.iter().partition(is_optional);
+    let name = &object.ident;
+    let types = required.iter().map(|field| &field.ty);
+    let required: Vec<_> = required.iter().map(|field| &field.ident).collect();
+    let optional = optional.iter().map(|field| &field.ident);
+    Some(parse_quote! {
+        impl #name {
+            pub(crate) fn of(#(#required: #types),*) -> Self {
+                Self { #(#required,)* #(#optional: ::std::default::Default::default(),)* }
+            }
+        }
+    })
 }
 
 fn schemars() -> bool {

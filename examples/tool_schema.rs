@@ -1,1 +1,66 @@
-fn main() {}
+//! Lets a language model write the request: prints `CreateGeneration` as a tool for it, and turns its
+//! answer into a request, or into one line that tells it what to correct.
+//!
+//! ```sh
+//! cargo run --example tool_schema
+//! cargo run --example tool_schema '{"prompt": "a duck", "aspect_ratio": "3:2"}'
+//! ```
+
+use jsonschema::{ValidationError, error::ValidationErrorKind};
+use luma_agents::types::CreateGeneration;
+use schemars::schema_for;
+use serde_json::{Value, json};
+
+/// The tool, in the shape that most models ask for.
+pub fn tool() -> Value {
+    json!({
+        "name": "create_generation",
+        "description": "Makes or edits an image or a video. Every call costs money.",
+        "input_schema": schema_for!(CreateGeneration),
+    })
+}
+
+/// What the model wants, if it is complete and within all documented limits.
+pub fn request(arguments: &str) -> Result<CreateGeneration, String> {
+    let mut unknown = Vec::new();
+    let mut json = serde_json::Deserializer::from_str(arguments);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let request: CreateGeneration = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()))
+        .map_err(|e| format!("{}: {e}", track.path()))?;
+    json.end().map_err(|e| e.to_string())?;
+    if !unknown.is_empty() {
+        // An optional field is a step of its own for serde_ignored.
+        return Err(format!("there is no field `{}`", unknown.join("`, `").replace(".?", "")));
+    }
+    // Types hold the lengths of texts; counts and ranges are in the schema.
+    let schema = jsonschema::validator_for(schema_for!(CreateGeneration).as_value()).map_err(|e| e.to_string())?;
+    let value = serde_json::to_value(&request).map_err(|e| e.to_string())?;
+    schema.validate(&value).map_err(|e| {
+        let e = innermost(&e);
+        let place = e.instance_path().as_str().trim_start_matches('/').replace('/', ".");
+        format!("{place}: {e}")
+    })?;
+    Ok(request)
+}
+
+/// An optional object is "this or null": what counts is what is wrong with this.
+fn innermost<'a>(error: &'a ValidationError<'a>) -> &'a ValidationError<'a> {
+    let ValidationErrorKind::AnyOf { context } = error.kind() else { return error };
+    let depth = |error: &&ValidationError<'_>| error.instance_path().as_str().len();
+    context.iter().flatten().map(innermost).max_by_key(depth).unwrap_or(error)
+}
+
+fn main() {
+    match std::env::args().nth(1) {
+        None => println!("{:#}", tool()),
+        Some(arguments) => match request(&arguments) {
+            // From here on: `luma.generations().create(request).await`
+            Ok(request) => println!("{request:#?}"),
+            Err(problem) => {
+                eprintln!("{problem}");
+                std::process::exit(1);
+            }
+        },
+    }
+}

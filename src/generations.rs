@@ -206,7 +206,7 @@ impl GenerationFailureCode {
             Self::CorruptInput => "replace the input that cannot be decoded",
             Self::InvalidRequest => "change the request",
             Self::RateLimited => "submit it again later",
-            Self::Unknown(_) => "this code is new: see the service's documentation, or update this crate",
+            _ => "this code is new: see the service's documentation, or update this crate",
         }
     }
 }

@@ -23,26 +23,26 @@ impl MediaRef {
             )));
         }
         let url = Url::try_from(url).map_err(|e| Error::invalid_input(e.to_string()))?;
-        Ok(Self::UrlRef(UrlRef { url, media_type: None }))
+        Ok(Self::UrlRef(UrlRef::of(url)))
     }
 
     /// An image or video sent inline, at most 50 MB and 200 MB. For more than a few megabytes,
     /// upload a file instead.
     #[must_use]
     pub fn data(bytes: impl AsRef<[u8]>, media_type: impl Into<String>) -> Self {
-        Self::DataRef(DataRef { data: Base64::encode(bytes), media_type: media_type.into() })
+        Self::DataRef(DataRef::of(Base64::encode(bytes), media_type.into()))
     }
 
     /// The output of an earlier, completed generation of the same account.
     #[must_use]
     pub fn generation(id: Uuid) -> Self {
-        Self::GenerationRef(GenerationRef { generation_id: id })
+        Self::GenerationRef(GenerationRef::of(id))
     }
 
     /// A file of the same account, in state `ready`.
     #[must_use]
     pub fn file(id: Uuid) -> Self {
-        Self::FileRef(FileRef { file_id: id })
+        Self::FileRef(FileRef::of(id))
     }
 
     /// Says what the media is, such as `video/mp4`. Only a URL needs it: data has it already, and

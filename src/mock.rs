@@ -1,10 +1,136 @@
 //! Tests without the network (feature `mock`): an [`Emulator`] of the service, and typed mocks of
-//! every operation for answers that it would never give.
+//! every operation for single answers, those that it would never give included.
+//!
+//! [`MockServerExt`] gives an [`httpmock`](https://docs.rs/httpmock) server a method for every operation of
+//! the API, with the types of this crate: a mock that the API could not answer does not compile. The
+//! functions here make what those mocks answer with.
+//!
+//! # A job that succeeds
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> luma_agents::Result<()> {
+//! use luma_agents::{mock::{self, MockServer, MockServerExt}, types::{CreateGeneration, GenerationState}};
+//!
+//! let server = MockServer::start_async().await;
+//! let luma = mock::client(&server)?;
+//! let create = server.create_generation(|when, then| {
+//!     when.body(&CreateGeneration::builder().prompt("a duck").try_into().unwrap());
+//!     then.created(&mock::generation(GenerationState::Queued));
+//! });
+//! server.get_generation(|_, then| {
+//!     then.ok(&mock::generation(GenerationState::Completed));
+//! });
+//!
+//! let job = luma.generations().create(CreateGeneration::builder().prompt("a duck")).await?;
+//! // Without the service's pace, which is 20 seconds for a first look.
+//! let done = luma.generations().wait(job.id).first_after(std::time::Duration::ZERO).await?;
+//! assert_eq!(done.outputs().len(), 1);
+//! create.assert(); // exactly one job was paid for
+//! # Ok(()) }
+//! ```
+//!
+//! # A job that fails
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> luma_agents::Result<()> {
+//! use luma_agents::{Error, mock::{self, MockServer, MockServerExt}, types::GenerationFailureCode};
+//!
+//! let server = MockServer::start_async().await;
+//! let failed = mock::failed_generation(GenerationFailureCode::ContentModerated);
+//! server.get_generation(|_, then| {
+//!     then.ok(&failed);
+//! });
+//!
+//! let outcome = mock::client(&server)?.generations().wait(&failed).await;
+//! let Err(Error::GenerationFailed(e)) = outcome else { panic!("it failed") };
+//! assert_eq!(e.code(), Some(&GenerationFailureCode::ContentModerated));
+//! # Ok(()) }
+//! ```
+//!
+//! # A limit, then success
+//!
+//! Mocks are asked in the order in which they were made, so the one that is used up comes first.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> luma_agents::Result<()> {
+//! use luma_agents::{mock::{self, MockServer, MockServerExt}, types::{CreateGeneration, GenerationState}};
+//!
+//! let server = MockServer::start_async().await;
+//! let limited = server.create_generation(|_, then| {
+//!     then.too_many_requests(&mock::error("Rate limit exceeded"))
+//!         .into_inner()
+//!         .header("X-RateLimit-Limit", "600")
+//!         .header("X-RateLimit-Remaining", "0")
+//!         .header("Retry-After", "0")
+//!         .up_to_n_times(1);
+//! });
+//! server.create_generation(|_, then| {
+//!     then.created(&mock::generation(GenerationState::Queued));
+//! });
+//!
+//! let luma = mock::client(&server)?;
+//! let answer = luma.generations().create(CreateGeneration::builder().prompt("a duck")).response().await?;
+//! assert_eq!(answer.exchange.attempts, 2);
+//! limited.assert();
+//! # Ok(()) }
+//! ```
+//!
+//! # A wait that ends before the job
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> luma_agents::Result<()> {
+//! use std::time::Duration;
+//! use luma_agents::{Error, mock::{self, MockServer, MockServerExt}, types::GenerationState};
+//!
+//! let server = MockServer::start_async().await;
+//! let job = mock::generation(GenerationState::Processing);
+//! server.get_generation(|_, then| {
+//!     then.ok(&job);
+//! });
+//!
+//! let luma = mock::client(&server)?;
+//! let outcome = luma.generations().wait(&job).every(Duration::from_millis(5)).timeout(Duration::from_millis(20)).await;
+//! let Err(e @ Error::WaitTimeout(_)) = outcome else { panic!("it never ends") };
+//! assert_eq!(e.generation_id(), Some(job.id)); // wait for it again, later
+//! # Ok(()) }
+//! ```
+//!
+//! # A state that nobody knows yet
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> luma_agents::Result<()> {
+//! use std::time::Duration;
+//! use luma_agents::{mock::{self, MockServer, MockServerExt}, types::GenerationState};
+//!
+//! let server = MockServer::start_async().await;
+//! server.get_generation(|_, then| {
+//!     then.ok(&mock::generation("paused".into())).into_inner().up_to_n_times(1);
+//! });
+//! server.get_generation(|_, then| {
+//!     then.ok(&mock::generation(GenerationState::Completed));
+//! });
+//!
+//! let job = mock::generation(GenerationState::Queued);
+//! let pace = Duration::from_millis(1);
+//! let mut updates = mock::client(&server)?.generations().wait(job.id).first_after(pace).every(pace).updates();
+//! let mut seen = Vec::new();
+//! while let Some(generation) = updates.next().await {
+//!     seen.push(generation?.state.to_string());
+//! }
+//! assert_eq!(seen, ["paused", "completed"]);
+//! # Ok(()) }
+//! ```
 
 mod answer;
 mod api;
 mod contract;
 mod emulator;
+mod fixtures;
 mod picture;
 mod script;
 mod storage;
@@ -25,8 +151,11 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/mock.rs"));
 }
 
+pub use httpmock::MockServer;
+
 pub use answer::{Answer, Operation};
 pub use emulator::Emulator;
+pub use fixtures::{client, error, failed_generation, file, generation};
 pub use script::{Ingest, Script, Transfer};
 pub use world::Request;
 

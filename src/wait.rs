@@ -148,7 +148,7 @@ impl<J: Job> Wait<J> {
         self
     }
 
-    /// How long to wait between looks.
+    /// How long to wait between looks. Kept exactly, however long the wait becomes.
     pub fn every(mut self, interval: Duration) -> Self {
         self.chosen.every = Some(interval);
         self
@@ -591,6 +591,17 @@ mod tests {
         let (script, wait) = Script::wait(Some("queued"), &[(SOON, Err(503)), (SOON, Ok("completed"))]);
         wait.every(Duration::from_secs(10)).await.expect("done");
         assert_eq!(script.looks(), [20.0, 30.0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chosen_interval_holds_however_old_the_job_is() {
+        let queued = (SOON, Ok("queued"));
+        let (script, mut wait) = Script::wait(Some("queued"), &[queued, queued, (SOON, Ok("completed"))]);
+        if let Some(known) = &mut wait.known {
+            known.created_at = "2020-01-01T00:00:00Z".to_owned();
+        }
+        wait.every(Duration::from_secs(3)).await.expect("done");
+        assert_eq!(script.looks(), [0.0, 3.0, 6.0]);
     }
 
     #[tokio::test(start_paused = true)]

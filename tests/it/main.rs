@@ -5,6 +5,7 @@
 mod answers;
 mod contract;
 mod downloads;
+mod drift;
 mod emulator;
 mod faults;
 mod files;
@@ -13,4 +14,6 @@ mod limits;
 mod properties;
 mod support;
 mod surface;
+mod tomorrow;
+mod tool_schema;
 mod traces;

@@ -1,0 +1,49 @@
+#[expect(dead_code, unreachable_pub, reason = "it is a program of its own")]
+#[path = "../../examples/tool_schema.rs"]
+mod example;
+
+use luma_agents::types::{CreateGeneration, MediaRef, Model};
+
+#[test]
+fn a_tool_has_a_name_a_purpose_and_a_schema() {
+    let tool = example::tool();
+    assert_eq!(tool["name"], "create_generation");
+    assert_eq!(tool["input_schema"]["required"], serde_json::json!(["prompt"]));
+    assert!(tool["input_schema"]["properties"]["video"].is_object());
+}
+
+#[test]
+fn what_a_model_writes_becomes_a_request() {
+    let request: CreateGeneration = example::request(
+        r#"{ "prompt": "a duck", "model": "uni-2", "style": null, "image_ref": [{ "url": "https://e.com/x.png", "data": null }] }"#,
+    )
+    .unwrap();
+    assert_eq!(request.model, Some(Model::Unknown("uni-2".to_owned())));
+    assert_eq!(request.image_ref, [MediaRef::url("https://e.com/x.png").unwrap()]);
+}
+
+#[test]
+fn a_wrong_answer_is_told_where_it_is_wrong_in_one_line() {
+    for (arguments, message) in [
+        ("a duck", ".: expected value at line 1 column 1"),
+        ("{}", ".: missing field `prompt` at line 1 column 2"),
+        (r#"{"prompt": "a"} and more"#, "trailing characters at line 1 column 17"),
+        (r#"{"prompt": 7}"#, "prompt: invalid type: integer `7`, expected a string"),
+        (r#"{"prompt": ""}"#, "prompt: shorter than 1 characters"),
+        (r#"{"prompt": "a", "aspectRatio": "1:1"}"#, "there is no field `aspectRatio`"),
+        (r#"{"prompt": "a", "video": {"fps": 24}}"#, "there is no field `video.fps`"),
+        (
+            r#"{"prompt": "a", "video": {"keyframes": [{"file_id": "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"}, {}]}}"#,
+            "video.keyframes[1]: expected exactly one of `url`, `data`, `generation_id`, `file_id`, found none",
+        ),
+        (r#"{"prompt": "a", "source": {"data": "AA=="}}"#, "source: missing field `media_type`"),
+        (
+            r#"{"prompt": "a", "video": {"keyframe_indexes": [0, 241]}}"#,
+            "video.keyframe_indexes.1: 241 is greater than the maximum of 240",
+        ),
+    ] {
+        let problem = example::request(arguments).unwrap_err();
+        assert!(problem.starts_with(message), "{arguments}: {problem}");
+        assert!(!problem.contains('\n'), "{problem}");
+    }
+}
