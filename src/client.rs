@@ -9,6 +9,7 @@ use crate::{
     ApiKey, Call, Download, Error, Files, Generations, RateLimit, Result, Retry, download,
     generated::{self, ResponseValue},
     transport::{CallState, Options, Transport},
+    wait::Pace,
 };
 
 const BASE_URL: &str = "https://agents.lumalabs.ai/v1";
@@ -31,6 +32,7 @@ struct Inner {
     timeout: Duration,
     media_timeout: Duration,
     idle_timeout: Duration,
+    pace: Pace,
     polls: Arc<Semaphore>,
 }
 
@@ -117,6 +119,10 @@ impl Client {
         self.inner.idle_timeout
     }
 
+    pub(crate) fn pace(&self) -> Pace {
+        self.inner.pace
+    }
+
     pub(crate) fn polls(&self) -> Arc<Semaphore> {
         Arc::clone(&self.inner.polls)
     }
@@ -150,6 +156,7 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     idle_timeout: Duration,
     max_answer: usize,
+    pace: Pace,
 }
 
 impl ClientBuilder {
@@ -166,6 +173,7 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             max_answer: 8 * 1024 * 1024,
+            pace: Pace::default(),
         }
     }
 
@@ -234,6 +242,14 @@ impl ClientBuilder {
         Self { max_answer: bytes, ..self }
     }
 
+    /// When waits look at jobs, unless they say otherwise: first after one delay, then at an interval.
+    /// By default they follow the kind of job; tests want milliseconds.
+    pub fn pace(mut self, first_after: Duration, every: Duration) -> Self {
+        self.pace.first_after = Some(first_after);
+        self.pace.every = Some(every);
+        self
+    }
+
     /// Checks the settings and builds the client. Nothing is sent.
     ///
     /// # Errors
@@ -263,6 +279,7 @@ impl ClientBuilder {
                 timeout: self.timeout,
                 media_timeout: self.media_timeout,
                 idle_timeout: self.idle_timeout,
+                pace: self.pace,
                 polls: Arc::new(Semaphore::new(POLLS_IN_FLIGHT)),
             }),
         })

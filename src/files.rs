@@ -101,7 +101,7 @@ impl Files {
         let about = id.as_ref().ok().copied().unwrap_or_default();
         // The loop is the retry: one look, one request.
         let look = Arc::new(move || look(client.clone(), about).retry(Retry::none()).into_future());
-        Wait::new(id, known.map(|it| *it), look, self.client.polls())
+        Wait::new(id, known.map(|it| *it), self.client.pace(), look, self.client.polls())
     }
 
     /// The files of the account, newest first.

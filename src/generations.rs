@@ -1,11 +1,14 @@
 //! Images and videos: submit, look, wait; and what a generation can tell about itself.
 
 use std::{
+    fmt,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
-use futures_util::{Stream, stream::FuturesUnordered};
+use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 use uuid::Uuid;
 
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
         CreateGeneration, Generation, GenerationFailureCode, GenerationOutput, GenerationState, GenerationType,
         VideoOptions,
     },
-    wait::{Job, TimedOut, Timing},
+    wait::{Job, Outcome, TimedOut, Timing},
 };
 
 /// Images and videos: submit, look, wait. From [`Client::generations`].
@@ -99,40 +102,89 @@ impl Generations {
         let about = id.as_ref().ok().copied().unwrap_or_default();
         // The loop is the retry: one look, one request.
         let look = Arc::new(move || look(&client, about).retry(Retry::none()).into_future());
-        Wait::new(id, known.map(|it| *it), look, self.client.polls())
+        Wait::new(id, known.map(|it| *it), self.client.pace(), look, self.client.polls())
     }
 
-    /// Waits for many generations at once: a stream of results in the order in which they end, each
-    /// with its id. One failure does not touch the others; dropping the stream stops all waiting.
+    /// Waits for many generations at once: gives results in the order in which they end, each with
+    /// its id. One failure does not touch the others.
     ///
     /// However many there are, at most 64 requests are in flight, and a 429 heard for one holds
-    /// back all. Each has the deadline of its kind, or the one that `configure` sets:
+    /// back all.
     ///
     /// ```no_run
-    /// # use futures_util::StreamExt as _;
     /// # async fn example(luma: luma_agents::Client, ids: Vec<uuid::Uuid>) -> luma_agents::Result<()> {
     /// let hour = std::time::Duration::from_secs(3600);
-    /// let mut done = luma.generations().wait_all(ids, |wait| wait.timeout(hour));
-    /// while let Some((id, outcome)) = done.next().await {
+    /// let mut outcomes = luma.generations().wait_all(ids).timeout(hour);
+    /// while let Some((id, outcome)) = outcomes.next().await {
     ///     println!("{id}: {outcome:?}");
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn wait_all<I>(
-        &self,
-        ids: I,
-        configure: impl Fn(Wait<Generation>) -> Wait<Generation>,
-    ) -> impl Stream<Item = (Uuid, Result<Generation>)> + Send + Unpin + 'static
+    pub fn wait_all<I>(&self, ids: I) -> WaitAll
     where
         I: IntoIterator<Item: Into<GenerationId>>,
     {
-        ids.into_iter()
-            .map(|id| {
-                let id = id.into();
-                let name = id.id.as_ref().ok().copied().unwrap_or_default();
-                configure(self.wait(id)).outcome(name)
-            })
-            .collect::<FuturesUnordered<_>>()
+        let waiting = ids.into_iter().map(|id| self.wait(id)).collect();
+        WaitAll { waiting, running: FuturesUnordered::new() }
+    }
+}
+
+/// Waits for many generations at once. A [`Stream`] too, of each generation's id and outcome.
+///
+/// It begins when it is first polled, and makes progress while it is polled. Dropping it stops all
+/// waiting; the jobs go on.
+#[must_use = "nothing is waited for until this is polled"]
+pub struct WaitAll {
+    /// Not begun yet.
+    waiting: Vec<Wait<Generation>>,
+    running: FuturesUnordered<Outcome<Generation>>,
+}
+
+impl WaitAll {
+    /// How long to wait before the first look at each.
+    pub fn first_after(self, delay: Duration) -> Self {
+        self.each(|wait| wait.first_after(delay))
+    }
+
+    /// How long to wait between looks at each.
+    pub fn every(self, interval: Duration) -> Self {
+        self.each(|wait| wait.every(interval))
+    }
+
+    /// When to stop waiting for each, counted from when this is first polled.
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.each(|wait| wait.timeout(limit))
+    }
+
+    fn each(self, change: impl FnMut(Wait<Generation>) -> Wait<Generation>) -> Self {
+        Self { waiting: self.waiting.into_iter().map(change).collect(), ..self }
+    }
+
+    /// The next generation that has ended or can no longer be waited for, or `None` after the last.
+    ///
+    /// A malformed id has the nil UUID, and its text in the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a dropped `next` loses no outcome.
+    pub async fn next(&mut self) -> Option<(Uuid, Result<Generation>)> {
+        StreamExt::next(self).await
+    }
+}
+
+impl Stream for WaitAll {
+    type Item = (Uuid, Result<Generation>);
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        this.running.extend(std::mem::take(&mut this.waiting).into_iter().map(Wait::outcome));
+        this.running.poll_next_unpin(cx)
+    }
+}
+
+impl fmt::Debug for WaitAll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitAll").field("open", &(self.waiting.len() + self.running.len())).finish_non_exhaustive()
     }
 }
 

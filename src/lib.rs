@@ -5,6 +5,7 @@ mod open_enum;
 
 mod call;
 mod client;
+mod clock;
 pub mod download;
 mod drift;
 pub mod error;
@@ -54,7 +55,7 @@ pub use client::{Client, ClientBuilder};
 pub use download::Download;
 pub use error::{Error, Result};
 pub use files::{Files, ListFiles};
-pub use generations::Generations;
+pub use generations::{Generations, WaitAll};
 pub use id::{FileId, GenerationId, Id};
 pub use key::ApiKey;
 pub use progress::Progress;

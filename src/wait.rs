@@ -12,18 +12,25 @@ use std::{
 
 use futures_util::{Stream, StreamExt};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
+    task::JoinHandle,
     time::{Instant, Sleep, sleep_until},
 };
 
 use uuid::Uuid;
 
-use crate::{Error, Result, error::Refusal};
+use crate::{Error, Result, clock, error::Refusal};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// How long the poll at the deadline may take.
+/// How long the look at the deadline may take.
 const GRACE: Duration = Duration::from_millis(40);
+
+/// How long before the deadline the last look begins that has time to be answered.
+const LEAD: Duration = Duration::from_secs(1);
+
+/// How long a look may take that could only begin after the deadline.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How long the service may deny that a job exists before it is believed.
 const NOT_FOUND_PATIENCE: Duration = Duration::from_secs(10);
@@ -57,22 +64,12 @@ impl Timing {
     }
 }
 
-/// What the caller chose instead of the defaults.
+/// What was chosen instead of the pace of the kind of job.
 #[derive(Clone, Copy, Debug, Default)]
-struct Chosen {
-    first_after: Option<Duration>,
-    every: Option<Duration>,
-    timeout: Option<Duration>,
-}
-
-impl Chosen {
-    fn over(&self, timing: Timing) -> Timing {
-        Timing {
-            first_after: self.first_after.unwrap_or(timing.first_after),
-            every: self.every.unwrap_or(timing.every),
-            timeout: self.timeout.unwrap_or(timing.timeout),
-        }
-    }
+pub(crate) struct Pace {
+    pub(crate) first_after: Option<Duration>,
+    pub(crate) every: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Something that can be waited for.
@@ -111,13 +108,13 @@ type Look<J> = Arc<dyn Fn() -> BoxFuture<Result<J>> + Send + Sync>;
 /// | video, unknown kinds | 30 s | 5 s | 10 min |
 /// | file | 0.5 s | 2 s | 5 min |
 ///
-/// Every number can be set. A job known only by its id is looked at immediately; the age that a job
-/// already has shortens the first delay. A wait longer than 120 times the default interval (you have
-/// to ask for it) looks less often in the end.
+/// Every number can be set, here or for the whole client. A job known only by its id is looked at
+/// immediately; the age that a job already has shortens the first delay. A wait longer than 120 times
+/// the default interval (you have to ask for it) looks less often in the end.
 ///
 /// A bad answer of any kind is one lost look, until the deadline; only 401, 403 and a 404 that lasts
-/// ten seconds end the wait early. At the deadline the job is looked at once more, and the error
-/// carries the id.
+/// ten seconds end the wait early. A last look begins a second before the deadline, one more at it,
+/// and the error carries the id.
 ///
 /// # Cancel safety
 ///
@@ -128,37 +125,41 @@ pub struct Wait<J> {
     id: Result<Uuid>,
     /// A copy of the job that the caller had already.
     known: Option<J>,
-    chosen: Chosen,
+    pace: Pace,
     look: Look<J>,
     in_flight: Arc<Semaphore>,
 }
 
 #[expect(private_bounds, reason = "the jobs are this crate's: generations and files")]
 impl<J: Job> Wait<J> {
-    pub(crate) fn new(id: Result<Uuid>, known: Option<J>, look: Look<J>, in_flight: Arc<Semaphore>) -> Self {
-        Self { id, known, chosen: Chosen::default(), look, in_flight }
+    pub(crate) fn new(
+        id: Result<Uuid>,
+        known: Option<J>,
+        pace: Pace,
+        look: Look<J>,
+        in_flight: Arc<Semaphore>,
+    ) -> Self {
+        Self { id, known, pace, look, in_flight }
     }
-}
 
-#[expect(private_bounds, reason = "the jobs are this crate's: generations and files")]
-impl<J: Job> Wait<J> {
     /// How long to wait before the first look.
     pub fn first_after(mut self, delay: Duration) -> Self {
-        self.chosen.first_after = Some(delay);
+        self.pace.first_after = Some(delay);
         self
     }
 
     /// How long to wait between looks. Kept exactly, however long the wait becomes.
     pub fn every(mut self, interval: Duration) -> Self {
-        self.chosen.every = Some(interval);
+        self.pace.every = Some(interval);
         self
     }
 
-    /// When to stop waiting, counted from the start of the wait.
+    /// When to stop waiting, counted from when the wait is first polled.
     ///
-    /// At least one look always happens. The wait never outlives its limit by more than 50 ms.
+    /// At least one look always happens. The wait never outlives its limit by more than 50 ms, as
+    /// long as it is polled: see [`Updates`].
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.chosen.timeout = Some(limit);
+        self.pace.timeout = Some(limit);
         self
     }
 
@@ -172,14 +173,13 @@ impl<J: Job> Wait<J> {
         self
     }
 
-    /// The result, beside the id that it belongs to.
-    pub(crate) async fn outcome(self, id: Uuid) -> (Uuid, Result<J>) {
-        (id, self.await)
-    }
-
     /// Every change of state as it is seen, the final one last.
     pub fn updates(self) -> Updates<J> {
         Updates::new(self)
+    }
+
+    pub(crate) fn outcome(self) -> Outcome<J> {
+        Outcome { updates: self.updates(), last: None }
     }
 }
 
@@ -188,33 +188,52 @@ impl<J: Job> IntoFuture for Wait<J> {
     type IntoFuture = BoxFuture<Result<J>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let mut updates = self.updates();
-        Box::pin(async move {
-            let mut last = None;
-            while let Some(update) = updates.next().await {
-                last = Some(update?);
-            }
-            // The stream ends with a terminal job or an error.
-            last.ok_or_else(|| Error::invalid_input("this wait was over before it began"))
-        })
+        let outcome = self.outcome();
+        Box::pin(async { outcome.await.1 })
     }
 }
 
 impl<J> fmt::Debug for Wait<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wait").field("id", &self.id.as_ref().ok()).field("chosen", &self.chosen).finish_non_exhaustive()
+        f.debug_struct("Wait").field("id", &self.id.as_ref().ok()).field("pace", &self.pace).finish_non_exhaustive()
+    }
+}
+
+/// The end of a wait, with the id that it is about (nil if that was malformed).
+pub(crate) struct Outcome<J> {
+    updates: Updates<J>,
+    last: Option<J>,
+}
+
+impl<J: Job> Future for Outcome<J> {
+    type Output = (Uuid, Result<J>);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let result = loop {
+            match ready!(this.updates.poll_next_unpin(cx)) {
+                Some(Ok(job)) => this.last = Some(job),
+                Some(Err(error)) => break Err(error),
+                // The updates end with a terminal job or an error.
+                None => break this.last.take().ok_or_else(|| Error::invalid_input("this wait is over")),
+            }
+        };
+        Poll::Ready((this.updates.id.unwrap_or_default(), result))
     }
 }
 
 /// The states of a job, as they change. A [`Stream`] too.
 ///
-/// It ends after the final state: a completed job, or the first error.
+/// It ends after the final state: a completed job, or the first error. It makes progress while it is
+/// asked for the next state; if it is not asked until after the deadline, it looks once more before
+/// it gives up.
 #[must_use = "updates do nothing until asked for"]
 pub struct Updates<J> {
     id: Option<Uuid>,
-    chosen: Chosen,
+    pace: Pace,
     look: Look<J>,
     in_flight: Arc<Semaphore>,
+    /// When it was first polled.
     started: Instant,
     /// How old the job was when the wait began, as far as known.
     age: Duration,
@@ -229,51 +248,49 @@ pub struct Updates<J> {
 }
 
 enum Step<J> {
+    Fresh,
     /// Ends at once with this error.
     Broken(Option<Error>),
     Sleeping(Pin<Box<Sleep>>),
-    /// Waiting for a place among the requests in flight.
-    Queued(BoxFuture<Option<OwnedSemaphorePermit>>, Pin<Box<Sleep>>),
     Looking {
-        look: BoxFuture<Result<J>>,
+        look: Task<Result<J>>,
         end: Pin<Box<Sleep>>,
-        _place: Option<OwnedSemaphorePermit>,
     },
     Over,
+}
+
+/// A look runs by itself: one that nobody polls for a while must not keep its place among the
+/// requests in flight from others.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[expect(private_bounds, reason = "the jobs are this crate's: generations and files")]
 impl<J: Job> Updates<J> {
     fn new(wait: Wait<J>) -> Self {
-        let Wait { id, known, chosen, look, in_flight } = wait;
-        let started = Instant::now();
+        let Wait { id, known, pace, look, in_flight } = wait;
         let (id, step) = match id {
-            Ok(id) => (Some(id), None),
-            Err(error) => (None, Some(Step::Broken(Some(error)))),
+            Ok(id) => (Some(id), Step::Fresh),
+            Err(error) => (None, Step::Broken(Some(error))),
         };
-        let mut updates = Self {
+        Self {
             id,
-            chosen,
+            pace,
             look,
             in_flight,
-            started,
+            started: Instant::now(),
             age: known.as_ref().map_or(Duration::ZERO, Job::age),
-            step: Step::Over,
+            step,
             last: known,
             told: true,
             polls: 0,
             missing_since: None,
             trouble: None,
-        };
-        // Nothing is known of a job that is only an id: it may have ended long ago.
-        let first = match (&updates.last, chosen.first_after) {
-            (_, Some(chosen)) => chosen,
-            (Some(job), None) if job.is_terminal() => Duration::ZERO,
-            (Some(job), None) => job.timing().first_after.saturating_sub(updates.age),
-            (None, None) => Duration::ZERO,
-        };
-        updates.step = step.unwrap_or_else(|| updates.sleeping(first));
-        updates
+        }
     }
 
     /// The next change of state, or `None` after the final one.
@@ -292,24 +309,47 @@ impl<J: Job> Updates<J> {
     }
 
     fn timing(&self) -> Timing {
-        self.chosen.over(self.last.as_ref().map_or(Timing::UNKNOWN, Job::timing))
+        self.last.as_ref().map_or(Timing::UNKNOWN, Job::timing)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.pace.timeout.unwrap_or_else(|| self.timing().timeout)
     }
 
     fn deadline(&self) -> Instant {
-        self.started + self.timing().timeout
+        clock::after(self.started, self.timeout())
     }
 
-    /// Until `delay` has passed, or the deadline.
+    /// How long before the first look. Nothing is known of a job that is only an id: it may have
+    /// ended long ago.
+    fn first_after(&self) -> Duration {
+        self.pace.first_after.unwrap_or_else(|| match &self.last {
+            Some(job) if !job.is_terminal() => job.timing().first_after.saturating_sub(self.age),
+            _ => Duration::ZERO,
+        })
+    }
+
+    /// Until `delay` has passed. What would be past the deadline is drawn before it, so that an
+    /// answer can come in time, and then to it.
     fn sleeping(&self, delay: Duration) -> Step<J> {
-        let due = (Instant::now() + delay).min(self.deadline());
+        let (now, deadline) = (Instant::now(), self.deadline());
+        let due = clock::after(now, delay);
+        let early = deadline.checked_sub(LEAD.min(self.timeout() / 4)).filter(|early| now < *early);
+        let due = if due > deadline { early.unwrap_or(deadline) } else { due };
         Step::Sleeping(Box::pin(sleep_until(due)))
     }
 
-    /// A look that must end with the deadline, or shortly after if it was begun there.
-    fn queue(&self) -> Step<J> {
-        let in_flight = Arc::clone(&self.in_flight);
-        let permit = Box::pin(async move { in_flight.acquire_owned().await.ok() });
-        Step::Queued(permit, Box::pin(sleep_until(self.deadline() + GRACE)))
+    /// A look that ends with the deadline, or shortly after if it was begun there.
+    fn looking(&self) -> Step<J> {
+        let (look, in_flight) = (Arc::clone(&self.look), Arc::clone(&self.in_flight));
+        let task = tokio::spawn(async move {
+            let _place = in_flight.acquire_owned().await;
+            look().await
+        });
+        let (now, end) = (Instant::now(), self.deadline() + GRACE);
+        // Nobody asked in time: what happened meanwhile is still worth a look.
+        let end = if now >= end { now + LATE } else { end };
+        Step::Looking { look: Task(task), end: Box::pin(sleep_until(end)) }
     }
 
     /// What a look has shown: the next step, and perhaps something to tell.
@@ -332,7 +372,7 @@ impl<J: Job> Updates<J> {
                 let first_after = job.timing().first_after;
                 self.last = Some(job);
                 // A young job that was only an id gets the first delay of its kind now.
-                let own_pace = self.chosen.first_after.is_some() || self.chosen.every.is_some();
+                let own_pace = self.pace.first_after.is_some() || self.pace.every.is_some();
                 Some(first_after.saturating_sub(self.age)).filter(|_| first_sight && !own_pace)
             }
             Err(error) => {
@@ -349,7 +389,7 @@ impl<J: Job> Updates<J> {
         if now >= self.deadline() {
             return Some(Err(self.give_up()));
         }
-        let delay = self.chosen.every.unwrap_or_else(|| self.timing().delay(now - self.started));
+        let delay = self.pace.every.unwrap_or_else(|| self.timing().delay(now - self.started));
         self.step = self.sleeping(asked.map_or(delay, |asked| asked.max(delay)));
         let untold = self.last.clone().filter(|_| !self.told)?;
         self.told = true;
@@ -394,31 +434,28 @@ impl<J: Job> Stream for Updates<J> {
                     this.step = Step::Over;
                     return Poll::Ready(error.map(Err));
                 }
+                Step::Fresh => {
+                    this.started = Instant::now();
+                    this.step = this.sleeping(this.first_after());
+                }
                 Step::Sleeping(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
-                    this.step = this.queue();
+                    this.step = this.looking();
                 }
-                Step::Queued(permit, end) => match permit.as_mut().poll(cx) {
-                    Poll::Ready(permit) => {
-                        let end = Box::pin(sleep_until(end.deadline()));
-                        this.step = Step::Looking { look: (this.look)(), end, _place: permit };
-                    }
-                    Poll::Pending => {
-                        ready!(end.as_mut().poll(cx));
-                        return Poll::Ready(Some(Err(this.give_up())));
-                    }
-                },
-                Step::Looking { look, end, .. } => match look.as_mut().poll(cx) {
-                    Poll::Ready(outcome) => {
+                Step::Looking { look, end } => {
+                    if let Poll::Ready(outcome) = Pin::new(&mut look.0).poll(cx) {
+                        let outcome = outcome.unwrap_or_else(|e| match e.try_into_panic() {
+                            Ok(panic) => std::panic::resume_unwind(panic),
+                            Err(_) => Err(Error::invalid_input("the runtime is shutting down")),
+                        });
                         if let Some(told) = this.see(outcome) {
                             return Poll::Ready(Some(told));
                         }
-                    }
-                    Poll::Pending => {
+                    } else {
                         ready!(end.as_mut().poll(cx));
                         return Poll::Ready(Some(Err(this.give_up())));
                     }
-                },
+                }
             }
         }
     }
@@ -477,7 +514,7 @@ mod tests {
                 });
                 future
             });
-            let wait = Wait::new(Ok(ID), known.map(generation), look, Arc::new(Semaphore::new(64)));
+            let wait = Wait::new(Ok(ID), known.map(generation), Pace::default(), look, Arc::new(Semaphore::new(64)));
             (script, wait)
         }
 
@@ -541,7 +578,7 @@ mod tests {
         let (script, wait) = Script::wait(Some("queued"), &[(SOON, Ok("queued"))]);
         let second = Duration::from_secs(1);
         wait.first_after(second).every(3 * second).timeout(9 * second).await.expect_err("too late");
-        assert_eq!(script.looks(), [1.0, 4.0, 7.0, 9.0]);
+        assert_eq!(script.looks(), [1.0, 4.0, 7.0, 8.0, 9.0]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -559,6 +596,45 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_millis(30_050), "{:?}", begun.elapsed());
         assert_eq!(script.looks(), [20.0]);
         assert!(matches!(error, Error::WaitTimeout(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_before_the_first_look_leaves_time_for_an_answer() {
+        let (script, wait) = Script::wait(Some("queued"), &[(0.5, Ok("completed"))]);
+        wait.timeout(Duration::from_secs(10)).await.expect("done");
+        assert_eq!(script.looks(), [9.0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_after_the_deadline_still_gets_a_look() {
+        let (script, wait) = Script::wait(Some("queued"), &[(SOON, Ok("processing")), (0.5, Ok("completed"))]);
+        let mut updates = wait.timeout(Duration::from_secs(30)).updates();
+        updates.next().await.expect("one").expect("seen");
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        assert_eq!(updates.next().await.expect("one").expect("done").state, GenerationState::Completed);
+        assert_eq!(script.looks(), [20.0, 620.0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn updates_that_nobody_asks_keep_no_place_from_others() {
+        let in_flight = Arc::new(Semaphore::new(1));
+        let (_, mut parked) = Script::wait(None, &[(1.0, Ok("queued"))]);
+        let (_, mut other) = Script::wait(None, &[(1.0, Ok("completed"))]);
+        (parked.in_flight, other.in_flight) = (Arc::clone(&in_flight), in_flight);
+        let mut parked = parked.updates();
+        tokio::time::timeout(Duration::from_millis(1), parked.next()).await.expect_err("it takes a second");
+        other.await.expect("done");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_duration_is_too_long() {
+        let forever = Duration::MAX;
+        let (script, wait) = Script::wait(None, &[(SOON, Ok("queued")), (SOON, Ok("completed"))]);
+        wait.every(Duration::from_secs(1)).timeout(forever).await.expect("done");
+        assert_eq!(script.looks(), [0.0, 1.0]);
+        let (script, wait) = Script::wait(Some("queued"), &[(SOON, Ok("completed"))]);
+        wait.first_after(forever).every(forever).await.expect("done");
+        assert_eq!(script.looks(), [119.0]);
     }
 
     #[tokio::test(start_paused = true)]
