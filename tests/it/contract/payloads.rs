@@ -1,6 +1,6 @@
 //! Payloads that people and the service's own documents have shown, word for word.
 
-use luma_agents::types::{CreateFileResponse, CreateGeneration, FilePage, Generation, MediaRef};
+use luma_agents::types::{CreateFileResponse, CreateGeneration, FilePage, Generation, GenerationFailureCode, MediaRef};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ fn the_documented_answers_decode() {
     ] {
         let generation: Generation = round_trip("Generation", text);
         assert_eq!(generation.outputs().len(), outputs);
-        assert_eq!(generation.failure_code.as_ref().map(|it| it.as_str()), code);
+        assert_eq!(generation.failure_code.as_ref().map(GenerationFailureCode::as_str), code);
     }
 }
 

@@ -16,10 +16,12 @@ fn derived<T: JsonSchema>() -> Value {
 }
 
 macro_rules! table {
-    ($($name:ident)*) => { &[$((stringify!($name), derived::<types::$name> as fn() -> Value)),*] };
+    ($($name:ident)*) => { &[$((stringify!($name), derived::<types::$name> as Derive)),*] };
 }
 
-const TYPES: &[(&str, fn() -> Value)] = table! {
+type Derive = fn() -> Value;
+
+const TYPES: &[(&str, Derive)] = table! {
     CreateFile CreateFileResponse CreateGeneration DataRef DepthControl Error FaceControl File FilePage FileRef
     Generation GenerationOutput GenerationRef Layer LayerBounds LayeringOptions MediaRef NormalsControl PoseControl
     PresignedUpload SourcePosition TrajectoryControl UrlRef VideoEditControls VideoEditOptions VideoOptions
