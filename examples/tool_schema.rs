@@ -6,12 +6,15 @@
 //! cargo run --example tool_schema '{"prompt": "a duck", "aspect_ratio": "3:2"}'
 //! ```
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
+
 use jsonschema::{ValidationError, error::ValidationErrorKind};
 use luma_agents::types::CreateGeneration;
 use schemars::schema_for;
 use serde_json::{Value, json};
 
 /// The tool, in the shape that most models ask for.
+#[must_use]
 pub fn tool() -> Value {
     json!({
         "name": "create_generation",
@@ -21,6 +24,10 @@ pub fn tool() -> Value {
 }
 
 /// What the model wants, if it is complete and within all documented limits.
+///
+/// # Errors
+///
+/// One line that names the field and says what is wrong with it, for the model to correct.
 pub fn request(arguments: &str) -> Result<CreateGeneration, String> {
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_str(arguments);

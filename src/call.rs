@@ -6,7 +6,7 @@ use crate::{
     Client, Error, RateLimit, Result, Retry,
     error::{Exchange, OutcomeUnknown, UnexpectedAnswer},
     generated::{self, ResponseValue},
-    transport::{Options, Record, text},
+    transport::{Options, Record, created_id, text},
 };
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -71,7 +71,8 @@ impl<T: 'static> Call<T> {
         Self { options: Options { retry, ..self.options }, ..self }
     }
 
-    /// Limit of one attempt of this call, instead of what the client is set to.
+    /// Limit of one attempt of this call, instead of what the client is set to. The budget of the
+    /// [`Retry`] policy (five minutes by default) is a limit to the call as a whole.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { options: Options { timeout, ..self.options }, ..self }
     }
@@ -87,8 +88,12 @@ impl<T: 'static> Call<T> {
         let outcome = (self.operation?)(api).await;
         let mut record = state.take_record();
         let answer = Answer { client: &self.client, about: self.about };
+        if outcome.is_err()
+            && let Some(error) = record.error.take()
+        {
+            return Err(error);
+        }
         match outcome {
-            _ if record.error.is_some() => Err(record.error.take().unwrap_or_else(|| answer.unusable(record, ""))),
             Ok(value) => {
                 let value = value.into_inner();
                 match self.check.map_or(Ok(()), |check| check(&value)) {
@@ -120,7 +125,7 @@ impl Answer<'_> {
             // The request was accepted by all we know. If the id can be made out, nothing is lost.
             return Error::OutcomeUnknown(Box::new(OutcomeUnknown {
                 fault: None,
-                generation_id: Some(&record.body).filter(|_| exchange.operation == "create_generation").and_then(id_in),
+                generation_id: created_id(exchange.operation, &record.body),
                 problem: Some(format!("{problem}: {excerpt}")),
                 source: None,
                 exchange,
@@ -128,12 +133,6 @@ impl Answer<'_> {
         }
         Error::UnexpectedAnswer(Box::new(UnexpectedAnswer { exchange, problem, excerpt, generation_id: self.about }))
     }
-}
-
-/// The id in an answer that is otherwise broken.
-fn id_in(body: &bytes::Bytes) -> Option<Uuid> {
-    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
-    value.get("id")?.as_str()?.parse().ok()
 }
 
 impl<T: Send + 'static> IntoFuture for Call<T> {

@@ -16,6 +16,9 @@ const BASE_URL: &str = "https://agents.lumalabs.ai/v1";
 const BASE_URL_VARIABLE: &str = "LUMA_BASE_URL";
 const USER_AGENT: &str = concat!("luma-agents-rust/", env!("CARGO_PKG_VERSION"));
 
+/// How long a connection is kept for the next request.
+const IDLE_CONNECTION: Duration = Duration::from_secs(25);
+
 /// Waits started together by the thousand share this many connections.
 const POLLS_IN_FLIGHT: usize = 64;
 
@@ -30,7 +33,7 @@ struct Inner {
     transport: Arc<Transport>,
     retry: Retry,
     timeout: Duration,
-    media_timeout: Duration,
+    submit_timeout: Duration,
     idle_timeout: Duration,
     pace: Pace,
     polls: Arc<Semaphore>,
@@ -85,7 +88,7 @@ impl Client {
         self.inner.transport.rate_limit()
     }
 
-    /// Any operation of the API, through the generated client, with the key, retries, limits and
+    /// Any one operation of the API, through the generated client, with the key, retries, limits and
     /// errors of this one. For operations that the rest of this crate has no method for.
     ///
     /// ```no_run
@@ -111,8 +114,8 @@ impl Client {
         Options { retry: self.inner.retry, timeout: self.inner.timeout }
     }
 
-    pub(crate) fn media_timeout(&self) -> Duration {
-        self.inner.media_timeout
+    pub(crate) fn submit_timeout(&self) -> Duration {
+        self.inner.submit_timeout
     }
 
     pub(crate) fn idle_timeout(&self) -> Duration {
@@ -152,7 +155,7 @@ pub struct ClientBuilder {
     user_agent: Option<String>,
     retry: Retry,
     timeout: Duration,
-    media_timeout: Duration,
+    submit_timeout: Duration,
     connect_timeout: Duration,
     idle_timeout: Duration,
     max_answer: usize,
@@ -169,7 +172,7 @@ impl ClientBuilder {
             user_agent: None,
             retry: Retry::default(),
             timeout: Duration::from_secs(30),
-            media_timeout: Duration::from_mins(3),
+            submit_timeout: Duration::from_mins(3),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             max_answer: 8 * 1024 * 1024,
@@ -199,8 +202,9 @@ impl ClientBuilder {
 
     /// A reqwest client of your own, for proxies, certificates or a shared pool of connections.
     ///
-    /// It should not follow redirects (`redirect(Policy::none())`): this client never does, and
-    /// takes an answer from another URL as an error. Its own timeouts hold in addition;
+    /// **Build it with `redirect(Policy::none())` and without retries.** A client that follows
+    /// redirects or retries by itself may send a paid request twice before this crate hears of it; an
+    /// answer from another URL is taken as an error. Its own timeouts and proxies hold;
     /// [`connect_timeout`](Self::connect_timeout) has no effect on it.
     pub fn http_client(self, http: reqwest::Client) -> Self {
         Self { http: Some(http), ..self }
@@ -221,10 +225,11 @@ impl ClientBuilder {
         Self { timeout, ..self }
     }
 
-    /// The same for submitting a generation that refers to media: the service fetches them, up to
-    /// about 18 s each, before it answers. Default three minutes.
-    pub fn media_timeout(self, media_timeout: Duration) -> Self {
-        Self { media_timeout, ..self }
+    /// The same for submitting a generation, and for uploads that go along with their request. The
+    /// service fetches the media that a generation refers to, up to about 18 s each, before it
+    /// answers; and giving up early only leaves open what became of a paid request. Default three minutes.
+    pub fn submit_timeout(self, submit_timeout: Duration) -> Self {
+        Self { submit_timeout, ..self }
     }
 
     /// Limit for making a connection. Default 10 s.
@@ -264,20 +269,16 @@ impl ClientBuilder {
         };
         let http = match self.http {
             Some(http) => http,
-            None => reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .referer(false)
-                .connect_timeout(self.connect_timeout)
-                .build()
-                .map_err(|e| Error::invalid_input(format!("the HTTP client cannot be built: {e}")))?,
+            None => http_client(self.connect_timeout, is_loopback(&base_url))?,
         };
+        let base_url = base_url.as_str().trim_end_matches('/').to_owned();
         Ok(Client {
             inner: Arc::new(Inner {
                 base_url,
                 transport: Arc::new(Transport::new(http, self.key, user_agent, self.max_answer)),
                 retry: self.retry,
                 timeout: self.timeout,
-                media_timeout: self.media_timeout,
+                submit_timeout: self.submit_timeout,
                 idle_timeout: self.idle_timeout,
                 pace: self.pace,
                 polls: Arc::new(Semaphore::new(POLLS_IN_FLIGHT)),
@@ -296,8 +297,20 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// The base URL without a slash at its end, if the key may be sent there.
-fn checked_base_url(url: &str) -> Result<String> {
+fn http_client(connect_timeout: Duration, local: bool) -> Result<reqwest::Client> {
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(connect_timeout)
+        // Load balancers close after a minute; a paid request must not meet a connection just closed.
+        .pool_idle_timeout(IDLE_CONNECTION);
+    // What is allowed because it stays on this machine must not leave it by way of a proxy.
+    let builder = if local { builder.no_proxy() } else { builder };
+    builder.build().map_err(|e| Error::invalid_input(format!("the HTTP client cannot be built: {e}")))
+}
+
+/// The base URL, if the key may be sent there.
+fn checked_base_url(url: &str) -> Result<reqwest::Url> {
     let shown = crate::redact::url(url.trim());
     let refuse = |why: &str| Err(Error::invalid_input(format!("the base URL `{shown}` {why}")));
     let Ok(parsed) = reqwest::Url::parse(url.trim()) else {
@@ -315,7 +328,7 @@ fn checked_base_url(url: &str) -> Result<String> {
         "http" => return refuse("is not https: the key would be readable on the way"),
         _ => return refuse("is neither https nor http"),
     }
-    Ok(parsed.as_str().trim_end_matches('/').to_owned())
+    Ok(parsed)
 }
 
 /// Whether the URL leads to this machine.
@@ -331,9 +344,9 @@ mod tests {
     #[test]
     fn the_key_goes_to_https_or_this_machine_only() {
         for (url, expected) in [
-            ("https://agents.lumalabs.ai/v1/", Ok("https://agents.lumalabs.ai/v1")),
-            (" https://proxy.example.com ", Ok("https://proxy.example.com")),
-            ("http://127.0.0.1:8080", Ok("http://127.0.0.1:8080")),
+            ("https://agents.lumalabs.ai/v1/", Ok("https://agents.lumalabs.ai/v1/")),
+            (" https://proxy.example.com ", Ok("https://proxy.example.com/")),
+            ("http://127.0.0.1:8080", Ok("http://127.0.0.1:8080/")),
             ("http://[::1]:80/v1", Ok("http://[::1]/v1")),
             ("http://localhost/v1", Ok("http://localhost/v1")),
             ("http://agents.lumalabs.ai/v1", Err("not https")),
@@ -346,7 +359,7 @@ mod tests {
             ("https://agents.lumalabs.ai?key=secret", Err("query")),
         ] {
             match (checked_base_url(url), expected) {
-                (Ok(checked), Ok(expected)) => assert_eq!(checked, expected),
+                (Ok(checked), Ok(expected)) => assert_eq!(checked.as_str(), expected),
                 (Err(error), Err(part)) => {
                     let error = error.to_string();
                     assert!(error.contains(part) && !error.contains("secret"), "{url}: {error}");

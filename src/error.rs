@@ -129,8 +129,8 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            // An unexpected answer is one to a read; to anything else it is `OutcomeUnknown`.
-            Self::NoAnswer(_) | Self::RateLimited(_) | Self::WaitTimeout(_) | Self::UnexpectedAnswer(_) => true,
+            Self::NoAnswer(e) => e.fault != Fault::TooLarge,
+            Self::RateLimited(_) | Self::WaitTimeout(_) => true,
             Self::Refused(e) => e.kind() == Refusal::Unavailable,
             _ => false,
         }
@@ -303,7 +303,10 @@ impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.exchange.operation, self.fault)?;
         write_root(self.source.as_ref(), f)?;
-        f.write_str("; nothing was changed, calling again is safe")?;
+        f.write_str(match self.fault {
+            Fault::TooLarge => "; raise the limit to take it",
+            _ => "; nothing was changed, calling again is safe",
+        })?;
         self.exchange.trailer(f)
     }
 }

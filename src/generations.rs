@@ -14,10 +14,7 @@ use uuid::Uuid;
 use crate::{
     Call, Client, Error, GenerationId, Result, Retry, Wait,
     error::{GenerationFailed, WaitTimeout},
-    types::{
-        CreateGeneration, Generation, GenerationFailureCode, GenerationOutput, GenerationState, GenerationType,
-        VideoOptions,
-    },
+    types::{CreateGeneration, Generation, GenerationFailureCode, GenerationOutput, GenerationState, GenerationType},
     wait::{Job, Outcome, TimedOut, Timing},
 };
 
@@ -58,11 +55,10 @@ impl Generations {
                 return Call::invalid(self.client.clone(), error);
             }
         };
-        let refers_to_media = refers_to_media(&request);
-        let call = Call::new(self.client.clone(), async |api: crate::raw::Client| {
+        Call::new(self.client.clone(), async |api: crate::raw::Client| {
             api.create_generation().body(request).send().await
-        });
-        if refers_to_media { call.timeout(self.client.media_timeout()) } else { call }
+        })
+        .timeout(self.client.submit_timeout())
     }
 
     /// Looks at a generation once. Free. Each look at a completed one mints new URLs for its outputs,
@@ -203,16 +199,6 @@ fn check(generation: &Generation, id: Uuid) -> Result<(), String> {
         return Err("it is completed but has no output".to_owned());
     }
     Ok(())
-}
-
-/// The service fetches and checks media before it answers.
-fn refers_to_media(request: &CreateGeneration) -> bool {
-    let in_video = |video: &VideoOptions| {
-        let edit = video.edit.as_ref().and_then(|edit| edit.keyframes.as_ref());
-        [&video.start_frame, &video.end_frame, &video.guide_frame].iter().any(|frame| frame.is_some())
-            || [video.keyframes.as_ref(), edit].iter().any(Option::is_some)
-    };
-    request.source.is_some() || !request.image_ref.is_empty() || request.video.as_ref().is_some_and(in_video)
 }
 
 impl Generation {

@@ -1,14 +1,17 @@
 //! What the service tells of its limits, and the gate that shares it among the tasks of a client.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use http::HeaderMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use crate::error::Limit;
+use crate::{clock, error::Limit};
 
 /// The limit on submitted generations per minute, as the service last told it (`X-RateLimit-*`).
 ///
@@ -47,117 +50,163 @@ impl RateLimit {
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     hold: Mutex<Option<Hold>>,
+    /// Those who wait: first come, first served. Who stops waiting leaves no gap.
+    line: tokio::sync::Mutex<()>,
+    waiting: AtomicU32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Hold {
-    /// Nobody passes before.
-    until: Instant,
     /// When the next one may pass.
     next: Instant,
     spacing: Duration,
     limit: Limit,
 }
 
-/// A place in the line: when to go, and which hold it was given for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
-    pub(crate) at: Instant,
+/// Why nobody passes for now, and how long that will last for who comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) wait: Duration,
     pub(crate) limit: Limit,
-    until: Instant,
+}
+
+/// Counts one who waits, for as long as it lives.
+struct Place<'a>(&'a AtomicU32);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicU32) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Gate {
-    /// A place behind those who wait already, taken if `accept` agrees to the wait. `None`: the way
-    /// is free.
-    pub(crate) fn turn(&self, now: Instant, accept: impl FnOnce(Duration) -> bool) -> Option<Turn> {
-        let mut hold = self.lock();
-        match hold.as_mut() {
-            Some(it) if now < it.next => {
-                let turn = Turn { at: it.next, limit: it.limit, until: it.until };
-                // A place that nobody stands in would only hold back the others.
-                if accept(it.next - now) {
-                    it.next += it.spacing;
-                }
-                Some(turn)
-            }
-            _ => {
-                *hold = None;
-                None
-            }
+    /// Waits for its turn, as long as `accept` agrees to the time that it will take.
+    pub(crate) async fn pass(&self, accept: impl Fn(Duration) -> bool) -> Result<(), Closed> {
+        let Some(closed) = self.closed(Instant::now()) else { return Ok(()) };
+        if !accept(closed.wait) {
+            return Err(closed);
         }
-    }
-
-    /// Whether the turn still stands when its time has come: no later answer moved the hold.
-    pub(crate) fn stands(&self, turn: Turn) -> bool {
-        self.lock().is_none_or(|hold| hold.until <= turn.until)
+        let _place = Place::take(&self.waiting);
+        let _first = self.line.lock().await;
+        // A later answer may move the time while it is waited for.
+        while let Some(Hold { next, limit, .. }) = self.hold().filter(|hold| Instant::now() < hold.next) {
+            let wait = next - Instant::now();
+            if !accept(wait) {
+                return Err(Closed { wait, limit });
+            }
+            tracing::debug!(delay_ms = wait.as_secs_f64() * 1000.0, "waiting at the gate");
+            sleep_until(next).await;
+        }
+        if let Some(hold) = self.lock().as_mut() {
+            hold.next = clock::after(Instant::now(), hold.spacing);
+        }
+        Ok(())
     }
 
     /// The service asked to wait until `until`; those who wait go `spacing` apart from then on.
     pub(crate) fn close(&self, until: Instant, spacing: Duration, limit: Limit) {
         let mut hold = self.lock();
-        match hold.as_mut() {
-            Some(it) if it.until >= until => {}
-            _ => *hold = Some(Hold { until, next: until, spacing, limit }),
-        }
+        let next = hold.map_or(until, |it| it.next.max(until));
+        *hold = Some(Hold { next, spacing, limit });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Hold>> {
+    fn closed(&self, now: Instant) -> Option<Closed> {
+        let mut hold = self.lock();
+        let it = (*hold)?;
+        let ahead = self.waiting.load(Ordering::Relaxed);
+        if ahead == 0 && now >= it.next {
+            *hold = None;
+            return None;
+        }
+        let wait = it.next.saturating_duration_since(now).saturating_add(it.spacing.saturating_mul(ahead));
+        Some(Closed { wait, limit: it.limit })
+    }
+
+    fn hold(&self) -> Option<Hold> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Hold>> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// When each of `tasks` passes, in whole seconds from now.
+    async fn times(gate: &Arc<Gate>, tasks: usize) -> Vec<u64> {
+        let begun = Instant::now();
+        let tasks: Vec<_> = (0..tasks)
+            .map(|_| {
+                let gate = Arc::clone(gate);
+                tokio::spawn(async move {
+                    gate.pass(|_| true).await.expect("accepted");
+                    begun.elapsed().as_secs()
+                })
+            })
+            .collect();
+        let mut times = Vec::new();
+        for task in tasks {
+            times.push(task.await.expect("passed"));
+        }
+        times
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_open_gate_holds_nobody() {
-        let gate = Gate::default();
-        assert!(gate.turn(Instant::now(), |_| true).is_none());
+        let gate = Arc::new(Gate::default());
+        assert_eq!(times(&gate, 3).await, [0, 0, 0]);
         gate.close(Instant::now(), SECOND, Limit::Requests);
-        assert!(gate.turn(Instant::now(), |_| true).is_none());
+        assert_eq!(times(&gate, 1).await, [0]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_go_one_after_the_other() {
-        let gate = Gate::default();
-        let now = Instant::now();
-        gate.close(now + 10 * SECOND, 2 * SECOND, Limit::Requests);
-        let turns: Vec<_> = (0..4).map(|_| gate.turn(now, |_| true).expect("a turn").at - now).collect();
-        assert_eq!(turns, [10, 12, 14, 16].map(Duration::from_secs));
-        assert!(gate.turn(now + 15 * SECOND, |_| true).is_some(), "a newcomer does not overtake");
-        assert!(gate.turn(now + 60 * SECOND, |_| true).is_none(), "the line is gone");
+        let gate = Arc::new(Gate::default());
+        gate.close(Instant::now() + 10 * SECOND, 2 * SECOND, Limit::Requests);
+        assert_eq!(times(&gate, 4).await, [10, 12, 14, 16]);
+        assert_eq!(times(&gate, 2).await, [2, 4], "a newcomer does not overtake");
+        tokio::time::sleep(60 * SECOND).await;
+        assert_eq!(times(&gate, 3).await, [0, 0, 0], "the line is gone");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_wait_takes_no_place() {
-        let gate = Gate::default();
-        let now = Instant::now();
-        gate.close(now + SECOND, SECOND, Limit::Requests);
+        let gate = Arc::new(Gate::default());
+        gate.close(Instant::now() + SECOND, SECOND, Limit::Requests);
         for _ in 0..100 {
-            assert_eq!(gate.turn(now, |wait| wait < SECOND).expect("a turn").at - now, SECOND);
+            let closed = gate.pass(|wait| wait < SECOND).await.expect_err("too long");
+            assert_eq!(closed, Closed { wait: SECOND, limit: Limit::Requests });
+            let dropped = tokio::time::timeout(Duration::ZERO, gate.pass(|_| true)).await;
+            assert!(dropped.is_err(), "it has to wait");
         }
-        assert!(gate.turn(now + SECOND, |_| false).is_none(), "the way is free at the promised time");
+        assert_eq!(times(&gate, 1).await, [1]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_later_refusal_moves_those_who_wait() {
-        let gate = Gate::default();
-        let now = Instant::now();
-        gate.close(now + SECOND, SECOND, Limit::Requests);
-        let turn = gate.turn(now, |_| true).expect("a turn");
-        assert!(gate.stands(turn));
-        gate.close(now + 5 * SECOND, SECOND, Limit::Requests);
-        assert!(!gate.stands(turn));
-        gate.close(now + 2 * SECOND, SECOND, Limit::Requests);
-        assert_eq!(
-            gate.turn(now, |_| true).expect("a turn").at - now,
-            5 * SECOND,
-            "a shorter hold does not cut a longer one"
-        );
+        let gate = Arc::new(Gate::default());
+        gate.close(Instant::now() + SECOND, SECOND, Limit::Requests);
+        let late = Arc::clone(&gate);
+        tokio::spawn(async move {
+            tokio::time::sleep(SECOND / 2).await;
+            late.close(Instant::now() + 5 * SECOND, SECOND, Limit::Requests);
+            late.close(Instant::now() + 2 * SECOND, SECOND, Limit::Requests);
+        });
+        assert_eq!(times(&gate, 2).await, [5, 6], "and a shorter hold does not cut a longer one");
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Retry {
     /// The delay after the `fault`-th fault (from 1); `jitter` in 0..=1.
     fn delay(&self, fault: u32, jitter: f64) -> Duration {
         let doubled = self.first_delay.saturating_mul(1_u32.checked_shl(fault - 1).unwrap_or(u32::MAX));
-        doubled.min(self.max_delay).mul_f64(jitter.clamp(0.0, 1.0))
+        // A day at most, so that no sum of it can overflow.
+        doubled.min(self.max_delay).min(Duration::from_hours(24)).mul_f64(jitter.clamp(0.0, 1.0))
     }
 }
 
@@ -102,7 +103,7 @@ impl Backoff {
     /// again and again without a pause.
     pub(crate) fn limit_delay(&self, retry_after: Option<Duration>) -> Duration {
         match retry_after.map(|asked| asked.max(self.policy.first_delay)) {
-            Some(asked) => asked + Duration::from_secs(1).min(asked).mul_f64(fastrand::f64()),
+            Some(asked) => asked.saturating_add(Duration::from_secs(1).min(asked).mul_f64(fastrand::f64())),
             None => self.policy.max_delay,
         }
     }
@@ -249,6 +250,10 @@ mod tests {
         assert_eq!(bounds, [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]);
         assert_eq!(policy.delay(u32::MAX, 1.0), policy.max_delay);
         assert_eq!(policy.delay(3, 0.0), Duration::ZERO);
+        let endless = policy.first_delay(Duration::MAX).max_delay(Duration::MAX).budget(Duration::MAX);
+        assert_eq!(endless.delay(u32::MAX, 1.0), Duration::from_hours(24));
+        let limit = Backoff::new(endless, Duration::MAX).limit_delay(None);
+        assert_eq!(limit, Duration::MAX);
     }
 
     #[test]

@@ -14,12 +14,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use progenitor_client::{ClientHooks, OperationInfo};
 use reqwest::ResponseBuilderExt as _;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
-    ApiKey, Retry,
+    ApiKey, Retry, clock,
     error::{Error, Exchange, Fault, Limit, NoAnswer, OutcomeUnknown, RateLimited, Refused},
     generated,
     rate_limit::{Gate, RateLimit},
@@ -29,6 +29,12 @@ use crate::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_VERSION: HeaderName = HeaderName::from_static("x-api-version");
+
+/// The operation that is paid for.
+pub(crate) const CREATE: &str = "create_generation";
+
+/// However long the service asks to wait, one request goes to see after this time.
+const LONGEST_HOLD: Duration = Duration::from_mins(5);
 
 /// The beginning of an error's body is enough: the rest is not read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -53,11 +59,11 @@ pub(crate) struct Transport {
     ids: Mutex<fastrand::Rng>,
 }
 
-/// Submitting and reading have limits of their own: a full queue of jobs does not stop polls.
+/// Submitting generations has limits of its own: a full queue of jobs stops neither polls nor uploads.
 #[derive(Debug, Default)]
 struct Lanes {
     submit: Gate,
-    read: Gate,
+    rest: Gate,
 }
 
 /// One call: how to make it, and what it learnt.
@@ -108,6 +114,7 @@ impl ClientHooks<CallState> for generated::Client {
 
     async fn exec(&self, request: reqwest::Request, info: &OperationInfo) -> reqwest::Result<reqwest::Response> {
         let state = &self.inner;
+        *state.record() = Record::default();
         let answer = state.transport.send(request, info.operation_id, state.options).await;
         let mut record = state.record();
         Ok(match answer {
@@ -170,12 +177,14 @@ pub(crate) struct Broken {
     pub(crate) fault: Fault,
     /// Known when the headers came and the body did not.
     pub(crate) status: Option<StatusCode>,
+    /// What came of the body.
+    begin: Bytes,
     pub(crate) source: Option<reqwest::Error>,
 }
 
 impl Broken {
     pub(crate) fn new(fault: Fault) -> Self {
-        Self { fault, status: None, source: None }
+        Self { fault, status: None, begin: Bytes::new(), source: None }
     }
 }
 
@@ -190,7 +199,7 @@ impl From<reqwest::Error> for Broken {
         } else {
             Fault::Interrupted
         };
-        Self { fault, status: None, source: Some(error.without_url()) }
+        Self { source: Some(error.without_url()), ..Self::new(fault) }
     }
 }
 
@@ -278,7 +287,7 @@ impl Transport {
             };
             tracing::debug!(reason = %reason(&outcome), delay_ms = millis(delay), "sending again");
             if !limited {
-                sleep_until(Instant::now() + delay).await;
+                sleep(delay).await;
             }
         }
     }
@@ -292,13 +301,13 @@ impl Transport {
         retry_after: Option<Duration>,
     ) -> Error {
         match outcome {
-            Err(Broken { fault, source, .. }) => {
+            Err(Broken { fault, source, begin, .. }) => {
                 let source = source.map(Into::into);
                 match ending {
                     Ending::OutcomeUnknown => Error::OutcomeUnknown(Box::new(OutcomeUnknown {
+                        generation_id: created_id(exchange.operation, &begin),
                         exchange,
                         fault: Some(fault),
-                        generation_id: None,
                         problem: None,
                         source,
                     })),
@@ -345,31 +354,22 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn gate(&self) -> &Gate {
-        if self.repeatable { &self.transport.gate.read } else { &self.transport.gate.submit }
+        if self.operation == CREATE { &self.transport.gate.submit } else { &self.transport.gate.rest }
     }
 
     /// Waits as long as another task of the client was told to, or says why that is too long.
     async fn pass_gate(&self, backoff: &Backoff, exchange: &mut Exchange) -> Result<(), Error> {
         let accept = |wait| backoff.after_limit(self.started.elapsed(), wait).is_some();
-        while let Some(turn) = self.gate().turn(Instant::now(), accept) {
-            let wait = turn.at - Instant::now();
-            if !accept(wait) {
-                exchange.elapsed = self.started.elapsed();
-                return Err(Error::RateLimited(Box::new(RateLimited {
-                    exchange: std::mem::take(exchange),
-                    limit: turn.limit,
-                    retry_after: Some(wait),
-                    rate_limit: self.transport.rate_limit(),
-                    detail: "this client was told to wait".to_owned(),
-                })));
-            }
-            tracing::debug!(delay_ms = millis(wait), "waiting at the gate");
-            sleep_until(turn.at).await;
-            if self.gate().stands(turn) {
-                break;
-            }
-        }
-        Ok(())
+        self.gate().pass(accept).await.map_err(|closed| {
+            exchange.elapsed = self.started.elapsed();
+            Error::RateLimited(Box::new(RateLimited {
+                exchange: std::mem::take(exchange),
+                limit: closed.limit,
+                retry_after: Some(closed.wait),
+                rate_limit: self.transport.rate_limit(),
+                detail: "this client was told to wait".to_owned(),
+            }))
+        })
     }
 
     fn judge(&self, outcome: &Result<Answer, Broken>) -> Verdict {
@@ -390,7 +390,8 @@ impl Call<'_> {
     fn close_gate(&self, outcome: &Result<Answer, Broken>, delay: Duration) {
         let Ok(answer) = outcome else { return };
         let spacing = answer.rate_limit.map_or(Duration::from_secs(1), |it| it.spacing());
-        self.gate().close(Instant::now() + delay, spacing, limit(self.operation, answer));
+        let until = Instant::now() + delay.min(LONGEST_HOLD);
+        self.gate().close(until, spacing, limit(self.operation, answer));
     }
 
     async fn attempt(&self, mut request: reqwest::Request, exchange: &mut Exchange) -> Result<Answer, Broken> {
@@ -416,7 +417,7 @@ impl Call<'_> {
         exchange.request_id_sent = Some(id);
 
         let begun = Instant::now();
-        let end = (begun + self.options.timeout).min(self.started + self.options.retry.budget);
+        let end = clock::after(begun, self.options.timeout).min(clock::after(self.started, self.options.retry.budget));
         let outcome = self.exchange(request, end).instrument(span.clone()).await;
 
         exchange.status = match &outcome {
@@ -466,7 +467,7 @@ impl Call<'_> {
             Ok(body) => body,
             // A refusal is one even if its text is cut short.
             Err((_, begin)) if !status.is_success() => begin,
-            Err((broken, _)) => return Err(Broken { status: Some(status), ..broken }),
+            Err((broken, begin)) => return Err(Broken { status: Some(status), begin, ..broken }),
         };
         Ok(Answer { url: asked, status, rate_limit: RateLimit::from_headers(&headers), headers, body })
     }
@@ -517,7 +518,7 @@ fn limit(operation: &str, answer: &Answer) -> Limit {
         Limit::Concurrency
     } else if answer.headers.keys().any(|name| name.as_str().starts_with("x-ratelimit-")) {
         Limit::Requests
-    } else if detail.is_some() && operation == "create_generation" {
+    } else if detail.is_some() && operation == CREATE {
         // The limit on requests always comes with its numbers, the one on jobs never does.
         Limit::Concurrency
     } else {
@@ -546,6 +547,16 @@ fn complaint(item: &serde_json::Value) -> String {
         .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
         .collect();
     if place.is_empty() { message.to_owned() } else { format!("{}: {message}", place.join(".")) }
+}
+
+/// The id of the generation in an answer to its submission that is broken or cut short: with it,
+/// nothing is lost.
+pub(crate) fn created_id(operation: &str, body: &[u8]) -> Option<Uuid> {
+    let text =
+        std::str::from_utf8(body).unwrap_or_else(|e| std::str::from_utf8(&body[..e.valid_up_to()]).unwrap_or(""));
+    let (_, rest) = text.split_once("\"id\"").filter(|_| operation == CREATE)?;
+    let value = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    value.get(..36)?.parse().ok()
 }
 
 /// The beginning of a body as text.
@@ -580,6 +591,22 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(detail(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_paid_job_is_found_in_what_came_of_the_answer() {
+        let id = "d290f1ee-6c54-4b01-90e6-d701748f0851";
+        let found = Some(id.parse().expect("an id"));
+        for (body, expected) in [
+            (format!(r#"{{"id": "{id}", "state": nul"#), found),
+            (format!(r#"{{"type":"image","id":"{id}"#), found),
+            (r#"{"id":"d290f1ee"#.to_owned(), None),
+            (r#"{"id":42}"#.to_owned(), None),
+            ("<html>".to_owned(), None),
+        ] {
+            assert_eq!(created_id(CREATE, body.as_bytes()), expected, "{body}");
+            assert_eq!(created_id("create_file", body.as_bytes()), None);
         }
     }
 

@@ -247,7 +247,7 @@ impl Settings {
             Err(error) => return Some(Err(error)),
         };
         let call = Call::new(self.client.clone(), async move |api: raw::Client| form.send(api).await);
-        let answer = call.timeout(self.client.media_timeout()).await;
+        let answer = call.timeout(self.client.submit_timeout()).await;
         if answer.is_ok() {
             Meter::new(self.watcher.clone()).tell(length, Some(length), true);
         }

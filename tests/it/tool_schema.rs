@@ -15,10 +15,10 @@ fn a_tool_has_a_name_a_purpose_and_a_schema() {
 #[test]
 fn what_a_model_writes_becomes_a_request() {
     let request: CreateGeneration = example::request(
-        r#"{ "prompt": "a duck", "model": "uni-2", "style": null, "image_ref": [{ "url": "https://e.com/x.png", "data": null }] }"#,
+        r#"{ "prompt": "a duck", "model": "of-tomorrow", "style": null, "image_ref": [{ "url": "https://e.com/x.png", "data": null }] }"#,
     )
     .unwrap();
-    assert_eq!(request.model, Some(Model::Unknown("uni-2".to_owned())));
+    assert_eq!(request.model, Some(Model::Unknown("of-tomorrow".to_owned())));
     assert_eq!(request.image_ref, [MediaRef::url("https://e.com/x.png").unwrap()]);
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::{Uuid, uuid};
 
 use crate::support::{
-    contract_check::{assert_conforms, problems},
+    contract_check::{Exchange, assert_conforms, problems},
     document::examples,
     recorder::Recorder,
 };
@@ -89,7 +89,7 @@ async fn files_are_handled_as_documented() {
         then.no_content();
     });
     let files = luma.files();
-    files.create(CreateFile::builder().mime_type("image/png").size_bytes(1048576)).await.unwrap();
+    files.create(CreateFile::builder().mime_type("image/png").size_bytes(1_048_576)).await.unwrap();
     files.list().purpose(FilePurpose::Input).state(FileState::Ready).limit(100).cursor("a b&c=d").page().await.unwrap();
     files.list().page().await.unwrap();
     files.get(FILE).await.unwrap_err();
@@ -125,6 +125,8 @@ async fn a_form_is_sent_as_documented() {
     assert_conforms(&sent);
 }
 
+type Fault = fn(&mut Exchange);
+
 #[tokio::test]
 async fn the_judge_sees_every_kind_of_fault() {
     let (server, recorder, luma) = served().await;
@@ -134,7 +136,7 @@ async fn the_judge_sees_every_kind_of_fault() {
     luma.generations().get(GENERATION).await.unwrap();
     let good = recorder.exchanges().remove(0);
     assert_eq!(problems(&good), Vec::<String>::new());
-    let faults: [(&str, fn(&mut crate::support::contract_check::Exchange)); 11] = [
+    let faults: [(&str, Fault); 11] = [
         ("no such operation", |it| it.path = "/generation".to_owned()),
         ("no such operation", |it| it.method = http::Method::DELETE),
         ("generation_id: \"1\" is not a \"uuid\"", |it| it.path = "/generations/1".to_owned()),

@@ -1,6 +1,6 @@
 //! Payloads that people and the service's own documents have shown, word for word.
 
-use luma_agents::types::{CreateFileResponse, CreateGeneration, FilePage, Generation, MediaRef};
+use luma_agents::types::{CreateFileResponse, CreateGeneration, FilePage, Generation, GenerationFailureCode, MediaRef};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ fn the_documented_answers_decode() {
     ] {
         let generation: Generation = round_trip("Generation", text);
         assert_eq!(generation.outputs().len(), outputs);
-        assert_eq!(generation.failure_code.as_ref().map(|it| it.as_str()), code);
+        assert_eq!(generation.failure_code.as_ref().map(GenerationFailureCode::as_str), code);
     }
 }
 
@@ -89,11 +89,11 @@ fn an_output_that_is_absent_null_or_empty_is_no_output() {
 
 #[test]
 fn what_is_new_keeps_its_text() {
-    let text = r#"{"id":"d290f1ee-6c54-4b01-90e6-d701748f0851","type":"audio","state":"paused","model":"ray-4","created_at":"2027-01-01T00:00:00Z","failure_code":"sun_exploded"}"#;
+    let text = r#"{"id":"d290f1ee-6c54-4b01-90e6-d701748f0851","type":"audio","state":"paused","model":"of-tomorrow","created_at":"2027-01-01T00:00:00Z","failure_code":"sun_exploded"}"#;
     let generation: Generation = serde_json::from_str(text).unwrap();
     assert_eq!(generation.type_.to_string(), "audio");
     assert_eq!(generation.state.to_string(), "paused");
-    assert_eq!(generation.model.to_string(), "ray-4");
+    assert_eq!(generation.model.to_string(), "of-tomorrow");
     assert_eq!(generation.failure_code.as_ref().unwrap().to_string(), "sun_exploded");
     assert!(!generation.state.is_terminal());
     assert!(!generation.failure_code.as_ref().unwrap().is_retryable());

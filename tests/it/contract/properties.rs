@@ -30,8 +30,8 @@ fn bare(node: &'static Value, depth: u32) -> BoxedStrategy<Value> {
     match node["type"].as_str() {
         Some("object") => fields(node, depth),
         Some("array") => {
-            let least = node["minItems"].as_u64().unwrap_or(0) as usize;
-            let most = (node["maxItems"].as_u64().unwrap_or(3) as usize).min(least + 2);
+            let least = count(&node["minItems"]).unwrap_or(0);
+            let most = count(&node["maxItems"]).unwrap_or(3).min(least + 2);
             let items = proptest::collection::vec(values(&node["items"], depth + 1), least..=most);
             items.prop_map(Value::Array).boxed()
         }
@@ -41,11 +41,11 @@ fn bare(node: &'static Value, depth: u32) -> BoxedStrategy<Value> {
             (low.unwrap_or(i64::from(i32::MIN))..=high.unwrap_or(i64::from(i32::MAX))).prop_map(Value::from).boxed()
         }
         Some("number") => {
-            let (low, high) = (node["minimum"].as_f64().unwrap(), node["maximum"].as_f64().unwrap());
+            let (low, high) = (node["minimum"].as_i64().unwrap(), node["maximum"].as_i64().unwrap());
             let open = node["exclusiveMinimum"] == true;
             // Quarters are exact in every width.
-            let quarters = (low * 4.0) as i32 + i32::from(open)..=(high * 4.0) as i32;
-            quarters.prop_map(|it| json!(f64::from(it) / 4.0)).boxed()
+            let quarters = 4 * low + i64::from(open)..=4 * high;
+            quarters.prop_map(|it| json!(i32::try_from(it).map(f64::from).unwrap() / 4.0)).boxed()
         }
         Some("boolean") => any::<bool>().prop_map(Value::Bool).boxed(),
         None => {
@@ -53,6 +53,10 @@ fn bare(node: &'static Value, depth: u32) -> BoxedStrategy<Value> {
         }
         Some(other) => panic!("{other}"),
     }
+}
+
+fn count(limit: &Value) -> Option<usize> {
+    limit.as_u64().and_then(|it| usize::try_from(it).ok())
 }
 
 fn fields(node: &'static Value, depth: u32) -> BoxedStrategy<Value> {
@@ -89,8 +93,8 @@ fn text(node: &Value) -> BoxedStrategy<Value> {
         Some("date-time") => "20[2-9][0-9]-0[1-9]-[12][0-9]T[01][0-9]:[0-5][0-9]:[0-5][0-9]Z".boxed(),
         Some("byte") => "([A-Za-z0-9+/]{4}){0,8}".boxed(),
         _ => {
-            let least = node["minLength"].as_u64().unwrap_or(0) as usize;
-            let most = node["maxLength"].as_u64().map_or(40, |it| it as usize);
+            let least = count(&node["minLength"]).unwrap_or(0);
+            let most = count(&node["maxLength"]).unwrap_or(40);
             // The limit itself, too: it counts characters, not bytes.
             let longest = "ä".repeat(most);
             let some = proptest::collection::vec(any::<char>(), least..=(least + 20).min(most));

@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use syn::{Fields, FnArg, ImplItem, Item, Visibility};
 
@@ -17,8 +17,7 @@ fn the_public_api_is_what_the_snapshot_says() {
     text += "\n// openapi.yaml: wire types. Each struct has a builder with a setter for each field.\n\n";
     text += &surface(module(&client.items, "types"), &BTreeSet::new());
     text += "\n// openapi.yaml: open enums\n\n";
-    text +=
-        &ENUMS.lines().filter(|line| !line.starts_with("#[doc")).map(|line| format!("{line}\n")).collect::<String>();
+    text += &ENUMS.split_inclusive('\n').filter(|line| !line.starts_with("#[doc")).collect::<String>();
     text += "\n// openapi.yaml: operations, their parameters and their answers\n\n";
     text += &operations(&client.items);
     text += "\n// openapi.yaml: typed mocks, their matchers and their answers\n\n";
@@ -28,7 +27,7 @@ fn the_public_api_is_what_the_snapshot_says() {
     for (name, file) in &files {
         let surface = surface(&file.items, &private);
         if !surface.is_empty() {
-            text += &format!("\n// {name}\n\n{surface}");
+            write!(text, "\n// {name}\n\n{surface}").unwrap();
         }
     }
     assert_snapshot("public-api.txt", &text);
@@ -96,7 +95,7 @@ fn operations(items: &[Item]) -> String {
                 "new" => {}
                 "send" => {
                     let syn::ReturnType::Type(_, output) = &method.sig.output else { unreachable!() };
-                    text += &format!("{}({}) -> {}\n", name_of(&block.self_ty), setters.join(", "), plain(output));
+                    writeln!(text, "{}({}) -> {}", name_of(&block.self_ty), setters.join(", "), plain(output)).unwrap();
                 }
                 setter => setters.push(setter.to_owned()),
             }
@@ -118,7 +117,7 @@ fn mocks(items: &[Item]) -> String {
             });
             names.push(format!("{}({})", method.sig.ident, value.collect::<String>()));
         }
-        text += &format!("{}: {}\n", name_of(&block.self_ty), names.join(" "));
+        writeln!(text, "{}: {}", name_of(&block.self_ty), names.join(" ")).unwrap();
     }
     text
 }
@@ -178,7 +177,7 @@ fn public(items: &[Item], private_traits: &BTreeSet<String>) -> Vec<Item> {
         match item.clone() {
             Item::Struct(mut it) if is_public(&it.vis) => {
                 it.attrs.clear();
-                for field in it.fields.iter_mut() {
+                for field in &mut it.fields {
                     field.attrs.clear();
                 }
                 it.fields = match it.fields {

@@ -16,10 +16,12 @@ fn derived<T: JsonSchema>() -> Value {
 }
 
 macro_rules! table {
-    ($($name:ident)*) => { &[$((stringify!($name), derived::<types::$name> as fn() -> Value)),*] };
+    ($($name:ident)*) => { &[$((stringify!($name), derived::<types::$name> as Derive)),*] };
 }
 
-const TYPES: &[(&str, fn() -> Value)] = table! {
+type Derive = fn() -> Value;
+
+const TYPES: &[(&str, Derive)] = table! {
     CreateFile CreateFileResponse CreateGeneration DataRef DepthControl Error FaceControl File FilePage FileRef
     Generation GenerationOutput GenerationRef Layer LayerBounds LayeringOptions MediaRef NormalsControl PoseControl
     PresignedUpload SourcePosition TrajectoryControl UrlRef VideoEditControls VideoEditOptions VideoOptions
@@ -130,7 +132,7 @@ fn derived_schemas_refuse_what_the_document_limits() {
         (json!({ "prompt": "ä".repeat(6000) }), true),
         (json!({ "prompt": "ä".repeat(6001) }), false),
         (json!({}), false),
-        (json!({ "prompt": "a", "model": "ray-9" }), true),
+        (json!({ "prompt": "a", "model": "of-tomorrow" }), true),
         (json!({ "prompt": "a", "model": 9 }), false),
         (json!({ "prompt": "a", "user_id": "u".repeat(257) }), false),
         (json!({ "prompt": "a", "image_ref": refs(9) }), true),
@@ -163,5 +165,5 @@ fn a_schema_tells_what_its_fields_and_values_mean() {
     for value in list(&DOCUMENT["components"]["schemas"]["Model"]["enum"]) {
         assert!(model.contains(&format!("`{}`: ", value.as_str().unwrap())), "{value}");
     }
-    assert_eq!(violations(&json!({ "$ref": "#/components/schemas/Model" }), &json!("ray-9")).len(), 1);
+    assert_eq!(violations(&json!({ "$ref": "#/components/schemas/Model" }), &json!("of-tomorrow")).len(), 1);
 }

@@ -2,7 +2,7 @@
 
 use luma_agents::types;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Result, Value};
+use serde_json::{Result, Value, json};
 
 /// Decodes JSON into a type and encodes that again.
 pub(crate) type Recode = fn(&Value) -> Result<Value>;
@@ -62,9 +62,9 @@ pub(crate) fn canonical(value: &Value) -> Value {
         Value::Object(fields) => fields
             .iter()
             .filter(|(name, value)| {
-                let empty =
-                    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(|it| it.is_empty());
-                !value.is_null() && !(empty && LEFT_OUT_IF_EMPTY.iter().any(|(_, it)| it == name))
+                let is_empty = **value == json!([]) || **value == json!({});
+                let is_left_out = is_empty && LEFT_OUT_IF_EMPTY.iter().any(|(_, it)| it == name);
+                !value.is_null() && !is_left_out
             })
             .map(|(name, value)| (name.clone(), canonical(value)))
             .collect(),

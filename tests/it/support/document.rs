@@ -137,13 +137,13 @@ pub(crate) fn validator(schema: &Value) -> jsonschema::Validator {
         .unwrap()
 }
 
-/// JSON Schema of a schema of OpenAPI 3.0.
+/// JSON Schema of a schema of `OpenAPI` 3.0.
 pub(crate) fn json_schema(schema: &Value) -> Value {
     let mut fields: Map<String, Value> = Map::new();
     for (key, value) in schema.as_object().into_iter().flatten() {
         let value = match (key.as_str(), value) {
-            ("example" | "nullable" | "default" | "description", _) => continue,
-            ("exclusiveMinimum" | "exclusiveMaximum", Value::Bool(_)) => continue,
+            ("example" | "nullable" | "default" | "description", _)
+            | ("exclusiveMinimum" | "exclusiveMaximum", Value::Bool(_)) => continue,
             ("properties", Value::Object(properties)) => {
                 properties.iter().map(|(name, it)| (name.clone(), json_schema(it))).collect()
             }

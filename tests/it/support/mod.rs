@@ -28,6 +28,7 @@ pub(crate) fn hasty(base_url: impl Into<String>) -> ClientBuilder {
         .base_url(base_url)
         .retry(retry)
         .timeout(Duration::from_millis(300))
+        .submit_timeout(Duration::from_millis(300))
         .max_answer(64 * 1024)
 }
 

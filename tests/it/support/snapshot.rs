@@ -16,11 +16,11 @@ pub(crate) fn assert_snapshot(path: &str, text: &str) {
     let (known, now) = (lines(&known), lines(text));
     let only = |these: &[String], those: &[String], mark: char| {
         let those: std::collections::HashSet<_> = those.iter().collect();
-        these.iter().filter(|it| !those.contains(it)).map(|it| format!("{mark}{it}\n")).collect::<String>()
+        these.iter().filter(|it| !those.contains(it)).map(|it| format!("{mark}{it}")).collect::<Vec<_>>().join("\n")
     };
     assert!(
         known == now,
-        "{path} is out of date; if the change is meant, run `UPDATE_SNAPSHOT=1 cargo test --test it`:\n{}{}",
+        "{path} is out of date; if the change is meant, run `UPDATE_SNAPSHOT=1 cargo test --test it`:\n{}\n{}",
         only(&known, &now, '-'),
         only(&now, &known, '+'),
     );
