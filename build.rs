@@ -227,7 +227,7 @@ fn settings(spec: &Value) -> Result<GenerationSettings> {
     for (format, path) in SCALARS {
         let schema = serde_json::from_value(json!({ "type": "string", "format": format }))
             .map_err(|e| format!("the schema of a {format} is malformed: {e}"))?;
-        settings.with_conversion(schema, path, [TypeImpl::Display].into_iter());
+        settings.with_conversion(schema, path, std::iter::empty());
     }
     for (name, schema) in components(spec)? {
         if schema.get("enum").is_some() {

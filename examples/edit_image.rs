@@ -6,11 +6,11 @@
 
 mod common;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use luma_agents::{
     Result,
-    types::{CreateGeneration, GenerationType, MediaRef},
+    types::{CreateGeneration, GenerationType},
 };
 
 const USAGE: &str = "usage: edit_image PICTURE PROMPT [DIRECTORY]";
@@ -29,16 +29,12 @@ async fn run(picture: PathBuf, prompt: String, out: PathBuf) -> Result<()> {
     let file = luma.client.files().upload(picture).await?;
     println!("uploaded {} ({})", file.id, file.mime_type);
 
-    let request =
-        CreateGeneration::builder().type_(GenerationType::ImageEdit).prompt(prompt).source(MediaRef::from(&file));
+    let request = CreateGeneration::builder().type_(GenerationType::ImageEdit).prompt(prompt).source(&file);
     let job = luma.client.generations().create(request).await?;
     println!("started {}", job.id);
 
-    let mut wait = luma.client.generations().wait(&job);
-    if luma.emulator.is_some() {
-        wait = wait.first_after(Duration::ZERO).every(Duration::from_millis(100));
-    }
-    let saved = luma.client.download(&wait.await?).save(out).await?;
+    let done = luma.client.generations().wait(&job).await?;
+    let saved = luma.client.download(&done).save(out).await?;
     println!("saved {}", saved.path.display());
     Ok(())
 }

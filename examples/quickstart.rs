@@ -50,12 +50,7 @@ async fn run(Arguments { prompt, id, out }: Arguments) -> Result<()> {
         job.into()
     };
 
-    let mut wait = generations.wait(job);
-    if luma.emulator.is_some() {
-        // It is done in no time.
-        wait = wait.first_after(Duration::from_millis(400)).every(Duration::from_millis(400));
-    }
-    let done = watch(wait).await?;
+    let done = watch(generations.wait(job)).await?;
 
     for saved in luma.client.download(&done).save_all(&out).await? {
         println!("saved {} ({})", saved.path.display(), HumanBytes(saved.bytes));

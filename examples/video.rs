@@ -6,12 +6,12 @@
 
 mod common;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use luma_agents::{
     Result,
-    types::{CreateGeneration, GenerationType, MediaRef, Model, VideoDuration, VideoOptions, VideoResolution},
+    types::{CreateGeneration, GenerationType, Model, VideoDuration, VideoOptions, VideoResolution},
 };
 
 const USAGE: &str = "usage: video START_FRAME PROMPT [DIRECTORY]";
@@ -31,17 +31,13 @@ async fn run(start_frame: PathBuf, prompt: String, out: PathBuf) -> Result<()> {
     let video = VideoOptions::builder()
         .resolution(VideoResolution::Resolution720p)
         .duration(VideoDuration::Duration5s)
-        .start_frame(MediaRef::from(&frame));
+        .start_frame(&frame);
     let request =
         CreateGeneration::builder().type_(GenerationType::Video).model(Model::Ray3_2).prompt(prompt).video(video);
     let job = luma.client.generations().create(request).await?;
     println!("started {}", job.id);
 
-    let mut wait = luma.client.generations().wait(&job);
-    if luma.emulator.is_some() {
-        wait = wait.first_after(Duration::ZERO).every(Duration::from_millis(100));
-    }
-    let done = wait.await?;
+    let done = luma.client.generations().wait(&job).await?;
 
     let bar = ProgressBar::no_length();
     bar.set_style(

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Client, Error, Progress, Result, Retry, Saved,
-    error::{Fault, UnexpectedAnswer},
+    error::{Exchange, Fault},
     progress::{Meter, Watcher},
     save::{self, Name, Target},
     storage::{Storage, checked_url},
@@ -53,7 +53,8 @@ struct Output {
 
 impl Source {
     fn one(url: Option<Url>, output: Option<&GenerationOutput>) -> Self {
-        Self { id: None, outputs: vec![Output { url, name: Name::new(None, 0, output) }] }
+        let name = Name::new(None, 0, output, url.as_ref().map_or("", Url::as_str));
+        Self { id: None, outputs: vec![Output { url, name }] }
     }
 }
 
@@ -62,7 +63,7 @@ impl From<&Generation> for Source {
         let id = Some(generation.id);
         let output = |(index, output): (usize, &GenerationOutput)| Output {
             url: Some(output.url.clone()),
-            name: Name::new(id, index, Some(output)),
+            name: Name::new(id, index, Some(output), output.url.as_str()),
         };
         Self { id, outputs: generation.outputs().iter().enumerate().map(output).collect() }
     }
@@ -132,9 +133,12 @@ impl Download {
                 Box::pin(async move {
                     let generation = call.await?;
                     let output = generation.outputs().get(index);
-                    output
-                        .map(|it| it.url.as_str().to_owned())
-                        .ok_or_else(|| Error::invalid_input(format!("generation {id} has no output {index} any more")))
+                    output.map(|it| it.url.as_str().to_owned()).ok_or_else(|| {
+                        Error::unexpected(
+                            Exchange::of("download"),
+                            format!("generation {id} has no output {index} any more"),
+                        )
+                    })
                 })
             });
             refresh
@@ -150,6 +154,12 @@ impl Download {
             resumable: false,
             watcher: None,
         }
+    }
+
+    /// Only the output with this index, from 0: such as the video beside an EXR.
+    pub fn output(mut self, index: usize) -> Self {
+        self.source.outputs = self.source.outputs.into_iter().skip(index).take(1).collect();
+        self
     }
 
     /// Refuses an output of more than `bytes`. By default only [`bytes`](Self::bytes) has a limit.
@@ -199,7 +209,7 @@ impl Download {
     /// if it cannot be fetched.
     pub async fn save(self, path: impl AsRef<Path>) -> Result<Saved> {
         let target = Target::new(path.as_ref(), self.overwrite, self.resumable).await?;
-        let output = self.only("save_all(directory)")?;
+        let output = self.only("`save_all`, or choose one with `output`")?;
         self.save_one(output, &target).await
     }
 
@@ -264,9 +274,9 @@ impl Download {
     /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
     /// [`Refused`](Error::Refused) or [`NoAnswer`](Error::NoAnswer) if it cannot be fetched.
     pub async fn open(self) -> Result<Body> {
-        let mut transfer = self.transfer(self.only("Source::from(output)")?, Have::default())?;
+        let mut transfer = self.transfer(self.only("`output` to choose one")?, Have::default())?;
         transfer.connect().await?;
-        Ok(Body { transfer, meter: Meter::new(self.watcher.clone()) })
+        Ok(Body { transfer, meter: Meter::new(self.watcher.clone()), broken: false })
     }
 
     fn only(&self, instead: &str) -> Result<&Output> {
@@ -309,6 +319,8 @@ impl fmt::Debug for Download {
 pub struct Body {
     transfer: Transfer,
     meter: Meter,
+    /// After an error nothing comes any more.
+    broken: bool,
 }
 
 impl Body {
@@ -329,14 +341,18 @@ impl Body {
     ///
     /// Cancel safe: no byte is lost or told twice.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        let piece = self.transfer.next().await?;
-        let (bytes, total) = (self.transfer.offset, self.transfer.object.total);
-        self.meter.tell(bytes, total, matches!(piece, Piece::End));
-        match piece {
+        if self.broken {
+            return Ok(None);
+        }
+        let piece = self.transfer.next().await.and_then(|piece| match piece {
             Piece::Bytes(bytes) => Ok(Some(bytes)),
             Piece::End => Ok(None),
             Piece::Restart => Err(self.transfer.unexpected("the object changed while it was being fetched")),
-        }
+        });
+        self.broken = piece.is_err();
+        let last = matches!(piece, Ok(None));
+        self.meter.tell(self.transfer.offset, self.transfer.object.total, last);
+        piece
     }
 
     /// The chunks as a [`Stream`], which ends after the first error.
@@ -437,6 +453,8 @@ pub(crate) struct Transfer {
 impl Transfer {
     /// Cancel safe: state changes only after the last `await` of a step.
     pub(crate) async fn next(&mut self) -> Result<Piece> {
+        // What the taker of the bytes needs for itself is no time of the transfer.
+        self.storage.resume();
         loop {
             if self.response.is_none() && self.object.total == Some(self.offset) && self.offset > 0 {
                 return Ok(Piece::End);
@@ -575,12 +593,7 @@ impl Transfer {
     }
 
     pub(crate) fn unexpected(&self, problem: &str) -> Error {
-        Error::UnexpectedAnswer(Box::new(UnexpectedAnswer {
-            exchange: self.storage.exchange(None),
-            problem: problem.to_owned(),
-            excerpt: String::new(),
-            generation_id: None,
-        }))
+        Error::unexpected(self.storage.exchange(None), problem)
     }
 }
 

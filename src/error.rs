@@ -49,6 +49,26 @@ impl Error {
         Self::InvalidInput(Box::new(InvalidInput { message: message.into() }))
     }
 
+    /// The service did what its documents do not say.
+    pub(crate) fn unexpected(exchange: Exchange, problem: impl Into<String>) -> Self {
+        let (problem, excerpt) = (problem.into(), String::new());
+        Self::UnexpectedAnswer(Box::new(UnexpectedAnswer { exchange, problem, excerpt, generation_id: None }))
+    }
+
+    /// Remembers the file that a failed upload has left behind.
+    pub(crate) fn about_file(mut self, id: Uuid) -> Self {
+        let exchange = match &mut self {
+            Self::NoAnswer(e) => &mut e.exchange,
+            Self::OutcomeUnknown(e) => &mut e.exchange,
+            Self::Refused(e) => &mut e.exchange,
+            Self::RateLimited(e) => &mut e.exchange,
+            Self::UnexpectedAnswer(e) => &mut e.exchange,
+            _ => return self,
+        };
+        exchange.file_id = Some(id);
+        self
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io(Box::new(IoError { action, path: path.into(), source }))
     }
@@ -109,7 +129,7 @@ impl Error {
         match self {
             Self::FileFailed(e) => Some(e.file.id),
             Self::WaitTimeout(e) => e.file_id,
-            _ => None,
+            _ => self.exchange()?.file_id,
         }
     }
 
@@ -193,11 +213,17 @@ pub struct Exchange {
     pub attempts: u32,
     /// How long the call took.
     pub elapsed: Duration,
+    /// The file that an upload had recorded by then: it can be deleted.
+    pub file_id: Option<Uuid>,
     /// Whether the request changes nothing when sent twice.
     pub(crate) repeatable: bool,
 }
 
 impl Exchange {
+    pub(crate) fn of(operation: &'static str) -> Self {
+        Self { operation, ..Self::default() }
+    }
+
     /// Whether it was with the storage behind a signed URL, not with the API.
     fn is_storage(&self) -> bool {
         matches!(self.operation, "download" | "upload")

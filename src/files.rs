@@ -1,15 +1,14 @@
 //! Uploaded files: upload, list, look, delete.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{Stream, TryStreamExt as _};
 
 use crate::{
-    Call, Client, Error, FileId, Result, Retry, Upload, Wait,
-    error::{FileFailed, WaitTimeout},
+    Call, Client, Content, Error, FileId, Result, Retry, Upload, Wait,
+    error::{Exchange, FileFailed, WaitTimeout},
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePage, FilePurpose, FileState},
-    upload::Bytes,
     wait::{Job, TimedOut, Timing},
 };
 
@@ -26,7 +25,7 @@ impl Files {
 
     /// Uploads a file, all steps in one: record it, send the bytes, complete it, wait until it is ready.
     ///
-    /// Takes a path, bytes in memory, or [`upload::Bytes::stream`](crate::upload::Bytes::stream).
+    /// Takes a path, bytes in memory, or [`Content::stream`].
     ///
     /// ```no_run
     /// # async fn example(luma: luma_agents::Client) -> luma_agents::Result<()> {
@@ -40,8 +39,8 @@ impl Files {
     /// let job = luma.generations().create(request).await?;
     /// # Ok(()) }
     /// ```
-    pub fn upload(&self, bytes: impl Into<Bytes>) -> Upload {
-        Upload::new(self.client.clone(), bytes.into())
+    pub fn upload(&self, content: impl Into<Content>) -> Upload {
+        Upload::new(self.client.clone(), content.into())
     }
 
     /// Records a file whose bytes are then to be sent to the URL in the answer.
@@ -184,16 +183,19 @@ impl ListFiles {
 
     /// All files, page after page as they are asked for. Ends after the first error.
     pub fn stream(self) -> impl Stream<Item = Result<File>> + Send + 'static {
-        let pages = futures_util::stream::try_unfold(Some(self), async |next| {
+        let pages = futures_util::stream::try_unfold((Some(self), HashSet::new()), async |(next, mut seen)| {
             let Some(list) = next else { return Ok(None) };
-            let page = list.page().await?;
-            let next = match page.next_cursor {
-                // The same cursor again would lead round in a circle.
-                Some(cursor) if page.has_more && list.cursor.as_ref() != Some(&cursor) => Some(list.cursor(cursor)),
-                _ => None,
+            let FilePage { data, has_more, next_cursor, .. } = list.page().await?;
+            let next = match next_cursor {
+                _ if !has_more => None,
+                // A cursor seen before would lead round in a circle.
+                Some(cursor) if seen.insert(cursor.clone()) => Some(list.cursor(cursor)),
+                _ => {
+                    return Err(Error::unexpected(Exchange::of("list_files"), "more files follow, and no way to them"));
+                }
             };
-            let files = futures_util::stream::iter(page.data.into_iter().map(Ok::<_, Error>));
-            Ok::<_, Error>(Some((files, next)))
+            let files = futures_util::stream::iter(data.into_iter().map(Ok::<_, Error>));
+            Ok::<_, Error>(Some((files, (next, seen))))
         });
         Box::pin(pages.try_flatten())
     }

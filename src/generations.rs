@@ -152,7 +152,8 @@ impl WaitAll {
         self.each(|wait| wait.timeout(limit))
     }
 
-    fn each(self, change: impl FnMut(Wait<Generation>) -> Wait<Generation>) -> Self {
+    /// Sets each wait by itself, in the order of the ids.
+    pub fn each(self, change: impl FnMut(Wait<Generation>) -> Wait<Generation>) -> Self {
         Self { waiting: self.waiting.into_iter().map(change).collect(), ..self }
     }
 

@@ -6,6 +6,7 @@ mod open_enum;
 mod call;
 mod client;
 mod clock;
+mod content;
 pub mod download;
 mod drift;
 pub mod error;
@@ -47,11 +48,12 @@ mod schema;
 mod sniff;
 mod storage;
 mod transport;
-pub mod upload;
+mod upload;
 mod wait;
 
 pub use call::{Call, Response};
 pub use client::{Client, ClientBuilder};
+pub use content::Content;
 pub use download::Download;
 pub use error::{Error, Result};
 pub use files::{Files, ListFiles};
@@ -64,6 +66,9 @@ pub use retry::Retry;
 pub use save::Saved;
 pub use upload::Upload;
 pub use wait::{Updates, Wait};
+
+#[doc(no_inline)]
+pub use {bytes, chrono, http, reqwest, uuid};
 
 /// The wire types of the API, generated from its document.
 ///

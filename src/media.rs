@@ -58,20 +58,30 @@ impl MediaRef {
     }
 }
 
-impl From<&Generation> for MediaRef {
-    fn from(generation: &Generation) -> Self {
-        Self::generation(generation.id)
-    }
+/// What can be referred to can stand where a reference is asked for, optional or not.
+macro_rules! refers {
+    ($($what:ty => $reference:ident,)+) => {$(
+        impl From<&$what> for MediaRef {
+            fn from(it: &$what) -> Self {
+                Self::$reference(it.id)
+            }
+        }
+
+        impl From<&$what> for Option<MediaRef> {
+            fn from(it: &$what) -> Self {
+                Some(it.into())
+            }
+        }
+
+        impl From<$what> for MediaRef {
+            fn from(it: $what) -> Self {
+                Self::from(&it)
+            }
+        }
+    )+};
 }
 
-impl From<&File> for MediaRef {
-    fn from(file: &File) -> Self {
-        Self::file(file.id)
-    }
-}
-
-impl From<File> for MediaRef {
-    fn from(file: File) -> Self {
-        Self::file(file.id)
-    }
+refers! {
+    Generation => generation,
+    File => file,
 }

@@ -151,7 +151,8 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/mock.rs"));
 }
 
-pub use httpmock::MockServer;
+#[doc(no_inline)]
+pub use httpmock::{self, MockServer};
 
 pub use answer::{Answer, Operation};
 pub use emulator::Emulator;

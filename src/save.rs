@@ -15,12 +15,15 @@ use crate::{
     Error, Result,
     download::{Have, Object, Piece, Transfer},
     progress::Meter,
-    sniff,
+    redact, sniff,
     types::GenerationOutput,
 };
 
 /// Chunks between the network and the disk.
 const QUEUE: usize = 8;
+
+/// How much of a kept part may be lost with the power.
+const SYNC_EVERY: u64 = 64 * 1024 * 1024;
 
 /// An output on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,18 +41,21 @@ pub struct Saved {
 #[derive(Clone, Debug)]
 pub(crate) struct Name {
     stem: String,
+    /// What tells it from every other output.
+    of: String,
     pub(crate) index: usize,
 }
 
 impl Name {
-    pub(crate) fn new(id: Option<Uuid>, index: usize, output: Option<&GenerationOutput>) -> Self {
+    pub(crate) fn new(id: Option<Uuid>, index: usize, output: Option<&GenerationOutput>, url: &str) -> Self {
+        let of = id.map_or_else(|| redact::url(url).into_owned(), |id| format!("{id}/{index}"));
         let id = id.map_or_else(|| "output".to_owned(), |id| id.to_string());
         let stem = match output.and_then(|output| output.layer.as_ref()) {
             Some(layer) => format!("{id}-layer-{}-{}", layer.index, harmless(&layer.label)),
             None if index == 0 => id,
             None => format!("{id}-{}", index + 1),
         };
-        Self { stem, index }
+        Self { stem, of, index }
     }
 }
 
@@ -87,11 +93,11 @@ impl Target {
 
     /// The file to write to until it is complete. Fails if it could not be moved to its name later.
     pub(crate) async fn part(&self, name: &Name) -> Result<Part> {
-        let (target, stem) = (self.clone(), name.stem.clone());
-        blocking(move || target.open(&stem)).await
+        let (target, name) = (self.clone(), name.clone());
+        blocking(move || target.open(&name)).await
     }
 
-    fn open(&self, stem: &str) -> Result<Part> {
+    fn open(&self, Name { stem, of, .. }: &Name) -> Result<Part> {
         let (directory, end) = if self.is_directory {
             (self.path.clone(), End::Named { stem: stem.to_owned() })
         } else {
@@ -101,7 +107,7 @@ impl Target {
         if !self.overwrite
             && let Some(taken) = self.candidates(stem).into_iter().find(|path| path.symlink_metadata().is_ok())
         {
-            return Err(Error::io("overwrite", taken, io::ErrorKind::AlreadyExists.into()));
+            return Err(Error::io("replace without `overwrite()`", taken, io::ErrorKind::AlreadyExists.into()));
         }
         let (file, place, have) = if self.resumable {
             let shown = match &end {
@@ -117,7 +123,9 @@ impl Target {
                 .truncate(false)
                 .open(&path)
                 .map_err(|e| Error::io("write", &path, e))?;
-            let have = recall(&file, &note);
+            let note = Note { path: note, of: of.clone() };
+            let have = note.recall(&file);
+            file.set_len(have.offset).map_err(|e| Error::io("write", &path, e))?;
             (file, Place::Kept { path, note }, have)
         } else {
             let mut builder = tempfile::Builder::new();
@@ -142,12 +150,40 @@ impl Target {
     }
 }
 
-/// What an earlier attempt has left, if it can be shown to belong to an object.
-fn recall(mut file: &File, note: &Path) -> Have {
-    let object: Option<Object> = fs::read(note).ok().and_then(|note| serde_json::from_slice(&note).ok());
-    match (object, file.seek(SeekFrom::End(0))) {
-        (Some(object), Ok(offset)) => Have { offset, object },
-        _ => Have::default(),
+/// What is written beside a kept part: whose bytes they are, and how many are safely on disk.
+#[derive(Clone, Debug)]
+struct Note {
+    path: PathBuf,
+    of: String,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Noted {
+    of: String,
+    object: Object,
+    bytes: u64,
+}
+
+impl Note {
+    fn write(&self, object: &Object, bytes: u64) -> io::Result<()> {
+        let noted = Noted { of: self.of.clone(), object: object.clone(), bytes };
+        let new = self.path.with_extension("new");
+        fs::write(&new, serde_json::to_vec(&noted)?)?;
+        fs::rename(new, &self.path)
+    }
+
+    /// What an earlier attempt has left, if it can be shown to belong to the same output.
+    fn recall(&self, file: &File) -> Have {
+        let noted: Option<Noted> = fs::read(&self.path).ok().and_then(|note| serde_json::from_slice(&note).ok());
+        let length = file.metadata().map_or(0, |it| it.len());
+        match noted {
+            Some(Noted { of, object, bytes }) if of == self.of && bytes <= length => {
+                // The last byte is asked for again: that shows that the object is still the same.
+                let offset = object.total.map_or(bytes, |total| bytes.min(total.saturating_sub(1)));
+                Have { offset, object }
+            }
+            _ => Have::default(),
+        }
     }
 }
 
@@ -167,7 +203,7 @@ enum Place {
     Temporary(TempPath),
     Kept {
         path: PathBuf,
-        note: PathBuf,
+        note: Note,
     },
 }
 
@@ -205,7 +241,7 @@ impl Part {
             Error::io("save as", &path, e.error)
         })?;
         if let Some(note) = note {
-            fs::remove_file(note).ok();
+            fs::remove_file(note.path).ok();
         }
         sync_directory(&path);
         Ok((path, media_type))
@@ -228,7 +264,7 @@ enum Job {
     /// What was written is of another object.
     Truncate,
     /// What the bytes to come belong to.
-    Note(Object),
+    Object(Object),
     Sync,
 }
 
@@ -242,7 +278,7 @@ pub(crate) async fn save(mut transfer: Transfer, part: Part, mut meter: Meter) -
     let start = transfer.offset;
     let file = part.file.try_clone().map_err(|e| Error::io("write", &shown, e))?;
     let (jobs, queue) = mpsc::channel(QUEUE);
-    let writer = spawn_blocking(move || write(file, start, queue, note.as_deref()));
+    let writer = spawn_blocking(move || Writer { file, at: start, synced: start, object: None, note }.run(queue));
     let fetched = pump(&mut transfer, &jobs, &mut meter).await;
     drop(jobs);
     let written = writer.await.unwrap_or_else(|e| Err(io::Error::other(e)));
@@ -265,7 +301,7 @@ async fn pump(transfer: &mut Transfer, jobs: &mpsc::Sender<Job>, meter: &mut Met
             batch.push(Job::Truncate);
         } else if noted.as_ref() != Some(&transfer.object) {
             noted = Some(transfer.object.clone());
-            batch.push(Job::Note(transfer.object.clone()));
+            batch.push(Job::Object(transfer.object.clone()));
         }
         match piece {
             Piece::Bytes(bytes) => batch.push(Job::Bytes(bytes)),
@@ -284,28 +320,60 @@ async fn pump(transfer: &mut Transfer, jobs: &mpsc::Sender<Job>, meter: &mut Met
     }
 }
 
-/// The disk side: returns the first bytes of the file.
-fn write(mut file: File, start: u64, mut queue: mpsc::Receiver<Job>, note: Option<&Path>) -> io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(start))?;
-    while let Some(job) = queue.blocking_recv() {
-        match job {
-            Job::Bytes(bytes) => file.write_all(&bytes)?,
-            Job::Truncate => {
-                file.set_len(0)?;
-                file.rewind()?;
-            }
-            Job::Note(object) => {
-                if let Some(note) = note {
-                    fs::write(note, serde_json::to_vec(&object)?)?;
+/// The disk side.
+struct Writer {
+    file: File,
+    at: u64,
+    synced: u64,
+    object: Option<Object>,
+    /// Only a kept part has one.
+    note: Option<Note>,
+}
+
+impl Writer {
+    /// Returns the first bytes of the file.
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) -> io::Result<Vec<u8>> {
+        self.file.seek(SeekFrom::Start(self.at))?;
+        let mut whole = false;
+        while let Some(job) = queue.blocking_recv() {
+            match job {
+                Job::Bytes(bytes) => {
+                    self.file.write_all(&bytes)?;
+                    self.at += bytes.len() as u64;
+                    if self.note.is_some() && self.at - self.synced >= SYNC_EVERY {
+                        self.take_note()?;
+                    }
+                }
+                Job::Truncate => {
+                    self.file.set_len(0)?;
+                    self.file.rewind()?;
+                    (self.at, self.synced) = (0, 0);
+                }
+                Job::Object(object) => self.object = Some(object),
+                Job::Sync => {
+                    self.file.sync_all()?;
+                    whole = true;
                 }
             }
-            Job::Sync => file.sync_all()?,
         }
+        if self.note.is_some() {
+            self.take_note()?;
+        }
+        let mut head = Vec::new();
+        if whole {
+            self.file.rewind()?;
+            self.file.take(sniff::ENOUGH).read_to_end(&mut head)?;
+        }
+        Ok(head)
     }
-    let mut head = Vec::new();
-    file.rewind()?;
-    file.take(sniff::ENOUGH).read_to_end(&mut head)?;
-    Ok(head)
+
+    /// Only what is safely on disk is noted.
+    fn take_note(&mut self) -> io::Result<()> {
+        let (Some(note), Some(object)) = (&self.note, &self.object) else { return Ok(()) };
+        self.file.sync_data()?;
+        self.synced = self.at;
+        note.write(object, self.at)
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -1,7 +1,7 @@
 //! Strings of the API that must not be printed: signed URLs, media in base64, storage credentials.
 //!
 //! `build.rs` maps the string formats `uri`, `byte` and `password` to these types. Each goes over
-//! the wire unchanged; `Debug` and `Display` hide the sensitive part.
+//! the wire unchanged; `Debug` hides the sensitive part.
 
 use std::fmt;
 
@@ -12,8 +12,7 @@ use crate::redact;
 
 /// A URL of the API, usually signed: whoever holds it may fetch what it names until it expires.
 ///
-/// `Debug` and `Display` leave out the query, where the signature is; [`as_str`](Self::as_str) is
-/// the whole of it.
+/// `Debug` leaves out the query, where the signature is; [`as_str`](Self::as_str) is the whole of it.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Url(Box<str>);
@@ -58,15 +57,15 @@ impl<'de> Deserialize<'de> for Url {
     }
 }
 
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact::url(&self.0))
+impl AsRef<str> for Url {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{self}\"")
+        write!(f, "\"{}\"", redact::url(&self.0))
     }
 }
 
@@ -110,21 +109,15 @@ impl From<String> for Base64 {
     }
 }
 
-impl fmt::Display for Base64 {
+impl fmt::Debug for Base64 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{} characters of base64>", self.0.len())
     }
 }
 
-impl fmt::Debug for Base64 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// A value that may be a credential, such as a header of a presigned upload.
 ///
-/// Neither `Debug` nor `Display` shows it.
+/// `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(Box<str>);
@@ -149,14 +142,8 @@ impl From<&str> for Secret {
     }
 }
 
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
-
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.write_str("<redacted>")
     }
 }

@@ -59,6 +59,11 @@ impl Storage {
         }
     }
 
+    /// The time until now was not the transfer's.
+    pub(crate) fn resume(&mut self) {
+        self.moved = Instant::now();
+    }
+
     /// Bytes moved: earlier faults are forgiven.
     pub(crate) fn progress(&mut self) {
         self.moved = Instant::now();

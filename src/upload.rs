@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::IntoFuture,
     io,
-    path::{Path, PathBuf},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,20 +12,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use progenitor_client::{ClientHooks as _, OperationInfo};
-use tokio::{io::AsyncReadExt as _, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
-    Call, Client, Error, Progress, Result,
-    error::Fault,
+    Call, Client, Content, Error, Progress, Result,
+    content::{ByteStream, Opened},
+    error::{Exchange, Fault},
     progress::{Meter, Watcher},
-    raw, sniff,
+    raw,
     storage::{Storage, checked_url},
     transport::Broken,
-    types::{CreateFile, CreateFileResponse, File, FilePurpose, PresignedUpload},
+    types::{CreateFile, CreateFileResponse, File, FilePurpose, FileState, PresignedUpload},
 };
 
 /// Up to this size the bytes go along with the request that records the file.
@@ -35,85 +36,10 @@ use crate::{
 /// for images. Should it refuse even that, the presigned way is taken.
 const INLINE: u64 = 4 * 1024 * 1024;
 
-/// The service's limit for a file: 5 GiB.
-const LARGEST: u64 = 5 * 1024 * 1024 * 1024;
-
-/// How much is read from disk at once.
-const CHUNK: usize = 256 * 1024;
+/// How often the service is told that the bytes are there, if it is unclear whether it has heard.
+const COMPLETIONS: u32 = 3;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type ByteStream = Pin<Box<dyn Stream<Item = io::Result<bytes::Bytes>> + Send>>;
-
-/// The bytes of a file to be uploaded: a path, bytes in memory, or a stream of known length.
-pub struct Bytes(Kind);
-
-enum Kind {
-    Path(PathBuf),
-    Memory(bytes::Bytes),
-    Stream { stream: ByteStream, length: u64 },
-}
-
-impl Bytes {
-    /// A stream of exactly `length` bytes. It can be sent only once: a break ends the upload.
-    pub fn stream<S>(stream: S, length: u64) -> Self
-    where
-        S: Stream<Item = io::Result<bytes::Bytes>> + Send + 'static,
-    {
-        Self(Kind::Stream { stream: Box::pin(stream), length })
-    }
-}
-
-impl fmt::Debug for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Kind::Path(path) => f.debug_tuple("Path").field(path).finish(),
-            Kind::Memory(bytes) => f.debug_tuple("Memory").field(&bytes.len()).finish(),
-            Kind::Stream { length, .. } => f.debug_tuple("Stream").field(length).finish(),
-        }
-    }
-}
-
-impl From<&str> for Bytes {
-    fn from(path: &str) -> Self {
-        Self(Kind::Path(path.into()))
-    }
-}
-
-impl From<String> for Bytes {
-    fn from(path: String) -> Self {
-        Self(Kind::Path(path.into()))
-    }
-}
-
-impl From<&Path> for Bytes {
-    fn from(path: &Path) -> Self {
-        Self(Kind::Path(path.into()))
-    }
-}
-
-impl From<&PathBuf> for Bytes {
-    fn from(path: &PathBuf) -> Self {
-        Self(Kind::Path(path.into()))
-    }
-}
-
-impl From<PathBuf> for Bytes {
-    fn from(path: PathBuf) -> Self {
-        Self(Kind::Path(path))
-    }
-}
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Kind::Memory(bytes.into()))
-    }
-}
-
-impl From<bytes::Bytes> for Bytes {
-    fn from(bytes: bytes::Bytes) -> Self {
-        Self(Kind::Memory(bytes))
-    }
-}
 
 /// An upload that has not begun: `.await` it for the [`File`], which is ready to be used then.
 ///
@@ -123,19 +49,20 @@ impl From<bytes::Bytes> for Bytes {
 ///
 /// # Errors
 ///
-/// - [`InvalidInput`](Error::InvalidInput): the file is missing, empty, too large, a directory, or of
-///   a type that the service does not take. Nothing was sent.
-/// - [`Io`](Error::Io): it cannot be read.
+/// - [`InvalidInput`](Error::InvalidInput): it is empty, too large, a directory, or of a type that
+///   the service does not take. Nothing was sent.
+/// - [`Io`](Error::Io): it is missing or cannot be read.
 /// - [`FileFailed`](Error::FileFailed): the service could not use it.
 /// - [`WaitTimeout`](Error::WaitTimeout): it was not ready in time; wait for it by its id.
-/// - those of [`Files::create`](crate::Files::create).
+/// - those of [`Files::create`](crate::Files::create); [`Error::file_id`] tells the file that was
+///   recorded by then.
 ///
 /// # Cancel safety
 ///
 /// Dropping an upload stops it. A file that was recorded by then stays `pending`.
 #[must_use = "an upload does nothing until awaited"]
 pub struct Upload {
-    bytes: Bytes,
+    content: Content,
     settings: Settings,
 }
 
@@ -151,7 +78,7 @@ struct Settings {
 }
 
 impl Upload {
-    pub(crate) fn new(client: Client, bytes: Bytes) -> Self {
+    pub(crate) fn new(client: Client, content: Content) -> Self {
         let settings = Settings {
             client,
             mime_type: None,
@@ -162,7 +89,7 @@ impl Upload {
             timeout: None,
             watcher: None,
         };
-        Self { bytes, settings }
+        Self { content, settings }
     }
 
     /// What the bytes are, such as `video/mp4`, instead of what their beginning shows. It is not checked.
@@ -209,16 +136,16 @@ impl Upload {
 }
 
 impl Settings {
-    async fn run(mut self, bytes: Bytes) -> Result<File> {
-        let mut content = Content::open(bytes).await?;
+    async fn run(mut self, content: Content) -> Result<File> {
+        let mut content = Opened::open(content).await?;
         let mime_type = match &self.mime_type {
             Some(mime_type) => mime_type.clone(),
-            None => accepted_type(&content)?,
+            None => content.accepted_type()?,
         };
         self.filename = self.filename.take().or_else(|| content.filename());
 
         let recorded = match self.inline(&mut content, &mime_type).await {
-            Some(Err(Error::Refused(e))) if e.status == http::StatusCode::PAYLOAD_TOO_LARGE => None,
+            Some(Err(Error::Refused(e))) if e.status == StatusCode::PAYLOAD_TOO_LARGE => None,
             other => other,
         };
         let file = match recorded {
@@ -233,7 +160,7 @@ impl Settings {
     }
 
     /// The bytes along with the request. `None`: they are too many for that.
-    async fn inline(&self, content: &mut Content, mime_type: &str) -> Option<Result<CreateFileResponse>> {
+    async fn inline(&self, content: &mut Opened, mime_type: &str) -> Option<Result<CreateFileResponse>> {
         if content.length > INLINE {
             return None;
         }
@@ -254,7 +181,7 @@ impl Settings {
         Some(answer)
     }
 
-    async fn form(&self, bytes: bytes::Bytes, mime_type: &str) -> Result<Form> {
+    async fn form(&self, bytes: Bytes, mime_type: &str) -> Result<Form> {
         use reqwest::multipart::{Form as Parts, Part};
         let filename = self.filename.clone().unwrap_or_else(|| "file".to_owned());
         let part = Part::stream_with_length(bytes.clone(), bytes.len() as u64)
@@ -280,38 +207,52 @@ impl Settings {
     }
 
     /// Record, PUT, complete.
-    async fn presigned(&self, content: &mut Content, mime_type: &str) -> Result<File> {
+    async fn presigned(&self, content: &mut Opened, mime_type: &str) -> Result<File> {
         let mut request = CreateFile::builder().mime_type(mime_type).size_bytes(content.size()?);
         request = request.purpose(self.purpose.clone()).filename(self.filename.clone());
         request = request.expires_at(self.expires_at).user_id(self.user_id.clone());
-        let recorded = self.client.files().create(request).await?;
-        let Some(envelope) = recorded.upload else {
-            return Err(Error::invalid_input(format!(
-                "the service gave no URL for the bytes of file {}, and it is too large to send inline",
-                recorded.id
-            )));
+        let CreateFileResponse { file, upload, .. } = self.client.files().create(request).await?;
+        let sent = match upload {
+            Some(envelope) => self.put(&envelope, content).await,
+            None => Err(unexpected("there is no URL for the bytes, and they are too many to send inline")),
         };
-        self.put(&envelope, content).await?;
-        match self.client.files().complete(&recorded.file).await {
-            // It may have been heard: the state of the file will tell.
-            Ok(_) | Err(Error::OutcomeUnknown(_)) => Ok(recorded.file),
+        match sent {
+            Ok(()) => self.complete(&file).await,
             Err(error) => Err(error),
         }
+        .map_err(|error| error.about_file(file.id))?;
+        Ok(file)
     }
 
-    async fn put(&self, envelope: &PresignedUpload, content: &mut Content) -> Result<()> {
+    /// If it is unclear whether the service has heard, the state of the file tells; to tell it twice
+    /// is harmless.
+    async fn complete(&self, file: &File) -> Result<()> {
+        let files = self.client.files();
+        let mut doubt = None;
+        for _ in 0..COMPLETIONS {
+            match files.complete(file).await {
+                Ok(_) => return Ok(()),
+                Err(Error::Refused(e)) if doubt.is_some() && e.status == StatusCode::CONFLICT => return Ok(()),
+                Err(error @ Error::OutcomeUnknown(_)) => doubt = Some(error),
+                Err(error) => return Err(error),
+            }
+            if files.get(file).await?.state != FileState::Pending {
+                return Ok(());
+            }
+        }
+        doubt.map_or(Ok(()), Err)
+    }
+
+    async fn put(&self, envelope: &PresignedUpload, content: &mut Opened) -> Result<()> {
         if !envelope.method.eq_ignore_ascii_case("PUT") {
             let method = envelope.method.escape_debug();
-            return Err(Error::invalid_input(format!(
-                "the service asks to {method} the bytes; this crate can only PUT"
-            )));
+            return Err(unexpected(format!("the bytes are to be sent by {method}, not PUT")));
         }
-        let url = checked_url(envelope.url.as_str())?;
+        let url = checked_url(envelope.url.as_str()).map_err(|_| unexpected("the URL for the bytes is not https"))?;
         let mut headers = http::HeaderMap::new();
         for (name, value) in &envelope.headers {
             let pair = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::from_str(value.expose()).ok());
-            let (name, mut value) =
-                pair.ok_or_else(|| Error::invalid_input("the service asks for a header that cannot be sent"))?;
+            let (name, mut value) = pair.ok_or_else(|| unexpected("a header that cannot be sent is asked for"))?;
             value.set_sensitive(true);
             headers.insert(name, value);
         }
@@ -351,23 +292,27 @@ impl IntoFuture for Upload {
     type IntoFuture = BoxFuture<Result<File>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.settings.run(self.bytes))
+        Box::pin(self.settings.run(self.content))
     }
 }
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upload")
-            .field("bytes", &self.bytes)
+            .field("content", &self.content)
             .field("mime_type", &self.settings.mime_type)
             .finish_non_exhaustive()
     }
 }
 
+fn unexpected(problem: impl Into<String>) -> Error {
+    Error::unexpected(Exchange::of("upload"), problem)
+}
+
 /// The multipart form of `create_file`, which progenitor cannot generate.
 struct Form {
     content_type: String,
-    body: bytes::Bytes,
+    body: Bytes,
 }
 
 impl Form {
@@ -387,144 +332,6 @@ impl Form {
     }
 }
 
-/// What is uploaded, opened and measured.
-struct Content {
-    kind: Kind,
-    length: u64,
-    head: Vec<u8>,
-}
-
-impl Content {
-    async fn open(bytes: Bytes) -> Result<Self> {
-        let (kind, length, head) = match bytes.0 {
-            Kind::Path(path) => {
-                let file = tokio::fs::File::open(&path).await.map_err(|e| Error::io("read", &path, e))?;
-                let about = file.metadata().await.map_err(|e| Error::io("read", &path, e))?;
-                if !about.is_file() {
-                    return Err(Error::invalid_input(format!("{} is not a file", path.display())));
-                }
-                let mut head = Vec::new();
-                file.take(sniff::ENOUGH).read_to_end(&mut head).await.map_err(|e| Error::io("read", &path, e))?;
-                (Kind::Path(path), about.len(), head)
-            }
-            Kind::Memory(bytes) => {
-                let head = bytes.iter().copied().take(512).collect();
-                let length = bytes.len() as u64;
-                (Kind::Memory(bytes), length, head)
-            }
-            Kind::Stream { mut stream, length } => {
-                let mut begin = Vec::new();
-                while (begin.len() as u64) < sniff::ENOUGH {
-                    match stream.next().await {
-                        Some(chunk) => {
-                            begin.extend_from_slice(&chunk.map_err(|e| Error::io("read", "the given stream", e))?);
-                        }
-                        None => break,
-                    }
-                }
-                let head = begin.iter().copied().take(512).collect();
-                let whole = futures_util::stream::iter([Ok(begin.into())]).chain(stream);
-                (Kind::Stream { stream: Box::pin(whole), length }, length, head)
-            }
-        };
-        if length == 0 {
-            return Err(Error::invalid_input("the file to upload is empty"));
-        }
-        if length > LARGEST {
-            return Err(Error::invalid_input(format!(
-                "the file to upload has {length} bytes; the service takes {LARGEST} at most"
-            )));
-        }
-        Ok(Self { kind, length, head })
-    }
-
-    fn size(&self) -> Result<i64> {
-        i64::try_from(self.length).map_err(|_| Error::invalid_input("the file to upload is too large"))
-    }
-
-    fn path(&self) -> &Path {
-        match &self.kind {
-            Kind::Path(path) => path,
-            Kind::Memory(_) | Kind::Stream { .. } => Path::new("the given bytes"),
-        }
-    }
-
-    fn filename(&self) -> Option<String> {
-        match &self.kind {
-            Kind::Path(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()),
-            Kind::Memory(_) | Kind::Stream { .. } => None,
-        }
-    }
-
-    /// Whether the bytes can be given out only once.
-    fn is_stream(&self) -> bool {
-        matches!(self.kind, Kind::Stream { .. })
-    }
-
-    /// All of it; kept, in case it has to go another way after all.
-    async fn memory(&mut self) -> Result<bytes::Bytes> {
-        let bytes = match &mut self.kind {
-            Kind::Memory(bytes) => bytes.clone(),
-            Kind::Path(path) => tokio::fs::read(&path).await.map_err(|e| Error::io("read", &*path, e))?.into(),
-            Kind::Stream { stream, .. } => {
-                let chunks: Vec<_> =
-                    stream.try_collect().await.map_err(|e| Error::io("read", "the given stream", e))?;
-                chunks.concat().into()
-            }
-        };
-        if bytes.len() as u64 != self.length {
-            return Err(Error::invalid_input(format!(
-                "{} bytes came, not the {} that were announced",
-                bytes.len(),
-                self.length
-            )));
-        }
-        self.kind = Kind::Memory(bytes.clone());
-        Ok(bytes)
-    }
-
-    /// From the beginning; a stream only once.
-    async fn stream(&mut self) -> Result<ByteStream> {
-        Ok(match &mut self.kind {
-            Kind::Memory(bytes) => {
-                let bytes = bytes.clone();
-                let chunks =
-                    (0..bytes.len()).step_by(CHUNK).map(move |at| Ok(bytes.slice(at..bytes.len().min(at + CHUNK))));
-                Box::pin(futures_util::stream::iter(chunks))
-            }
-            Kind::Path(path) => {
-                let file = tokio::fs::File::open(&path).await.map_err(|e| Error::io("read", &*path, e))?;
-                Box::pin(read(file))
-            }
-            Kind::Stream { stream, .. } => std::mem::replace(stream, Box::pin(futures_util::stream::empty())),
-        })
-    }
-}
-
-/// A file as a stream of chunks.
-fn read(mut file: tokio::fs::File) -> impl Stream<Item = io::Result<bytes::Bytes>> + Send {
-    file.set_max_buf_size(CHUNK);
-    futures_util::stream::try_unfold(file, async |mut file| {
-        let mut chunk = bytes::BytesMut::with_capacity(CHUNK);
-        let read = file.read_buf(&mut chunk).await?;
-        Ok((read > 0).then(|| (chunk.freeze(), file)))
-    })
-}
-
-/// What the service takes, as far as it says: JPEG, PNG, WebP, still GIF; videos.
-fn accepted_type(content: &Content) -> Result<String> {
-    match sniff::kind(&content.head) {
-        Some((kind @ ("image/jpeg" | "image/png" | "image/webp" | "image/gif"), _)) => Ok(kind.to_owned()),
-        Some((kind, _)) if kind.starts_with("video/") => Ok(kind.to_owned()),
-        found => {
-            let found = found.map_or("something unknown", |(kind, _)| kind);
-            Err(Error::invalid_input(format!(
-                "the file to upload looks like {found}; the service takes JPEG, PNG, WebP, GIF and videos (set mime_type to try it all the same)"
-            )))
-        }
-    }
-}
-
 /// Watches the bytes leave.
 #[derive(Clone)]
 struct Sent {
@@ -540,7 +347,7 @@ impl Sent {
     }
 
     /// Counts the bytes; an error of the file stays here, since HTTP would only call it a break.
-    fn watch(&self, stream: ByteStream) -> impl Stream<Item = io::Result<bytes::Bytes>> + Send + 'static {
+    fn watch(&self, stream: ByteStream) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let this = self.clone();
         stream.map(move |chunk| match chunk {
             Ok(chunk) => {

@@ -238,6 +238,8 @@ pub struct Updates<J> {
     /// How old the job was when the wait began, as far as known.
     age: Duration,
     step: Step<J>,
+    /// When the step ends at the latest. One for all steps: most of a wait is its timer.
+    timer: Option<Pin<Box<Sleep>>>,
     /// The job as last seen.
     last: Option<J>,
     /// Whether `last` was given out.
@@ -251,11 +253,8 @@ enum Step<J> {
     Fresh,
     /// Ends at once with this error.
     Broken(Option<Error>),
-    Sleeping(Pin<Box<Sleep>>),
-    Looking {
-        look: Task<Result<J>>,
-        end: Pin<Box<Sleep>>,
-    },
+    Sleeping,
+    Looking(Task<Result<J>>),
     Over,
 }
 
@@ -285,6 +284,7 @@ impl<J: Job> Updates<J> {
             started: Instant::now(),
             age: known.as_ref().map_or(Duration::ZERO, Job::age),
             step,
+            timer: None,
             last: known,
             told: true,
             polls: 0,
@@ -331,25 +331,35 @@ impl<J: Job> Updates<J> {
 
     /// Until `delay` has passed. What would be past the deadline is drawn before it, so that an
     /// answer can come in time, and then to it.
-    fn sleeping(&self, delay: Duration) -> Step<J> {
+    fn sleep(&mut self, delay: Duration) {
         let (now, deadline) = (Instant::now(), self.deadline());
         let due = clock::after(now, delay);
         let early = deadline.checked_sub(LEAD.min(self.timeout() / 4)).filter(|early| now < *early);
-        let due = if due > deadline { early.unwrap_or(deadline) } else { due };
-        Step::Sleeping(Box::pin(sleep_until(due)))
+        self.set_timer(if due > deadline { early.unwrap_or(deadline) } else { due });
+        self.step = Step::Sleeping;
     }
 
     /// A look that ends with the deadline, or shortly after if it was begun there.
-    fn looking(&self) -> Step<J> {
-        let (look, in_flight) = (Arc::clone(&self.look), Arc::clone(&self.in_flight));
-        let task = tokio::spawn(async move {
-            let _place = in_flight.acquire_owned().await;
-            look().await
-        });
+    fn look(&mut self) {
         let (now, end) = (Instant::now(), self.deadline() + GRACE);
         // Nobody asked in time: what happened meanwhile is still worth a look.
-        let end = if now >= end { now + LATE } else { end };
-        Step::Looking { look: Task(task), end: Box::pin(sleep_until(end)) }
+        self.set_timer(if now >= end { now + LATE } else { end });
+        let (look, in_flight) = (Arc::clone(&self.look), Arc::clone(&self.in_flight));
+        self.step = Step::Looking(Task(tokio::spawn(async move {
+            let _place = in_flight.acquire_owned().await;
+            look().await
+        })));
+    }
+
+    fn set_timer(&mut self, at: Instant) {
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().reset(at),
+            None => self.timer = Some(Box::pin(sleep_until(at))),
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.as_mut().map_or(Poll::Ready(()), |timer| timer.as_mut().poll(cx))
     }
 
     /// What a look has shown: the next step, and perhaps something to tell.
@@ -390,7 +400,7 @@ impl<J: Job> Updates<J> {
             return Some(Err(self.give_up()));
         }
         let delay = self.pace.every.unwrap_or_else(|| self.timing().delay(now - self.started));
-        self.step = self.sleeping(asked.map_or(delay, |asked| asked.max(delay)));
+        self.sleep(asked.map_or(delay, |asked| asked.max(delay)));
         let untold = self.last.clone().filter(|_| !self.told)?;
         self.told = true;
         Some(Ok(untold))
@@ -436,13 +446,13 @@ impl<J: Job> Stream for Updates<J> {
                 }
                 Step::Fresh => {
                     this.started = Instant::now();
-                    this.step = this.sleeping(this.first_after());
+                    this.sleep(this.first_after());
                 }
-                Step::Sleeping(sleep) => {
-                    ready!(sleep.as_mut().poll(cx));
-                    this.step = this.looking();
+                Step::Sleeping => {
+                    ready!(this.poll_timer(cx));
+                    this.look();
                 }
-                Step::Looking { look, end } => {
+                Step::Looking(look) => {
                     if let Poll::Ready(outcome) = Pin::new(&mut look.0).poll(cx) {
                         let outcome = outcome.unwrap_or_else(|e| match e.try_into_panic() {
                             Ok(panic) => std::panic::resume_unwind(panic),
@@ -452,7 +462,7 @@ impl<J: Job> Stream for Updates<J> {
                             return Poll::Ready(Some(told));
                         }
                     } else {
-                        ready!(end.as_mut().poll(cx));
+                        ready!(this.poll_timer(cx));
                         return Poll::Ready(Some(Err(this.give_up())));
                     }
                 }

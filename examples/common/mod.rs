@@ -2,9 +2,12 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, dead_code, reason = "a part of programs for the terminal")]
 
-use std::{fmt::Display, process::ExitCode};
+use std::{fmt::Display, process::ExitCode, time::Duration};
 
-use luma_agents::{ApiKey, Client, Result, mock::Emulator};
+use luma_agents::{
+    ApiKey, Client, Result,
+    mock::{Emulator, Script},
+};
 
 /// A client of the service if there is a key, else of an emulator, which lives as long as this does.
 pub(crate) struct Luma {
@@ -18,6 +21,8 @@ pub(crate) async fn connect() -> Result<Luma> {
     }
     println!("{} is not set: running on the emulator, nothing is paid for", ApiKey::VARIABLE);
     let emulator = Emulator::start().await?;
+    // Long enough for a person to see it happen.
+    emulator.next(Script::new().takes(Duration::from_secs(1)));
     Ok(Luma { client: emulator.client(), emulator: Some(emulator) })
 }
 

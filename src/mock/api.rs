@@ -166,22 +166,18 @@ fn create_file<'a>(world: &mut World, call: &Call, body: impl Fn() -> Checked<&'
     contract::check_file(&request)?;
     let text = |name: &str| request[name].as_str().map(str::to_owned);
     let expires_at = text("expires_at").map(|it| it.parse::<DateTime<Utc>>()).transpose();
+    let purpose = text("purpose").map_or(FilePurpose::Input, FilePurpose::from);
+    let size = request["size_bytes"].as_i64().unwrap_or_default();
+    let mime_type = text("mime_type").unwrap_or_default();
     let file = File {
-        id: Uuid::new_v4(),
-        created_at: now(),
-        mime_type: text("mime_type").unwrap_or_default(),
-        purpose: text("purpose").map_or(FilePurpose::Input, FilePurpose::from),
-        size_bytes: request["size_bytes"].as_i64().unwrap_or_default(),
-        state: FileState::Pending,
         filename: text("filename"),
         expires_at: expires_at
             .map_err(|_| contract::malformed("body.expires_at", "Input should be a valid datetime"))?,
-        deleted_at: None,
-        failure_reason: None,
         user_id: text("user_id"),
+        ..File::of(now(), Uuid::new_v4(), mime_type, purpose, size, FileState::Pending)
     };
     let upload = if bytes.is_some() { None } else { presign(world, &file) };
-    let answer = CreateFileResponse { id: file.id, state: file.state.clone(), file: file.clone(), upload };
+    let answer = CreateFileResponse { upload, ..CreateFileResponse::of(file.clone(), file.id, file.state.clone()) };
     let complete = bytes.is_some().then(SystemTime::now);
     let ingest = world.ingests.pop_front().unwrap_or_default();
     world.files.push(Upload { file, bytes, ingest, complete, looks: 0 });
@@ -194,11 +190,10 @@ fn presign(world: &mut World, file: &File) -> Option<PresignedUpload> {
         ("x-amz-meta-file-id".to_owned(), file.id.to_string()),
     ]);
     let expires_at = now() + world.url_lifetime;
+    let url = world.sign(Grant::put(file.id, headers.clone()))?;
     Some(PresignedUpload {
-        url: world.sign(Grant::put(file.id, headers.clone()))?,
-        method: "PUT".to_owned(),
         headers: headers.into_iter().map(|(name, value)| (name, Secret::from(value))).collect(),
-        expires_at,
+        ..PresignedUpload::of(expires_at, "PUT".to_owned(), url)
     })
 }
 
@@ -262,7 +257,7 @@ fn list_files(world: &mut World, call: &Call) -> Checked<Reply> {
     let data: Vec<_> = files.by_ref().take(limit).cloned().collect();
     let has_more = files.next().is_some();
     let next_cursor = data.last().filter(|_| has_more).map(cursor_of);
-    Ok(Reply::json(200, &json!(FilePage { data, has_more, next_cursor })))
+    Ok(Reply::json(200, &json!(FilePage { next_cursor, ..FilePage::of(data, has_more) })))
 }
 
 fn cursor_of(file: &File) -> String {

@@ -22,19 +22,11 @@ pub(super) fn png(prompt: &str, ratio: Option<&str>) -> Bytes {
 /// The three layers of a picture, front to back: a hard one, a soft one and the background.
 pub(super) fn layers(prompt: &str) -> Vec<(Bytes, Layer)> {
     let scene = Scene::of(prompt);
-    let layer = |index: i64, label: &str, alpha_hint: &str, (x, y, width, height): (u32, u32, u32, u32)| Layer {
-        index,
-        label: label.to_owned(),
-        description: format!("The {label} of the picture."),
-        alpha_hint: alpha_hint.to_owned(),
-        bounds: Some(LayerBounds {
-            x: x.into(),
-            y: y.into(),
-            width: width.into(),
-            height: height.into(),
-            canvas_width: SIDE.into(),
-            canvas_height: SIDE.into(),
-        }),
+    let layer = |index: i64, label: &str, alpha_hint: &str, (x, y, width, height): (u32, u32, u32, u32)| {
+        let side = i64::from(SIDE);
+        let bounds = LayerBounds::of(side, side, height.into(), width.into(), x.into(), y.into());
+        let description = format!("The {label} of the picture.");
+        Layer { bounds: Some(bounds), ..Layer::of(alpha_hint.to_owned(), description, index, label.to_owned()) }
     };
     let disc = |colour: Rgb, side: u32, soft: bool| {
         encode(side, side, move |x, y| {

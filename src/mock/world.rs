@@ -81,15 +81,12 @@ impl World {
     pub(super) fn accept(&mut self, id: Uuid, request: Value) -> Generation {
         let script = self.scripts.pop_front().unwrap_or_default();
         let text = |name: &str, default: &str| request[name].as_str().unwrap_or(default).to_owned();
+        let created_at = DateTime::<Utc>::from(SystemTime::now()).to_rfc3339_opts(SecondsFormat::Secs, true);
+        let model = script.model.clone().unwrap_or_else(|| Model::from(text("model", "uni-1")));
+        let kind = script.kind.clone().unwrap_or_else(|| GenerationType::from(text("type", "image")));
         let accepted = Generation {
-            id,
-            created_at: DateTime::<Utc>::from(SystemTime::now()).to_rfc3339_opts(SecondsFormat::Secs, true),
-            model: script.model.clone().unwrap_or_else(|| Model::from(text("model", "uni-1"))),
-            type_: script.kind.clone().unwrap_or_else(|| GenerationType::from(text("type", "image"))),
-            state: GenerationState::Queued,
             output: Some(Vec::new()),
-            failure_code: None,
-            failure_reason: None,
+            ..Generation::of(created_at, id, model, GenerationState::Queued, kind)
         };
         let job = Job { accepted: accepted.clone(), request, script, looks: 0, submitted: SystemTime::now() };
         self.jobs.push(job);
@@ -112,11 +109,12 @@ impl World {
         for made in job.outputs() {
             let key = format!("generations/{id}/{}", made.name);
             self.objects.entry(key.clone()).or_insert_with(|| Object::new(made.bytes));
-            outputs.extend(self.sign(Grant::get(key)).map(|url| GenerationOutput {
-                type_: made.kind.to_owned(),
-                url,
-                layer: made.layer,
-            }));
+            outputs.extend(
+                self.sign(Grant::get(key)).map(|url| GenerationOutput {
+                    layer: made.layer,
+                    ..GenerationOutput::of(made.kind.to_owned(), url)
+                }),
+            );
         }
         shown.output = Some(outputs);
         Some(shown)

@@ -366,7 +366,7 @@ async fn an_expired_url_alone_is_refused_with_what_to_do() {
     let error = emulator.client().download(&url).bytes().await.unwrap_err();
     assert!(matches!(&error, Error::Refused(e) if e.kind() == Refusal::Expired), "{error}");
     let query = url.as_str().split_once('?').unwrap().1;
-    assert!(!format!("{error} {error:?} {generation:?} {url} {url:?}").contains(query));
+    assert!(!format!("{error} {error:?} {generation:?} {url:?}").contains(query));
 }
 
 #[tokio::test]

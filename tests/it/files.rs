@@ -5,11 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use luma_agents::{
-    ApiKey, Client, Error, Retry,
+    ApiKey, Client, Content, Error, Retry,
     error::Refusal,
     mock::{Answer, Emulator, Ingest, Operation, Transfer},
     types::{CreateFile, CreateGeneration, FilePurpose, FileState, GenerationType, MediaRef},
-    upload,
 };
 use tempfile::TempDir;
 
@@ -88,11 +87,11 @@ async fn a_stream_of_known_length_goes_either_way() {
     for size in [10_000, 5 * MB] {
         let chunks: Vec<_> = video(size).chunks(4096).map(Bytes::copy_from_slice).collect();
         let stream = futures_util::stream::iter(chunks).map(Ok);
-        let file = emulator.client().files().upload(upload::Bytes::stream(stream, size as u64)).await.unwrap();
+        let file = emulator.client().files().upload(Content::stream(stream, size as u64)).await.unwrap();
         assert_eq!(usize::try_from(file.size_bytes), Ok(size));
     }
     let short = futures_util::stream::iter([Ok(Bytes::from(picture()))]);
-    let error = emulator.client().files().upload(upload::Bytes::stream(short, 1000)).await.unwrap_err();
+    let error = emulator.client().files().upload(Content::stream(short, 1000)).await.unwrap_err();
     assert!(matches!(error, Error::InvalidInput(_)), "{error}");
 }
 
