@@ -216,6 +216,8 @@ pub struct Updates<J> {
     /// How old the job was when the wait began, as far as known.
     age: Duration,
     step: Step<J>,
+    /// When the step ends at the latest. One for all steps: most of a wait is timers.
+    timer: Pin<Box<Sleep>>,
     /// The job as last seen.
     last: Option<J>,
     /// Whether `last` was given out.
@@ -228,12 +230,11 @@ pub struct Updates<J> {
 enum Step<J> {
     /// Ends at once with this error.
     Broken(Option<Error>),
-    Sleeping(Pin<Box<Sleep>>),
+    Sleeping,
     /// Waiting for a place among the requests in flight.
-    Queued(BoxFuture<Option<OwnedSemaphorePermit>>, Pin<Box<Sleep>>),
+    Queued(BoxFuture<Option<OwnedSemaphorePermit>>),
     Looking {
         look: BoxFuture<Result<J>>,
-        end: Pin<Box<Sleep>>,
         _place: Option<OwnedSemaphorePermit>,
     },
     Over,
@@ -256,6 +257,7 @@ impl<J: Job> Updates<J> {
             started,
             age: known.as_ref().map_or(Duration::ZERO, Job::age),
             step: Step::Over,
+            timer: Box::pin(sleep_until(started)),
             last: known,
             told: true,
             polls: 0,
@@ -269,7 +271,10 @@ impl<J: Job> Updates<J> {
             (Some(job), None) => job.timing().first_after.saturating_sub(updates.age),
             (None, None) => Duration::ZERO,
         };
-        updates.step = step.unwrap_or_else(|| updates.sleeping(first));
+        match step {
+            Some(step) => updates.step = step,
+            None => updates.sleep(first),
+        }
         updates
     }
 
@@ -297,16 +302,25 @@ impl<J: Job> Updates<J> {
     }
 
     /// Until `delay` has passed, or the deadline.
-    fn sleeping(&self, delay: Duration) -> Step<J> {
+    fn sleep(&mut self, delay: Duration) {
         let due = (Instant::now() + delay).min(self.deadline());
-        Step::Sleeping(Box::pin(sleep_until(due)))
+        self.timer.as_mut().reset(due);
+        self.step = Step::Sleeping;
     }
 
     /// A look that must end with the deadline, or shortly after if it was begun there.
-    fn queue(&self) -> Step<J> {
+    fn queue(&mut self) {
+        let end = self.deadline() + GRACE;
+        self.timer.as_mut().reset(end);
         let in_flight = Arc::clone(&self.in_flight);
-        let permit = Box::pin(async move { in_flight.acquire_owned().await.ok() });
-        Step::Queued(permit, Box::pin(sleep_until(self.deadline() + GRACE)))
+        match Arc::clone(&in_flight).try_acquire_owned() {
+            Ok(place) => self.look(Some(place)),
+            Err(_) => self.step = Step::Queued(Box::pin(async move { in_flight.acquire_owned().await.ok() })),
+        }
+    }
+
+    fn look(&mut self, place: Option<OwnedSemaphorePermit>) {
+        self.step = Step::Looking { look: (self.look)(), _place: place };
     }
 
     /// What a look has shown: the next step, and perhaps something to tell.
@@ -346,7 +360,7 @@ impl<J: Job> Updates<J> {
             return Some(Err(self.give_up()));
         }
         let delay = self.timing().delay(self.age + (now - self.started));
-        self.step = self.sleeping(asked.map_or(delay, |asked| asked.max(delay)));
+        self.sleep(asked.map_or(delay, |asked| asked.max(delay)));
         let untold = self.last.clone().filter(|_| !self.told)?;
         self.told = true;
         Some(Ok(untold))
@@ -390,28 +404,25 @@ impl<J: Job> Stream for Updates<J> {
                     this.step = Step::Over;
                     return Poll::Ready(error.map(Err));
                 }
-                Step::Sleeping(sleep) => {
-                    ready!(sleep.as_mut().poll(cx));
-                    this.step = this.queue();
+                Step::Sleeping => {
+                    ready!(this.timer.as_mut().poll(cx));
+                    this.queue();
                 }
-                Step::Queued(permit, end) => match permit.as_mut().poll(cx) {
-                    Poll::Ready(permit) => {
-                        let end = Box::pin(sleep_until(end.deadline()));
-                        this.step = Step::Looking { look: (this.look)(), end, _place: permit };
-                    }
+                Step::Queued(place) => match place.as_mut().poll(cx) {
+                    Poll::Ready(place) => this.look(place),
                     Poll::Pending => {
-                        ready!(end.as_mut().poll(cx));
+                        ready!(this.timer.as_mut().poll(cx));
                         return Poll::Ready(Some(Err(this.give_up())));
                     }
                 },
-                Step::Looking { look, end, .. } => match look.as_mut().poll(cx) {
+                Step::Looking { look, .. } => match look.as_mut().poll(cx) {
                     Poll::Ready(outcome) => {
                         if let Some(told) = this.see(outcome) {
                             return Poll::Ready(Some(told));
                         }
                     }
                     Poll::Pending => {
-                        ready!(end.as_mut().poll(cx));
+                        ready!(this.timer.as_mut().poll(cx));
                         return Poll::Ready(Some(Err(this.give_up())));
                     }
                 },
