@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use luma_agents::types::Generation;
 use support::{
     Figures, Result, arguments, client,
-    measure::{self, percentile},
+    measure::{self, median, percentile},
     one_thread, report,
     server::{self, SERVE, Server},
     table::{self, Goal},
@@ -17,6 +17,9 @@ use support::{
 };
 use tokio::{task::JoinSet, time::sleep};
 use uuid::Uuid;
+
+/// Of the spread waits.
+const ROUNDS: usize = 3;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -77,7 +80,7 @@ impl Run {
     async fn ours(self, ids: Vec<Uuid>, base_url: &str) -> Result<Vec<f64>> {
         let luma = client(base_url)?;
         let nth = Cell::new(0);
-        let mut outcomes = luma.generations().wait_all(ids, |wait| {
+        let mut outcomes = luma.generations().wait_all(ids).each(|wait| {
             let first_after = self.first_after(nth.replace(nth.get() + 1));
             wait.every(self.every).first_after(first_after)
         });
@@ -113,6 +116,15 @@ impl Run {
         Ok(lags)
     }
 
+    /// Ours and bare at the same time, so that both see the same machine.
+    fn both(self) -> Result<(Figures, Figures)> {
+        std::thread::scope(|scope| {
+            let ours = scope.spawn(|| self.figures("ours").map_err(|e| e.to_string()));
+            let bare = self.figures("bare")?;
+            Ok((ours.join().map_err(|_| "the measuring thread panicked")??, bare))
+        })
+    }
+
     /// In a process of its own, against a server of its own.
     fn figures(self, side: &str) -> Result<Figures> {
         let server = Server::start()?;
@@ -134,40 +146,27 @@ fn compare(spread: &[u32], at_once: u32, held: u32) -> Result {
     let lag_goal = Goal::AtMost(every.as_secs_f64() + 0.02);
     for waits in spread {
         let run = Run { waits: *waits, every, at_once: false };
-        title(&format!("{waits} waits, one look every 2 s, starts spread over 2 s"));
-        let (ours, bare) = (run.figures("ours")?, run.figures("bare")?);
+        title(&format!("{waits} waits, one look every 2 s, starts spread over 2 s; medians of {ROUNDS} rounds"));
+        let rounds = (0..ROUNDS).map(|_| run.both()).collect::<Result<Vec<_>>>()?;
         let per_poll = |it: &Figures| it["cpu"] * 1e6 / it["requests"];
         let per_wait = |it: &Figures| it["memory"] / 1024.0 / f64::from(*waits);
-        compared(
-            "CPU time of a look, µs, and ratio",
-            per_poll(&ours),
-            per_poll(&bare),
-            |a, b| a / b,
-            Goal::AtMost(1.1),
-        );
-        compared(
-            "memory of a wait, KiB, and difference",
-            per_wait(&ours),
-            per_wait(&bare),
-            |a, b| a - b,
-            Goal::AtMost(1.0),
-        );
-        lags(&ours, &bare, lag_goal);
-        compared("looks", ours["requests"], bare["requests"], |a, _| a, Goal::None);
+        row("CPU time of a look, µs, and ratio", &rounds, per_poll, |a, b| a / b, Goal::AtMost(1.1));
+        row("memory of a wait, KiB, and difference", &rounds, per_wait, |a, b| a - b, Goal::AtMost(1.0));
+        lags(&rounds, lag_goal);
+        row("looks", &rounds, |it| it["requests"], |a, _| a, Goal::None);
     }
 
-    let run = Run { waits: at_once, every, at_once: true };
     title(&format!("{at_once} waits, one look every 2 s, all started in one instant"));
-    let (ours, bare) = (run.figures("ours")?, run.figures("bare")?);
-    compared("most connections", ours["connections"], bare["connections"], |a, _| a, Goal::AtMost(64.0));
-    compared("peak memory, MiB", ours["peak"] / MIB, bare["peak"] / MIB, |a, _| a, Goal::AtMost(20.0));
-    lags(&ours, &bare, lag_goal);
+    let round = [Run { waits: at_once, every, at_once: true }.both()?];
+    row("most connections", &round, |it| it["connections"], |a, _| a, Goal::AtMost(64.0));
+    row("peak memory, MiB", &round, |it| it["peak"] / MIB, |a, _| a, Goal::AtMost(20.0));
+    lags(&round, lag_goal);
 
     let every = Duration::from_secs(30);
     title(&format!("{held} waits, one look every 30 s, starts spread over 30 s"));
-    let ours = Run { waits: held, every, at_once: false }.figures("ours")?;
-    compared("peak memory, MiB", ours["peak"] / MIB, f64::NAN, |a, _| a, Goal::AtMost(512.0));
-    lags(&ours, &Figures::new(), Goal::AtMost(every.as_secs_f64() + 0.02));
+    let round = [(Run { waits: held, every, at_once: false }.figures("ours")?, Figures::new())];
+    row("peak memory, MiB", &round, |it| it["peak"] / MIB, |a, _| a, Goal::AtMost(512.0));
+    lags(&round, Goal::AtMost(every.as_secs_f64() + 0.02));
     Ok(())
 }
 
@@ -176,13 +175,23 @@ fn title(text: &str) {
     table::head(&["figure", "ours", "bare", "judged", "goal"]);
 }
 
-fn lags(ours: &Figures, bare: &Figures, goal: Goal) {
-    let of = |figures: &Figures, name| figures.get(name).copied().unwrap_or(f64::NAN);
-    compared("lag, median, s", of(ours, "lag_median"), of(bare, "lag_median"), |a, _| a, Goal::None);
-    compared("lag, 99 %, s", of(ours, "lag_p99"), of(bare, "lag_p99"), |a, _| a, goal);
+fn lags(rounds: &[(Figures, Figures)], goal: Goal) {
+    row("lag, median, s", rounds, |it| it["lag_median"], |a, _| a, Goal::None);
+    row("lag, 99 %, s", rounds, |it| it["lag_p99"], |a, _| a, goal);
 }
 
-fn compared(name: &str, ours: f64, bare: f64, judged: impl Fn(f64, f64) -> f64, goal: Goal) {
-    let bare_shown = if bare.is_nan() { String::new() } else { table::short(bare) };
-    table::judged(&[name.to_owned(), table::short(ours), bare_shown], judged(ours, bare), goal);
+/// A side without figures was not run.
+fn row(
+    name: &str,
+    rounds: &[(Figures, Figures)],
+    figure: impl Fn(&Figures) -> f64,
+    judged: impl Fn(f64, f64) -> f64,
+    goal: Goal,
+) {
+    let figure = |it: &Figures| if it.is_empty() { f64::NAN } else { figure(it) };
+    let ours: Vec<_> = rounds.iter().map(|(ours, _)| figure(ours)).collect();
+    let bare: Vec<_> = rounds.iter().map(|(_, bare)| figure(bare)).collect();
+    let judged: Vec<_> = ours.iter().zip(&bare).map(|(ours, bare)| judged(*ours, *bare)).collect();
+    let shown = |figures: &[f64]| if figures[0].is_nan() { String::new() } else { table::short(median(figures)) };
+    table::judged(&[name.to_owned(), shown(&ours), shown(&bare)], median(&judged), goal);
 }

@@ -9,10 +9,11 @@ use std::{
     process::{Child, Command, Stdio},
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
 use http_body_util::BodyExt as _;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -174,9 +175,11 @@ async fn read(mut body: Incoming) -> Result<(), hyper::Error> {
 }
 
 fn generation(id: Uuid) -> Value {
+    // An old job would be asked about less often.
+    let now: DateTime<Utc> = SystemTime::now().into();
     let mut generation = json!({
-        "id": id, "type": "image", "model": "uni-1", "state": "processing", "created_at": "2026-04-08T12:00:00Z",
-        "output": [], "failure_reason": null, "failure_code": null,
+        "id": id, "type": "image", "model": "uni-1", "state": "processing", "output": [],
+        "created_at": now.to_rfc3339_opts(SecondsFormat::Secs, true), "failure_reason": null, "failure_code": null,
     });
     if done(id) <= measure::monotonic() {
         generation["state"] = "completed".into();
