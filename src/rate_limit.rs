@@ -57,6 +57,8 @@ pub(crate) struct Gate {
 
 #[derive(Clone, Copy, Debug)]
 struct Hold {
+    /// What the service asked for.
+    until: Instant,
     /// When the next one may pass.
     next: Instant,
     spacing: Duration,
@@ -113,8 +115,9 @@ impl Gate {
     /// The service asked to wait until `until`; those who wait go `spacing` apart from then on.
     pub(crate) fn close(&self, until: Instant, spacing: Duration, limit: Limit) {
         let mut hold = self.lock();
-        let next = hold.map_or(until, |it| it.next.max(until));
-        *hold = Some(Hold { next, spacing, limit });
+        if hold.is_none_or(|it| it.until < until) {
+            *hold = Some(Hold { until, next: until, spacing, limit });
+        }
     }
 
     fn closed(&self, now: Instant) -> Option<Closed> {

@@ -5,7 +5,6 @@
 mod answers;
 mod contract;
 mod downloads;
-mod drift;
 mod emulator;
 mod faults;
 mod files;

@@ -1,3 +1,7 @@
+//! Unknown values are told once in the life of a process, so this is a process of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::{Arc, Mutex};
 
 use luma_agents::types::{GenerationState, Model};
