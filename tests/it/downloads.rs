@@ -289,6 +289,8 @@ async fn names_follow_the_generation_and_extensions_the_content() {
     );
     let video = finished(&luma, video).await;
     let saved = luma.download(&video).save_all(directory.path()).await.unwrap();
+    let chosen = luma.download(&video).output(1).bytes().await.unwrap();
+    assert!(chosen.starts_with(&[0x76, 0x2f, 0x31, 0x01]), "the EXR");
     let expected = [format!("{}.mp4", video.id), format!("{}-2.exr", video.id)];
     assert_eq!(
         saved.iter().map(|it| it.path.clone()).collect::<Vec<_>>(),
@@ -386,4 +388,43 @@ async fn what_is_no_https_url_is_not_fetched() {
         let error = emulator.client().download(url).bytes().await.unwrap_err();
         assert!(matches!(error, Error::InvalidInput(_)) && !error.to_string().contains("secret"), "{url}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_complete_part_is_published_only_for_the_same_output() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("latest.mp4");
+    let (first, second) = (video(300 * KB, 20), video(300 * KB, 21));
+    let (old, new) = (output(&emulator, &first).await, output(&emulator, &second).await);
+    // All but the last bytes came.
+    emulator.next_download(Transfer::new().cut_after(300 * KB - 1));
+    download(&emulator, &old).retry(Retry::none()).resumable().save(&path).await.unwrap_err();
+    download(&emulator, &new).resumable().save(&path).await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == second);
+    assert_eq!(entries(directory.path()), ["latest.mp4"]);
+}
+
+#[tokio::test]
+async fn a_kept_part_without_its_note_is_begun_anew() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let bytes = video(100 * KB, 22);
+    let generation = output(&emulator, &bytes).await;
+    std::fs::write(directory.path().join(".a.mp4.part"), vec![7; 500 * KB]).unwrap();
+    std::fs::write(directory.path().join(".a.mp4.part.json"), "{\"of\":").unwrap();
+    let path = directory.path().join("a.mp4");
+    download(&emulator, &generation).resumable().save(&path).await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn nothing_comes_after_an_error() {
+    let emulator = Emulator::start().await.unwrap();
+    let generation = output(&emulator, &video(200 * KB, 23)).await;
+    emulator.next_download(Transfer::new().cut_after(100 * KB));
+    emulator.next_download(Transfer::new().changed());
+    let mut body = download(&emulator, &generation).open().await.unwrap();
+    while body.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
+    assert_eq!(body.chunk().await.unwrap(), None);
 }

@@ -7,8 +7,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use luma_agents::{
     ApiKey, Client, Content, Error, Retry,
     error::Refusal,
-    mock::{Answer, Emulator, Ingest, Operation, Transfer},
-    types::{CreateFile, CreateGeneration, FilePurpose, FileState, GenerationType, MediaRef},
+    mock::{self, Answer, Emulator, Ingest, MockServerExt as _, Operation, Transfer},
+    types::{CreateFile, CreateGeneration, FilePage, FilePurpose, FileState, GenerationType, MediaRef},
 };
 use tempfile::TempDir;
 
@@ -90,9 +90,12 @@ async fn a_stream_of_known_length_goes_either_way() {
         let file = emulator.client().files().upload(Content::stream(stream, size as u64)).await.unwrap();
         assert_eq!(usize::try_from(file.size_bytes), Ok(size));
     }
-    let short = futures_util::stream::iter([Ok(Bytes::from(picture()))]);
-    let error = emulator.client().files().upload(Content::stream(short, 1000)).await.unwrap_err();
-    assert!(matches!(error, Error::InvalidInput(_)), "{error}");
+    let short = futures_util::stream::iter([Ok(Bytes::from(picture()))]).boxed();
+    let endless = futures_util::stream::repeat_with(|| Ok(Bytes::from(picture()))).boxed();
+    for stream in [short, endless] {
+        let error = emulator.client().files().upload(Content::stream(stream, 1000)).await.unwrap_err();
+        assert!(matches!(error, Error::InvalidInput(_)), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -129,6 +132,25 @@ async fn a_lost_answer_to_complete_is_settled_by_looking() {
     emulator.answer(Operation::CompleteFile, Answer::raw(500, "oops").after_acting());
     let file = emulator.client().files().upload(video(5 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
+}
+
+#[tokio::test]
+async fn a_completion_that_was_not_heard_is_repeated() {
+    let emulator = emulator().await;
+    emulator.answer(Operation::CompleteFile, Answer::raw(504, "gateway"));
+    let file = emulator.client().files().upload(video(5 * MB)).await.unwrap();
+    assert_eq!(file.state, FileState::Ready);
+    assert_eq!(story(&emulator).iter().filter(|it| **it == Operation::CompleteFile).count(), 2);
+}
+
+#[tokio::test]
+async fn a_failed_upload_tells_the_file_that_it_leaves_behind() {
+    let emulator = emulator().await;
+    for _ in 0..3 {
+        emulator.next_upload(Transfer::refused(503));
+    }
+    let error = impatient(&emulator).files().upload(video(5 * MB)).await.unwrap_err();
+    assert_eq!(error.file_id(), Some(emulator.files()[0].id), "{error}");
 }
 
 #[tokio::test]
@@ -222,6 +244,21 @@ async fn files_are_listed_page_by_page_or_all_in_a_row() {
     assert_eq!(deleted.iter().map(|file| file.id).collect::<Vec<_>>(), ids[..1]);
     for limit in [0, 101] {
         assert!(matches!(files.list().limit(limit).page().await, Err(Error::InvalidInput(_))));
+    }
+}
+
+#[tokio::test]
+async fn pages_that_lead_nowhere_are_an_error() {
+    for cursor in [None, Some("round".to_owned())] {
+        let server = mock::MockServer::start_async().await;
+        let page = FilePage::builder().data(vec![mock::file(FileState::Ready)]).has_more(true).next_cursor(cursor);
+        let page = page.try_into().unwrap();
+        server.list_files(|_, then| {
+            then.ok(&page);
+        });
+        let files = mock::client(&server).unwrap().files();
+        let error = files.list().stream().try_collect::<Vec<_>>().await.unwrap_err();
+        assert!(matches!(error, Error::UnexpectedAnswer(_)), "{error}");
     }
 }
 

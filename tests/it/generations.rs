@@ -1,8 +1,10 @@
 use httpmock::MockServer;
+use std::time::Duration;
+
 use luma_agents::{
     ApiKey, Client,
-    mock::MockServerExt,
-    types::{CreateGeneration, Generation, GenerationState, Model},
+    mock::{Answer, Emulator, MockServerExt, Operation, Script},
+    types::{CreateGeneration, Generation, GenerationFailureCode, GenerationState, Model},
 };
 
 fn client(server: &MockServer) -> Client {
@@ -26,4 +28,38 @@ async fn a_job_is_submitted_once_and_seen() {
     assert_eq!(job.state, GenerationState::Queued);
     assert_eq!(job.model, Model::Uni1);
     create.assert();
+}
+
+#[tokio::test]
+async fn what_one_operation_of_a_call_learns_does_not_stand_for_the_next() {
+    let emulator = Emulator::start().await.unwrap();
+    emulator.answer(Operation::GetGeneration, Answer::not_found());
+    let call = emulator.client().call(async |api| {
+        api.get_generation().generation_id(uuid::Uuid::nil()).send().await.unwrap_err();
+        api.create_generation().body(CreateGeneration::builder().prompt("a duck")).send().await
+    });
+    let generation = call.await.unwrap();
+    assert_eq!(emulator.jobs()[0].id, generation.id);
+}
+
+#[tokio::test]
+async fn many_are_waited_for_at_once_in_the_order_in_which_they_end() {
+    let emulator = Emulator::start().await.unwrap();
+    let generations = emulator.client().generations();
+    let mut ids = Vec::new();
+    for millis in [300, 20, 150] {
+        emulator.next(Script::new().takes(Duration::from_millis(millis)));
+        ids.push(generations.create(CreateGeneration::builder().prompt("a duck")).await.unwrap().id);
+    }
+    emulator.next(Script::fails(GenerationFailureCode::GenerationFailed).takes(Duration::ZERO));
+    ids.push(generations.create(CreateGeneration::builder().prompt("a duck")).await.unwrap().id);
+    let mut outcomes = generations.wait_all(&ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let mut order = Vec::new();
+    while let Some((id, outcome)) = outcomes.next().await {
+        assert_eq!(outcome.is_err(), id == ids[3]);
+        order.push(ids.iter().position(|it| *it == id).unwrap());
+    }
+    assert_eq!(order, [3, 1, 2, 0]);
+    let mut malformed = generations.wait_all(["nonsense"]);
+    assert!(matches!(malformed.next().await, Some((_, Err(luma_agents::Error::InvalidInput(_))))));
 }

@@ -1,5 +1,6 @@
 //! `openapi.yaml` and the code generated from it tell the same story, to the last example.
 
+mod emulator;
 mod examples;
 mod exchanges;
 mod inventory;
