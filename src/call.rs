@@ -87,7 +87,7 @@ impl<T: 'static> Call<T> {
         let state = api.inner.clone();
         let outcome = (self.operation?)(api).await;
         let mut record = state.take_record();
-        let answer = Answer { client: &self.client, about: self.about };
+        let unusable = Unusable { client: &self.client, about: self.about };
         if outcome.is_err()
             && let Some(error) = record.error.take()
         {
@@ -98,25 +98,25 @@ impl<T: 'static> Call<T> {
                 let value = value.into_inner();
                 match self.check.map_or(Ok(()), |check| check(&value)) {
                     Ok(()) => Ok(Response { value, exchange: record.exchange, rate_limit: record.rate_limit }),
-                    Err(problem) => Err(answer.unusable(record, &problem)),
+                    Err(problem) => Err(unusable.error(record, &problem)),
                 }
             }
             Err(generated::Error::InvalidRequest(message)) => Err(Error::invalid_input(message)),
             Err(generated::Error::CommunicationError(e)) => Err(Error::invalid_input(e.without_url().to_string())),
-            Err(generated::Error::InvalidResponsePayload(_, e)) => Err(answer.unusable(record, &e.to_string())),
-            Err(e) => Err(answer.unusable(record, &e.to_string())),
+            Err(generated::Error::InvalidResponsePayload(_, e)) => Err(unusable.error(record, &e.to_string())),
+            Err(e) => Err(unusable.error(record, &e.to_string())),
         }
     }
 }
 
 /// The makings of an error about an answer with a 2xx status that cannot be used.
-struct Answer<'a> {
+struct Unusable<'a> {
     client: &'a Client,
     about: Option<Uuid>,
 }
 
-impl Answer<'_> {
-    fn unusable(&self, record: Record, problem: &str) -> Error {
+impl Unusable<'_> {
+    fn error(&self, record: Record, problem: &str) -> Error {
         let transport = self.client.transport();
         let problem = transport.excerpt(problem);
         let excerpt = transport.excerpt(&text(&record.body));

@@ -1,39 +1,27 @@
-//! Bytes out: a stream that survives breaks, expired URLs and servers without ranges.
+//! Bytes out: what can be downloaded, how, and to where.
 
-use std::{fmt, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt as _},
-    time::timeout,
-};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use crate::{
     Client, Error, Progress, Result, Retry, Saved,
-    error::{Exchange, Fault},
+    error::Exchange,
+    fetch::{Fetch, Have, Piece, Refresh},
     progress::{Meter, Watcher},
     save::{self, Name, Target},
     storage::{Storage, checked_url},
-    transport::Broken,
     types::{Generation, GenerationOutput, Url},
 };
 
 /// Of several outputs, how many are fetched at the same time.
 const AT_ONCE: usize = 4;
 
-/// How often an object may change under a download.
-const RESTARTS: u32 = 3;
-
 /// What fits into memory unless the caller says otherwise.
 const IN_MEMORY: u64 = 256 * 1024 * 1024;
-
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// Mints a new URL for the output with this index.
-type Refresh = Arc<dyn Fn(usize) -> BoxFuture<Result<String>> + Send + Sync>;
 
 /// What can be downloaded: a finished [`Generation`], one of its outputs, or a URL.
 ///
@@ -233,8 +221,8 @@ impl Download {
 
     async fn save_one(&self, output: &Output, target: &Target) -> Result<Saved> {
         let mut part = target.part(&output.name).await?;
-        let transfer = self.transfer(output, part.take_have())?;
-        save::save(transfer, part, Meter::new(self.watcher.clone())).await
+        let fetch = self.fetch(output, part.take_have())?;
+        save::save(fetch, part, Meter::new(self.watcher.clone())).await
     }
 
     /// Fetches the only output into memory, up to [`max_bytes`](Self::max_bytes) or 256 MiB.
@@ -264,7 +252,7 @@ impl Download {
             writer.write_all(&chunk).await.map_err(io)?;
         }
         writer.flush().await.map_err(io)?;
-        Ok(body.transfer.offset)
+        Ok(body.fetch.offset)
     }
 
     /// Asks for the only output and returns once its first headers are here.
@@ -274,9 +262,9 @@ impl Download {
     /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
     /// [`Refused`](Error::Refused) or [`NoAnswer`](Error::NoAnswer) if it cannot be fetched.
     pub async fn open(self) -> Result<Body> {
-        let mut transfer = self.transfer(self.only("`output` to choose one")?, Have::default())?;
-        transfer.connect().await?;
-        Ok(Body { transfer, meter: Meter::new(self.watcher.clone()), broken: false })
+        let mut fetch = self.fetch(self.only("`output` to choose one")?, Have::default())?;
+        fetch.connect().await?;
+        Ok(Body { fetch, meter: Meter::new(self.watcher.clone()), broken: false })
     }
 
     fn only(&self, instead: &str) -> Result<&Output> {
@@ -289,22 +277,11 @@ impl Download {
         }
     }
 
-    fn transfer(&self, output: &Output, have: Have) -> Result<Transfer> {
+    fn fetch(&self, output: &Output, have: Have) -> Result<Fetch> {
         let url = output.url.as_ref().ok_or_else(|| Error::invalid_input("what to download is not an absolute URL"))?;
-        let Have { offset, object } = have;
-        Ok(Transfer {
-            storage: Storage::new(self.http.clone(), "download", self.idle_timeout, self.retry),
-            url: checked_url(url.as_str())?,
-            refresh: self.refresh.clone(),
-            index: output.name.index,
-            max_bytes: self.max_bytes,
-            response: None,
-            offset,
-            skip: 0,
-            object,
-            refreshed: false,
-            restarts: 0,
-        })
+        let storage = Storage::new(self.http.clone(), "download", self.idle_timeout, self.retry);
+        let url = checked_url(url.as_str())?;
+        Ok(Fetch::new(storage, url, self.refresh.clone(), output.name.index, self.max_bytes, have))
     }
 }
 
@@ -317,7 +294,7 @@ impl fmt::Debug for Download {
 /// The bytes of an output, as they come. From [`Download::open`].
 #[derive(Debug)]
 pub struct Body {
-    transfer: Transfer,
+    fetch: Fetch,
     meter: Meter,
     /// After an error nothing comes any more.
     broken: bool,
@@ -327,7 +304,7 @@ impl Body {
     /// How many bytes there are in all, if the server says so.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
-        self.transfer.object.total
+        self.fetch.object.total
     }
 
     /// The next bytes, or `None` at the end.
@@ -344,14 +321,14 @@ impl Body {
         if self.broken {
             return Ok(None);
         }
-        let piece = self.transfer.next().await.and_then(|piece| match piece {
+        let piece = self.fetch.next().await.and_then(|piece| match piece {
             Piece::Bytes(bytes) => Ok(Some(bytes)),
             Piece::End => Ok(None),
-            Piece::Restart => Err(self.transfer.unexpected("the object changed while it was being fetched")),
+            Piece::Restart => Err(self.fetch.unexpected("the object changed while it was being fetched")),
         });
         self.broken = piece.is_err();
         let last = matches!(piece, Ok(None));
-        self.meter.tell(self.transfer.offset, self.transfer.object.total, last);
+        self.meter.tell(self.fetch.offset, self.fetch.object.total, last);
         piece
     }
 
@@ -361,248 +338,5 @@ impl Body {
             self,
             |mut body| async move { Ok(body.chunk().await?.map(|chunk| (chunk, body))) },
         )
-    }
-}
-
-/// What an earlier attempt has left behind.
-#[derive(Debug, Default)]
-pub(crate) struct Have {
-    pub(crate) offset: u64,
-    pub(crate) object: Object,
-}
-
-/// What shows that two answers are about the same object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Object {
-    /// Strong only.
-    etag: Option<String>,
-    last_modified: Option<String>,
-    pub(crate) total: Option<u64>,
-}
-
-impl Object {
-    fn of(response: &reqwest::Response) -> Self {
-        let text = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
-        let total = if response.status() == StatusCode::PARTIAL_CONTENT {
-            content_range(response.headers()).and_then(|(_, total)| total)
-        } else if response.headers().contains_key(header::CONTENT_ENCODING) {
-            None
-        } else {
-            text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok())
-        };
-        Self {
-            etag: text(header::ETAG).filter(|etag| !etag.starts_with("W/")),
-            last_modified: text(header::LAST_MODIFIED),
-            total,
-        }
-    }
-
-    /// Whether anything could show a later answer to be about the same object.
-    fn is_known(&self) -> bool {
-        self.etag.is_some() || self.last_modified.is_some() || self.total.is_some()
-    }
-
-    /// Whether `other` is the same, judged by the best that both tell; silence is no agreement.
-    fn is_same(&self, other: &Self) -> bool {
-        let agree = |a: &Option<String>, b: &Option<String>| a.as_ref().zip(b.as_ref()).map(|(a, b)| a == b);
-        let totals = self.total.zip(other.total).map(|(a, b)| a == b);
-        totals != Some(false)
-            && agree(&self.etag, &other.etag)
-                .or_else(|| agree(&self.last_modified, &other.last_modified))
-                .or(totals)
-                .unwrap_or(false)
-    }
-}
-
-/// `bytes 10-99/100` is (10, Some(100)).
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
-    let range = headers.get(header::CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
-    let (range, total) = range.split_once('/')?;
-    let (start, _) = range.split_once('-')?;
-    Some((start.trim().parse().ok()?, total.trim().parse().ok()))
-}
-
-/// What comes next in a transfer.
-#[derive(Debug)]
-pub(crate) enum Piece {
-    Bytes(Bytes),
-    /// What came so far is of another object: begin anew.
-    Restart,
-    End,
-}
-
-/// One object on its way. The only loop that resumes.
-pub(crate) struct Transfer {
-    storage: Storage,
-    url: reqwest::Url,
-    refresh: Option<Refresh>,
-    index: usize,
-    max_bytes: Option<u64>,
-    response: Option<reqwest::Response>,
-    /// How much was handed out.
-    pub(crate) offset: u64,
-    /// How much of the current answer was handed out before it.
-    skip: u64,
-    pub(crate) object: Object,
-    /// Whether the URL was replaced since bytes last came.
-    refreshed: bool,
-    /// How often the object turned out to be another one.
-    restarts: u32,
-}
-
-impl Transfer {
-    /// Cancel safe: state changes only after the last `await` of a step.
-    pub(crate) async fn next(&mut self) -> Result<Piece> {
-        // What the taker of the bytes needs for itself is no time of the transfer.
-        self.storage.resume();
-        loop {
-            if self.response.is_none() && self.object.total == Some(self.offset) && self.offset > 0 {
-                return Ok(Piece::End);
-            }
-            if !self.connect().await? {
-                return Ok(Piece::Restart);
-            }
-            let Some(response) = &mut self.response else { continue };
-            let broken = match timeout(self.storage.idle_timeout, response.chunk()).await {
-                Ok(Ok(Some(mut bytes))) => {
-                    let skipped = self.skip.min(bytes.len() as u64);
-                    self.skip -= skipped;
-                    bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(bytes.len()));
-                    if bytes.is_empty() {
-                        continue;
-                    }
-                    self.offset += bytes.len() as u64;
-                    self.refreshed = false;
-                    self.storage.progress();
-                    self.check_size(self.offset)?;
-                    return Ok(Piece::Bytes(bytes));
-                }
-                Ok(Ok(None)) if self.skip == 0 && self.object.total.is_none_or(|total| total == self.offset) => {
-                    return Ok(Piece::End);
-                }
-                Ok(Ok(None)) => Broken::new(Fault::Interrupted),
-                Ok(Err(error)) => Broken::from(error),
-                Err(_) => Broken::new(Fault::Timeout),
-            };
-            self.response = None;
-            self.storage.pause(broken).await?;
-        }
-    }
-
-    /// Makes sure that there is an answer to read from. `false`: it is another object than before.
-    pub(crate) async fn connect(&mut self) -> Result<bool> {
-        while self.response.is_none() {
-            let response = match self.storage.get(&self.url, &self.headers()).await {
-                Ok(response) => response,
-                Err(broken) => {
-                    self.storage.pause(broken).await?;
-                    continue;
-                }
-            };
-            match response.status() {
-                StatusCode::OK | StatusCode::PARTIAL_CONTENT => return self.accept(response),
-                // What we have is not within what there is: it is another object.
-                StatusCode::RANGE_NOT_SATISFIABLE if self.offset > 0 => {
-                    self.begin_anew()?;
-                    return Ok(false);
-                }
-                StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED if !self.refreshed => {
-                    let Some(refresh) = &self.refresh else { return Err(self.storage.refusal(response).await) };
-                    tracing::debug!("the URL has expired: asking for a new one");
-                    let url = refresh(self.index).await?;
-                    self.url = checked_url(&url)?;
-                    self.refreshed = true;
-                }
-                _ => self.storage.refused(response).await?,
-            }
-        }
-        Ok(true)
-    }
-
-    /// Decides how an answer continues what came before it.
-    fn accept(&mut self, response: reqwest::Response) -> Result<bool> {
-        let object = Object::of(&response);
-        let start = match response.status() {
-            StatusCode::PARTIAL_CONTENT => content_range(response.headers()).map(|(start, _)| start),
-            _ => Some(0),
-        };
-        let continues = self.offset == 0 || self.object.is_same(&object);
-        match start {
-            Some(0) if self.offset == 0 => self.object = object,
-            // A server without ranges sends all of it again.
-            Some(0) if continues => self.skip = self.offset,
-            Some(start) if start == self.offset && continues => {
-                self.skip = 0;
-                // A partial answer may tell the total that the first one did not.
-                self.object.total = self.object.total.or(object.total);
-            }
-            Some(0) => {
-                self.begin_anew()?;
-                self.object = object;
-                self.response = Some(response);
-                return Ok(false);
-            }
-            _ if self.offset > 0 => {
-                self.begin_anew()?;
-                return Ok(false);
-            }
-            _ => return Err(self.unexpected("the server answered with a part that was not asked for")),
-        }
-        if let Some(total) = self.object.total {
-            self.check_size(total)?;
-        }
-        self.response = Some(response);
-        Ok(true)
-    }
-
-    fn begin_anew(&mut self) -> Result<()> {
-        self.restarts += 1;
-        if self.restarts > RESTARTS {
-            return Err(self.unexpected("the object keeps changing while it is being fetched"));
-        }
-        self.response = None;
-        self.offset = 0;
-        self.skip = 0;
-        self.object = Object::default();
-        Ok(())
-    }
-
-    /// Asks for the missing rest only if the answer can show that it belongs to what is here.
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if self.offset > 0 && self.object.is_known() {
-            let mut set = |name, value: &str| {
-                if let Ok(value) = HeaderValue::from_str(value) {
-                    headers.insert(name, value);
-                }
-            };
-            set(header::RANGE, &format!("bytes={}-", self.offset));
-            if let Some(validator) = self.object.etag.as_ref().or(self.object.last_modified.as_ref()) {
-                set(header::IF_RANGE, validator);
-            }
-        }
-        headers
-    }
-
-    fn check_size(&self, bytes: u64) -> Result<()> {
-        match self.max_bytes {
-            Some(max) if bytes > max => Err(self.storage.no_answer(Broken::new(Fault::TooLarge))),
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn unexpected(&self, problem: &str) -> Error {
-        Error::unexpected(self.storage.exchange(None), problem)
-    }
-}
-
-impl fmt::Debug for Transfer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transfer")
-            .field("url", &crate::redact::url(self.url.as_str()))
-            .field("offset", &self.offset)
-            .field("object", &self.object)
-            .finish_non_exhaustive()
     }
 }

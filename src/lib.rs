@@ -10,6 +10,7 @@ mod content;
 pub mod download;
 mod drift;
 pub mod error;
+mod fetch;
 mod files;
 #[doc(hidden)]
 pub mod fuzz;

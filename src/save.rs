@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Result,
-    download::{Have, Object, Piece, Transfer},
+    fetch::{Fetch, Have, Object, Piece},
     progress::Meter,
     redact, sniff,
     types::GenerationOutput,
@@ -259,7 +259,7 @@ fn sync_directory(path: &Path) {
 }
 
 /// What the network side asks of the disk side, in order.
-enum Job {
+enum Order {
     Bytes(Bytes),
     /// What was written is of another object.
     Truncate,
@@ -269,47 +269,47 @@ enum Job {
 }
 
 /// Brings a transfer to its end in a file.
-pub(crate) async fn save(mut transfer: Transfer, part: Part, mut meter: Meter) -> Result<Saved> {
+pub(crate) async fn save(mut fetch: Fetch, part: Part, mut meter: Meter) -> Result<Saved> {
     let note = match &part.place {
         Place::Temporary(_) => None,
         Place::Kept { note, .. } => Some(note.clone()),
     };
     let shown = part.target.path.clone();
-    let start = transfer.offset;
+    let start = fetch.offset;
     let file = part.file.try_clone().map_err(|e| Error::io("write", &shown, e))?;
-    let (jobs, queue) = mpsc::channel(QUEUE);
+    let (orders, queue) = mpsc::channel(QUEUE);
     let writer = spawn_blocking(move || Writer { file, at: start, synced: start, object: None, note }.run(queue));
-    let fetched = pump(&mut transfer, &jobs, &mut meter).await;
-    drop(jobs);
+    let fetched = pump(&mut fetch, &orders, &mut meter).await;
+    drop(orders);
     let written = writer.await.unwrap_or_else(|e| Err(io::Error::other(e)));
     // A full disk shows up as a closed queue: what the disk says comes first.
     let head = written.map_err(|e| Error::io("write", &shown, e))?;
     fetched?;
-    let bytes = transfer.offset;
+    let bytes = fetch.offset;
     let (path, media_type) = blocking(move || part.publish(&head)).await?;
     Ok(Saved { path, bytes, media_type })
 }
 
-async fn pump(transfer: &mut Transfer, jobs: &mpsc::Sender<Job>, meter: &mut Meter) -> Result<()> {
+async fn pump(fetch: &mut Fetch, orders: &mpsc::Sender<Order>, meter: &mut Meter) -> Result<()> {
     let mut noted = None;
     loop {
-        let piece = transfer.next().await?;
+        let piece = fetch.next().await?;
         let last = matches!(piece, Piece::End);
-        meter.tell(transfer.offset, transfer.object.total, last);
+        meter.tell(fetch.offset, fetch.object.total, last);
         let mut batch = Vec::with_capacity(2);
         if matches!(piece, Piece::Restart) {
-            batch.push(Job::Truncate);
-        } else if noted.as_ref() != Some(&transfer.object) {
-            noted = Some(transfer.object.clone());
-            batch.push(Job::Object(transfer.object.clone()));
+            batch.push(Order::Truncate);
+        } else if noted.as_ref() != Some(&fetch.object) {
+            noted = Some(fetch.object.clone());
+            batch.push(Order::Object(fetch.object.clone()));
         }
         match piece {
-            Piece::Bytes(bytes) => batch.push(Job::Bytes(bytes)),
-            Piece::End => batch.push(Job::Sync),
+            Piece::Bytes(bytes) => batch.push(Order::Bytes(bytes)),
+            Piece::End => batch.push(Order::Sync),
             Piece::Restart => {}
         }
-        for job in batch {
-            if jobs.send(job).await.is_err() {
+        for order in batch {
+            if orders.send(order).await.is_err() {
                 // The writer has failed, and will say why.
                 return Ok(());
             }
@@ -332,25 +332,25 @@ struct Writer {
 
 impl Writer {
     /// Returns the first bytes of the file.
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) -> io::Result<Vec<u8>> {
+    fn run(mut self, mut queue: mpsc::Receiver<Order>) -> io::Result<Vec<u8>> {
         self.file.seek(SeekFrom::Start(self.at))?;
         let mut whole = false;
-        while let Some(job) = queue.blocking_recv() {
-            match job {
-                Job::Bytes(bytes) => {
+        while let Some(order) = queue.blocking_recv() {
+            match order {
+                Order::Bytes(bytes) => {
                     self.file.write_all(&bytes)?;
                     self.at += bytes.len() as u64;
                     if self.note.is_some() && self.at - self.synced >= SYNC_EVERY {
                         self.take_note()?;
                     }
                 }
-                Job::Truncate => {
+                Order::Truncate => {
                     self.file.set_len(0)?;
                     self.file.rewind()?;
                     (self.at, self.synced) = (0, 0);
                 }
-                Job::Object(object) => self.object = Some(object),
-                Job::Sync => {
+                Order::Object(object) => self.object = Some(object),
+                Order::Sync => {
                     self.file.sync_all()?;
                     whole = true;
                 }

@@ -253,7 +253,7 @@ impl Transport {
         let repeatable = request.as_ref().is_some_and(|it| it.method().is_idempotent());
         // A paid attempt is not begun with too little time left to hear its answer.
         let reserve = if repeatable { Duration::ZERO } else { options.timeout.min(options.retry.budget / 2) };
-        let call = Call { transport: self, operation, repeatable, started, options };
+        let call = Sending { transport: self, operation, repeatable, started, options };
         let mut exchange = Exchange { operation, repeatable, ..Exchange::default() };
         let mut backoff = Backoff::new(options.retry, reserve);
         loop {
@@ -344,7 +344,7 @@ impl Transport {
 }
 
 /// One call under way.
-struct Call<'a> {
+struct Sending<'a> {
     transport: &'a Transport,
     operation: &'static str,
     repeatable: bool,
@@ -352,7 +352,7 @@ struct Call<'a> {
     options: Options,
 }
 
-impl Call<'_> {
+impl Sending<'_> {
     fn gate(&self) -> &Gate {
         if self.operation == CREATE { &self.transport.gate.submit } else { &self.transport.gate.rest }
     }
