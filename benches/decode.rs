@@ -1,6 +1,14 @@
 //! Decoding a generation against decoding into a struct written by hand, closed enums and all: CPU
 //! time and allocations.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::unchecked_time_subtraction,
+    reason = "figures for a table"
+)]
+
 mod support;
 
 use std::alloc::System;

@@ -1,6 +1,14 @@
 //! One call against the same call written by hand with reqwest: `generations().get` and `create`,
 //! both decoded into the same type, over one connection to a server in another process.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::unchecked_time_subtraction,
+    reason = "figures for a table"
+)]
+
 mod support;
 
 use std::{env, process::Command};

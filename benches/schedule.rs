@@ -2,6 +2,14 @@
 //! advice and a fixed interval, over jobs as advised, far faster and far slower. A simulation: the
 //! real loop of the crate under a clock that jumps, and not a single request.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::unchecked_time_subtraction,
+    reason = "figures for a table"
+)]
+
 mod support;
 
 use std::{

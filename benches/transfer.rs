@@ -1,6 +1,14 @@
 //! Downloads and uploads against the same bytes moved by hand with reqwest, from and to a file, each
 //! run in a process of its own. The directory of the files can be given; so can the sizes in MiB.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::unchecked_time_subtraction,
+    reason = "figures for a table"
+)]
+
 mod support;
 
 use std::{fs::File, io::Write as _, path::Path};

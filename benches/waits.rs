@@ -1,11 +1,18 @@
 //! Thousands of waits at once, through `wait_all`, against a loop written by hand with reqwest and a
 //! task for each job. The server is in another process, and the id of a job tells when it completes.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::unchecked_time_subtraction,
+    reason = "figures for a table"
+)]
+
 mod support;
 
 use std::{cell::Cell, time::Duration};
 
-use futures_util::StreamExt as _;
 use luma_agents::types::Generation;
 use support::{
     Figures, Result, arguments, client,

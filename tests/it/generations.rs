@@ -53,7 +53,7 @@ async fn many_are_waited_for_at_once_in_the_order_in_which_they_end() {
     }
     emulator.next(Script::fails(GenerationFailureCode::GenerationFailed).takes(Duration::ZERO));
     ids.push(generations.create(CreateGeneration::builder().prompt("a duck")).await.unwrap().id);
-    let mut outcomes = generations.wait_all(&ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let mut outcomes = generations.wait_all(ids.iter().map(ToString::to_string));
     let mut order = Vec::new();
     while let Some((id, outcome)) = outcomes.next().await {
         assert_eq!(outcome.is_err(), id == ids[3]);
