@@ -13,6 +13,9 @@ pub(crate) enum Goal {
 
 impl Goal {
     fn verdict(self, figure: f64) -> String {
+        if figure.is_nan() {
+            return "not judged".to_owned();
+        }
         let (sign, goal, met) = match self {
             Self::AtMost(goal) => ("≤", goal, figure <= goal),
             Self::AtLeast(goal) => ("≥", goal, figure >= goal),
