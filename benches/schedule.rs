@@ -99,7 +99,7 @@ fn fixed(first_after: Duration, every: Duration, jobs: &[Duration]) -> Seen {
             at += every;
             looks += 1;
         }
-        seen.add(at - *takes, looks);
+        seen.add(at.saturating_sub(*takes), looks);
     }
     seen
 }

@@ -76,7 +76,7 @@ async fn run(way: &str, mib: u64, base_url: &str, path: &Path) -> Result {
     }
     report([
         ("seconds", began.elapsed().as_secs_f64()),
-        ("cpu", (measure::cpu() - cpu).as_secs_f64()),
+        ("cpu", measure::cpu() - cpu),
         ("peak", measure::memory("VmHWM")?),
     ])
 }

@@ -74,7 +74,7 @@ impl Run {
         let ids = self.ids();
         let (memory, cpu) = (measure::memory("VmRSS")?, measure::cpu());
         let lags = if ours { self.ours(ids, base_url).await? } else { self.bare(ids, base_url).await? };
-        let cpu = (measure::cpu() - cpu).as_secs_f64();
+        let cpu = measure::cpu() - cpu;
         report([
             ("lag_median", percentile(&lags, 50)),
             ("lag_p99", percentile(&lags, 99)),

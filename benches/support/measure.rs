@@ -6,9 +6,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Result;
 
-/// CPU time of this process so far, user and system.
-pub(crate) fn cpu() -> Duration {
-    read(ClockId::ProcessCPUTime)
+/// CPU time of this process so far, user and system, in seconds.
+pub(crate) fn cpu() -> f64 {
+    read(ClockId::ProcessCPUTime).as_secs_f64()
 }
 
 /// The time on the one clock that all processes of a machine share.

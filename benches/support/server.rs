@@ -145,7 +145,7 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Response<Answ
         ),
         (&Method::GET, ["object", size]) => return Ok(Response::new(Answer::Zeros(size.parse().unwrap_or_default()))),
         (&Method::PUT, ["object"]) => {
-            seen.put_seconds.set((measure::monotonic() - began).as_secs_f64());
+            seen.put_seconds.set(measure::monotonic().saturating_sub(began).as_secs_f64());
             (StatusCode::OK, Value::Null)
         }
         _ => (StatusCode::NOT_FOUND, json!({ "detail": "Not found" })),

@@ -13,15 +13,19 @@ pub(crate) enum Goal {
 
 impl Goal {
     fn verdict(self, figure: f64) -> String {
-        if figure.is_nan() {
-            return "not judged".to_owned();
-        }
         let (sign, goal, met) = match self {
             Self::AtMost(goal) => ("≤", goal, figure <= goal),
             Self::AtLeast(goal) => ("≥", goal, figure >= goal),
             Self::None => return String::new(),
         };
-        format!("{sign} {goal} {}", if met { "met" } else { "**missed**" })
+        let verdict = if figure.is_nan() {
+            "not judged"
+        } else if met {
+            "met"
+        } else {
+            "**missed**"
+        };
+        format!("{sign} {goal} {verdict}")
     }
 }
 
