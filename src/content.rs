@@ -16,7 +16,7 @@ use crate::{Error, Result, sniff};
 const LARGEST: u64 = 5 * 1024 * 1024 * 1024;
 
 /// How much is read from disk at once.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 1024 * 1024;
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
