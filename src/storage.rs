@@ -12,7 +12,7 @@ use crate::{
     error::{Exchange, Fault, NoAnswer, Refused},
     redact,
     retry::{Backoff, retry_after},
-    transport::{Broken, detail, text},
+    transport::{Broken, said},
 };
 
 const REDIRECTS: usize = 5;
@@ -144,7 +144,7 @@ impl Storage {
         Error::Refused(Box::new(Refused {
             exchange: self.exchange(Some(status)),
             status,
-            detail: redact::excerpt(&detail(&body).unwrap_or_else(|| text(&body))),
+            detail: redact::excerpt(&said(&body)),
             retry_after: asked,
         }))
     }

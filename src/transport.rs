@@ -315,7 +315,7 @@ impl Transport {
                 }
             }
             Ok(answer) => {
-                let detail = self.excerpt(&detail(&answer.body).unwrap_or_else(|| text(&answer.body)));
+                let detail = self.excerpt(&said(&answer.body));
                 match ending {
                     Ending::RateLimited => Error::RateLimited(Box::new(RateLimited {
                         limit: limit(exchange.operation, &answer),
@@ -557,6 +557,11 @@ pub(crate) fn created_id(operation: &str, body: &[u8]) -> Option<Uuid> {
     let (_, rest) = text.split_once("\"id\"").filter(|_| operation == CREATE)?;
     let value = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
     value.get(..36)?.parse().ok()
+}
+
+/// What a refusal says: its `detail`, else whatever it begins with.
+pub(crate) fn said(body: &[u8]) -> String {
+    detail(body).unwrap_or_else(|| text(body))
 }
 
 /// The beginning of a body as text.
