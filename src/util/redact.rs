@@ -51,6 +51,11 @@ fn ends_token(c: char) -> bool {
     c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>')
 }
 
+/// The innermost cause of an error: the one that says something.
+pub(crate) fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
+}
+
 /// The whole of `text`, without keys and without queries of URLs.
 pub(crate) fn scrub(text: &str) -> String {
     // JSON may write a slash as `\/`.
