@@ -164,5 +164,6 @@ fn module_file<'a>(sources: &'a Sources, path: &str) -> (&'a str, &'a Scope) {
 
 fn file_at<'a>(sources: &'a Sources, names: &[String]) -> (&'a str, &'a Scope) {
     let found = names.iter().find_map(|name| sources.get_key_value(name));
-    found.map(|(file, scope)| (file.as_str(), scope)).unwrap_or_else(|| panic!("there is no {}", names.join(" or ")))
+    let (file, scope) = found.unwrap_or_else(|| panic!("there is no {}", names.join(" or ")));
+    (file, scope)
 }
