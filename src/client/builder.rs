@@ -14,9 +14,9 @@ use super::{Client, Inner};
 use crate::{
     error::{Error, Result},
     http::{
-        api::Api,
         key::ApiKey,
         retry::Retry,
+        shared::Shared,
         throttle::Throttles,
         url::{base_url, is_loopback},
     },
@@ -211,7 +211,7 @@ impl ClientBuilder {
         Ok(Client {
             inner: Arc::new(Inner {
                 base_url,
-                api: Arc::new(Api {
+                shared: Arc::new(Shared {
                     http,
                     fresh_http,
                     key: self.key,

@@ -7,7 +7,8 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    failure::{AttemptError, Failure},
+    failure::Failure,
+    fault::AttemptError,
     response::CompleteResponse,
     retry::Retry,
     transport::{CallContext, CallOptions, Peer, Request},
