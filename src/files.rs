@@ -1,4 +1,4 @@
-//! Uploaded files: upload, list, look, delete.
+//! Uploaded files: upload, list, get, delete; and how a file is waited for.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -15,25 +15,25 @@ use crate::{
 };
 
 impl Client {
-    /// Uploaded files: upload, list, look, delete.
+    /// Uploaded files: upload, list, get, delete.
     #[must_use]
     pub fn files(&self) -> Files {
         Files { client: self.clone() }
     }
 }
 
-/// Uploaded files: upload, list, look, delete. From [`Client::files`].
+/// Uploaded files: upload, list, get, delete. From [`Client::files`].
 #[derive(Clone, Debug)]
 pub struct Files {
     pub(crate) client: Client,
 }
 
 impl Files {
-    /// Records a file whose bytes are then to be sent to the URL in the answer.
-    /// [`upload`](Self::upload) does that and all the rest.
+    /// Records a file. Its bytes must then be sent to the URL in the response;
+    /// [`upload`](Self::upload) does all of this.
     ///
-    /// Sent again only where nothing can have been recorded. Repeating it by hand records a second
-    /// file, which costs nothing that is known of and can be deleted.
+    /// Sent again only where nothing can have been recorded. Calling it twice records a second file,
+    /// which can be deleted; no price for it is known.
     pub fn create<R>(&self, request: R) -> Call<CreateFileResponse>
     where
         R: TryInto<CreateFile, Error: std::fmt::Display>,
@@ -51,8 +51,8 @@ impl Files {
 
     /// Tells the service that the bytes of a recorded file have been sent.
     ///
-    /// Sent again only where it can have had no effect. Repeating it by hand is harmless as far as is
-    /// known: the file is the same, and its state tells what became of it.
+    /// Sent again only where it can have had no effect. Calling it twice is harmless as far as is
+    /// known: the file is the same, and its state shows the result.
     pub fn complete(&self, id: impl Into<FileId>) -> Call<File> {
         self.about(id, |client, id| {
             Call::new(client, async move |api: raw::Client| api.complete_file().file_id(id).send().await)
@@ -60,14 +60,14 @@ impl Files {
         })
     }
 
-    /// Looks at a file once.
+    /// Gets a file.
     pub fn get(&self, id: impl Into<FileId>) -> Call<File> {
-        self.about(id, look)
+        self.about(id, get)
     }
 
     /// Deletes a file: new generations cannot use it any more.
     ///
-    /// If a first attempt took effect and its answer was lost, the second may be refused with 404.
+    /// If a first attempt took effect and its response was lost, the second may be rejected with 404.
     pub fn delete(&self, id: impl Into<FileId>) -> Call<()> {
         self.about(id, |client, id| {
             Call::new(client, async move |api: raw::Client| api.delete_file().file_id(id).send().await)
@@ -84,9 +84,9 @@ impl Files {
         let FileId { id, known } = id.into();
         let client = self.client.clone();
         let about = id.as_ref().ok().copied().unwrap_or_default();
-        // The loop is the retry: one look, one request.
-        let look = Arc::new(move || look(client.clone(), about).retry(Retry::none()).into_future());
-        Wait::new(id, known.map(|it| *it), self.client.pace(), look, self.client.polls())
+        // The loop is the retry: one poll, one request.
+        let poll = Arc::new(move || get(client.clone(), about).retry(Retry::none()).into_future());
+        Wait::new(id, known.map(|it| *it), self.client.pace(), poll, self.client.polls())
     }
 
     /// The files of the account, newest first.
@@ -102,7 +102,7 @@ impl Files {
     }
 }
 
-fn look(client: Client, id: uuid::Uuid) -> Call<File> {
+fn get(client: Client, id: uuid::Uuid) -> Call<File> {
     Call::new(client, async move |api: raw::Client| api.get_file().file_id(id).send().await)
         .check(move |file| check(file, id))
 }
@@ -113,7 +113,7 @@ fn check(file: &File, id: uuid::Uuid) -> Result<(), String> {
 
 /// Which files to list: a [`page`](Self::page), or a [`stream`](Self::stream) over all pages.
 #[derive(Clone, Debug)]
-#[must_use = "a list does nothing until asked for a page or a stream"]
+#[must_use = "a list does nothing until its page or stream is awaited"]
 pub struct ListFiles {
     client: Client,
     purpose: Option<FilePurpose>,
@@ -167,7 +167,7 @@ impl ListFiles {
         })
     }
 
-    /// All files, page after page as they are asked for. Ends after the first error.
+    /// All files; a page is fetched when the stream needs it. Ends after the first error.
     pub fn stream(self) -> impl Stream<Item = Result<File>> + Send + 'static {
         let pages = futures_util::stream::try_unfold((Some(self), HashSet::new()), async |(next, mut seen)| {
             let Some(list) = next else { return Ok(None) };
@@ -200,19 +200,19 @@ impl Job for File {
         Timing { first_after: Duration::from_millis(500), ..Timing::seconds(0, 2, 300) }
     }
 
-    /// What counts is the time since the bytes came, which nobody tells.
+    /// What counts is the time since the bytes arrived, which the service does not say.
     fn age(&self) -> Duration {
         Duration::ZERO
     }
 
-    fn verdict(self) -> Result<Self> {
+    fn into_result(self) -> Result<Self> {
         match self.state {
             FileState::Failed | FileState::Deleted => Err(Error::FileFailed(Box::new(FileFailed { file: self }))),
             _ => Ok(self),
         }
     }
 
-    fn timed_out(TimedOut { id, elapsed, polls, trouble, .. }: TimedOut<Self>) -> Error {
+    fn timed_out(TimedOut { id, elapsed, polls, last_error, .. }: TimedOut<Self>) -> Error {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: format!("file {id}"),
             generation_id: None,
@@ -220,7 +220,7 @@ impl Job for File {
             generation: None,
             elapsed,
             polls,
-            source: trouble,
+            source: last_error,
         }))
     }
 }
