@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures_util::{Stream, TryStreamExt as _};
+use futures_util::{Stream, TryStreamExt as _, future::BoxFuture};
 
 use crate::{
     client::{Client, call::Call},
@@ -11,7 +11,7 @@ use crate::{
     id::FileId,
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePage, FilePurpose, FileState},
-    wait::{Job, TimedOut, Timing, Wait},
+    wait::{Job, POLL_TIMEOUT, TimedOut, Timing, Wait},
 };
 
 impl Client {
@@ -84,8 +84,14 @@ impl Files {
         let FileId { id, known } = id.into();
         let client = self.client.clone();
         let about = id.as_ref().ok().copied().unwrap_or_default();
+        let default = POLL_TIMEOUT.min(client.options().timeout);
         // The loop is the retry: one poll, one request.
-        let poll = Arc::new(move || get(client.clone(), about).retry(Retry::none()).into_future());
+        let poll = Arc::new(move |limit: Option<Duration>| {
+            let call = get(client.clone(), about).retry(Retry::none()).timeout(limit.unwrap_or(default));
+            let poll: BoxFuture<'static, Result<File>> =
+                Box::pin(async move { call.await.map_err(|e| e.about_file(about)) });
+            poll
+        });
         Wait::new(id, known.map(|it| *it), self.client.pace(), poll, self.client.polls())
     }
 
@@ -212,12 +218,13 @@ impl Job for File {
         }
     }
 
-    fn timed_out(TimedOut { id, elapsed, polls, last_error, .. }: TimedOut<Self>) -> Error {
+    fn timed_out(TimedOut { id, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: format!("file {id}"),
             generation_id: None,
             file_id: Some(id),
             generation: None,
+            file: last,
             elapsed,
             polls,
             source: last_error,

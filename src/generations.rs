@@ -17,7 +17,7 @@ use crate::{
     http::retry::Retry,
     id::GenerationId,
     types::{CreateGeneration, Generation, GenerationState, GenerationType},
-    wait::{Job, Outcome, TimedOut, Timing, Wait},
+    wait::{Job, Outcome, POLL_TIMEOUT, TimedOut, Timing, Wait},
 };
 
 impl Client {
@@ -102,8 +102,11 @@ impl Generations {
         let GenerationId { id, known } = id.into();
         let client = self.client.clone();
         let about = id.as_ref().ok().copied().unwrap_or_default();
+        let default = POLL_TIMEOUT.min(client.options().timeout);
         // The loop is the retry: one poll, one request.
-        let poll = Arc::new(move || get(&client, about).retry(Retry::none()).into_future());
+        let poll = Arc::new(move |limit: Option<Duration>| {
+            get(&client, about).retry(Retry::none()).timeout(limit.unwrap_or(default)).into_future()
+        });
         Wait::new(id, known.map(|it| *it), self.client.pace(), poll, self.client.polls())
     }
 
@@ -135,6 +138,10 @@ impl Generations {
 ///
 /// It begins when it is first awaited, and makes progress while it is awaited. Dropping it stops all
 /// waiting; the jobs go on.
+///
+/// # Panics
+///
+/// As a [`Wait`].
 #[must_use = "nothing is waited for until this is awaited"]
 pub struct WaitAll {
     /// Not begun yet.
@@ -247,6 +254,7 @@ impl Job for Generation {
             generation_id: Some(id),
             file_id: None,
             generation: last,
+            file: None,
             elapsed,
             polls,
             source: last_error,

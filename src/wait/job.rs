@@ -24,13 +24,14 @@ pub(crate) trait Job: Clone + Send + Sync + Unpin + 'static {
 /// A wait that reached its limit.
 pub(crate) struct TimedOut<J> {
     pub(crate) id: Uuid,
-    /// The job as last seen.
+    /// The job as the last successful poll showed it.
     pub(crate) last: Option<J>,
     pub(crate) elapsed: Duration,
+    /// How many polls were sent.
     pub(crate) polls: u32,
     /// The error of the last poll, if it failed.
     pub(crate) last_error: Option<Error>,
 }
 
-/// Polls the job once.
-pub(crate) type PollJob<J> = Arc<dyn Fn() -> BoxFuture<'static, Result<J>> + Send + Sync>;
+/// Polls the job once, within the time that the caller chose for a poll.
+pub(crate) type PollJob<J> = Arc<dyn Fn(Option<Duration>) -> BoxFuture<'static, Result<J>> + Send + Sync>;

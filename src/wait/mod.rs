@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use self::{
     job::{Job, PollJob, TimedOut},
-    schedule::{Pace, Timing},
+    schedule::{POLL_TIMEOUT, Pace, Timing},
 };
 pub use poller::Updates;
 
@@ -52,6 +52,11 @@ pub use poller::Updates;
 ///
 /// Dropping the wait stops the waiting, not the job: the job goes on and is paid for. Wait again
 /// with the same id to resume.
+///
+/// # Panics
+///
+/// Awaiting a wait outside a tokio runtime panics, as awaiting tokio's own timers does; so does a
+/// wait that began in a runtime which has been shut down.
 #[must_use = "a wait does nothing until awaited"]
 pub struct Wait<J> {
     id: Result<Uuid>,
@@ -80,7 +85,7 @@ impl<J: Job> Wait<J> {
         self
     }
 
-    /// The delay between polls. It does not grow, however long the wait becomes.
+    /// The delay between polls, at least 10 ms. It does not grow, however long the wait becomes.
     pub fn every(mut self, interval: Duration) -> Self {
         self.pace.every = Some(interval);
         self
@@ -88,10 +93,18 @@ impl<J: Job> Wait<J> {
 
     /// The limit of the wait, counted from when it is first awaited.
     ///
-    /// At least one poll always happens. The wait never outlives its limit by more than 50 ms, as
-    /// long as it is awaited: see [`Updates`].
+    /// A poll under way at the limit has 50 ms to finish. A job that could not be polled before its
+    /// limit (a limit of zero, thousands of waits at once) is still polled once: the poll starts at
+    /// most 10 s after the limit and takes at most 5 s. Where that fails too, or while the service asks
+    /// this client to wait, the error says that the job was never polled.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.pace.timeout = Some(limit);
+        self
+    }
+
+    /// The limit of one poll. Default 10 s, or the limit of the client's calls if that is shorter.
+    pub fn poll_timeout(mut self, limit: Duration) -> Self {
+        self.pace.poll_timeout = Some(limit);
         self
     }
 

@@ -14,11 +14,12 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, Sleep, sleep_until, timeout_at},
 };
+use tracing::{Instrument as _, instrument::WithSubscriber as _};
 use uuid::Uuid;
 
 use super::{
     job::{Job, PollJob, TimedOut},
-    schedule::{self, Pace, Timing},
+    schedule::{self, Pace, Timing, Window},
 };
 use crate::{
     error::{Error, RejectionKind, Result},
@@ -32,6 +33,10 @@ const NOT_FOUND_PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// It ends after the final state: a completed job, or the first error. It makes progress while it is
 /// awaited; if it is not awaited until after its limit, it polls once more before it gives up.
+///
+/// # Panics
+///
+/// As a [`Wait`](super::Wait).
 #[must_use = "updates do nothing until awaited"]
 pub struct Updates<J> {
     id: Option<Uuid>,
@@ -45,8 +50,10 @@ pub struct Updates<J> {
     step: Step<J>,
     /// Reused for every sleep: most of a wait is its timer.
     sleep: Option<Pin<Box<Sleep>>>,
-    /// The job as last seen.
+    /// The job as last seen, by the caller or by a poll.
     last: Option<J>,
+    /// Whether a poll has shown `last`.
+    polled: bool,
     /// Whether `last` was emitted.
     emitted: bool,
     polls: u32,
@@ -66,8 +73,21 @@ enum Step<J> {
 /// How a poll ended.
 enum Polled<J> {
     Response(Result<J>),
-    /// The time of the wait was over before there was a response.
+    /// It started, and its time was over before there was a response.
     CutOff,
+    /// It got no permit in time.
+    NotStarted,
+}
+
+impl<J> Polled<J> {
+    /// A client that has met a limit fails without sending anything.
+    fn was_sent(&self) -> bool {
+        match self {
+            Self::Response(Err(error)) => error.exchange().is_none_or(|exchange| exchange.attempts > 0),
+            Self::Response(Ok(_)) | Self::CutOff => true,
+            Self::NotStarted => false,
+        }
+    }
 }
 
 /// A poll runs as a task of its own: in a wait that nobody awaits for a while, it must not keep its
@@ -103,6 +123,7 @@ impl<J: Job> Updates<J> {
             step,
             sleep: None,
             last: known,
+            polled: false,
             emitted: true,
             polls: 0,
             missing_since: None,
@@ -154,22 +175,26 @@ impl<J: Job> Updates<J> {
     }
 
     fn start_poll(&mut self) {
-        let end = clock::after(self.started, schedule::cutoff(self.started.elapsed(), self.timeout()));
+        let (started, poll_timeout) = (self.started, self.pace.poll_timeout);
+        let window = Window::new(started.elapsed(), self.timeout(), self.polls == 0);
         let (poll, in_flight) = (Arc::clone(&self.poll), Arc::clone(&self.in_flight));
         let polled = async move {
-            let response = async {
-                let _permit = in_flight.acquire_owned().await;
-                poll().await
+            let latest_start = clock::after(started, window.latest_start());
+            let Ok(_permit) = timeout_at(latest_start, in_flight.acquire_owned()).await else {
+                return Polled::NotStarted;
             };
-            timeout_at(end, response).await.map_or(Polled::CutOff, Polled::Response)
+            let end = clock::after(started, window.end(started.elapsed()));
+            timeout_at(end, poll(poll_timeout)).await.map_or(Polled::CutOff, Polled::Response)
         };
+        // A new task has neither the span nor the subscriber of the one that spawns it.
+        let polled = polled.in_current_span().with_current_subscriber();
         self.step = Step::Polling(Task(tokio::spawn(polled)));
     }
 
     /// Takes the end of a poll: the next step, and perhaps an item to emit.
     fn finish_poll(&mut self, polled: Polled<J>) -> Option<Result<J>> {
+        self.polls = self.polls.saturating_add(u32::from(polled.was_sent()));
         let Polled::Response(response) = polled else { return Some(Err(self.give_up())) };
-        self.polls += 1;
         let now = self.started.elapsed();
         let delay = match response {
             Ok(job) => {
@@ -186,6 +211,7 @@ impl<J: Job> Updates<J> {
                 }
                 let timing = job.timing();
                 self.last = Some(job);
+                self.polled = true;
                 if was_only_an_id {
                     self.pace.second_delay(timing, self.age, now)
                 } else {
@@ -199,9 +225,9 @@ impl<J: Job> Updates<J> {
                 }
                 tracing::debug!(%error, "a poll failed");
                 let delay = self.pace.delay(self.timing(), now);
-                let delay = error.retry_after().map_or(delay, |retry_after| retry_after.max(delay));
+                let retry_after = error.retry_after();
                 self.last_error = Some(error);
-                delay
+                retry_after.map_or(delay, |it| schedule::resume_delay(delay, it, fastrand::f64()))
             }
         };
         if now >= self.timeout() {
@@ -232,7 +258,7 @@ impl<J: Job> Updates<J> {
         self.step = Step::Done;
         J::timed_out(TimedOut {
             id: self.id.unwrap_or_default(),
-            last: self.last.take(),
+            last: self.last.take().filter(|_| self.polled),
             elapsed: self.started.elapsed(),
             polls: self.polls,
             last_error: self.last_error.take(),

@@ -3,14 +3,26 @@
 
 use std::time::Duration;
 
-/// How long a poll that is under way at the limit may go on.
-const GRACE: Duration = Duration::from_millis(40);
+/// The shortest interval: below it the loop would be as fast as the network allows.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long a poll may take by default. Its response is small, and the next poll is due soon.
+pub(crate) const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long before the limit the last poll starts whose response has time to arrive.
 const LEAD: Duration = Duration::from_secs(1);
 
+/// How long a poll that is under way at the limit may go on.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// How long after the limit the first poll of a job may still wait for its permit.
+const LATE_START: Duration = Duration::from_secs(10);
+
 /// How long a poll may take that could only start after the limit.
-const LATE: Duration = Duration::from_secs(5);
+const LATE_POLL: Duration = Duration::from_secs(5);
+
+/// The longest time over which waits that a limit held back together resume.
+const LONGEST_SPREAD: Duration = Duration::from_secs(60);
 
 /// When to poll a job, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +51,7 @@ pub(crate) struct Pace {
     pub(crate) first_after: Option<Duration>,
     pub(crate) every: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) poll_timeout: Option<Duration>,
 }
 
 impl Pace {
@@ -67,7 +80,7 @@ impl Pace {
     ///
     /// The age of the job is not used: it comes from the server's clock.
     pub(super) fn delay(self, timing: Timing, now: Duration) -> Duration {
-        self.every.unwrap_or_else(|| timing.every.max(now / 120))
+        self.every.unwrap_or_else(|| timing.every.max(now / 120)).max(SHORTEST_INTERVAL)
     }
 }
 
@@ -82,11 +95,46 @@ pub(super) fn due(now: Duration, delay: Duration, timeout: Duration) -> Duration
     if now < early { early } else { timeout }
 }
 
-/// When a poll that is due at `now` is cut off.
-pub(super) fn cutoff(now: Duration, timeout: Duration) -> Duration {
-    let end = timeout.saturating_add(GRACE);
-    // The wait was not awaited in time: what happened to the job meanwhile is still worth a poll.
-    if now >= end { now.saturating_add(LATE) } else { end }
+/// The delay after an error with a `Retry-After`, which can only lengthen `delay`.
+///
+/// A limit holds back all waits of a client until the same moment. They resume spread over one
+/// interval, as they were before, but over at least a second; `jitter` in 0..=1 is the place of this one.
+pub(super) fn resume_delay(delay: Duration, retry_after: Duration, jitter: f64) -> Duration {
+    let spread = delay.max(retry_after.min(Duration::from_secs(1))).min(LONGEST_SPREAD);
+    delay.max(retry_after).saturating_add(spread.mul_f64(jitter))
+}
+
+/// The time that one poll has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    due: Duration,
+    timeout: Duration,
+    /// The job was never polled, or the wait was not awaited in time: it gets one poll in any case.
+    late: bool,
+}
+
+impl Window {
+    pub(super) fn new(due: Duration, timeout: Duration, is_first: bool) -> Self {
+        Self { due, timeout, late: is_first || due >= timeout.saturating_add(GRACE) }
+    }
+
+    /// Until when the poll may wait for its permit.
+    pub(super) fn latest_start(self) -> Duration {
+        if self.late {
+            self.due.max(self.timeout).saturating_add(LATE_START)
+        } else {
+            self.timeout.saturating_add(GRACE)
+        }
+    }
+
+    /// When the poll is cut off if it starts at `start`.
+    pub(super) fn end(self, start: Duration) -> Duration {
+        if self.late && start >= self.timeout {
+            start.saturating_add(LATE_POLL)
+        } else {
+            self.timeout.saturating_add(GRACE)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,5 +195,51 @@ mod tests {
         }
         assert_eq!(due(Duration::ZERO, Duration::MAX, seconds(120.0)), seconds(119.0));
         assert_eq!(due(Duration::MAX, Duration::MAX, Duration::MAX), Duration::MAX);
+    }
+
+    #[test]
+    fn the_interval_has_a_floor() {
+        for (every, delay) in [(0.0, 0.01), (0.001, 0.01), (0.01, 0.01), (0.011, 0.011)] {
+            let chosen = Pace { every: Some(seconds(every)), ..Pace::default() };
+            assert_eq!(chosen.delay(IMAGE, Duration::ZERO), seconds(delay), "{every}");
+        }
+    }
+
+    #[test]
+    fn a_retry_after_only_lengthens_a_delay_and_spreads_the_waits() {
+        for (delay, retry_after, earliest, latest) in [
+            (2.0, 8.0, 8.0, 10.0),
+            (2.0, 0.0, 2.0, 4.0),
+            (10.0, 7.0, 10.0, 20.0),
+            (0.01, 8.0, 8.0, 9.0),
+            (0.01, 0.2, 0.2, 0.4),
+            (3600.0, 1.0, 3600.0, 3660.0),
+        ] {
+            let (delay, retry_after) = (seconds(delay), seconds(retry_after));
+            assert_eq!(resume_delay(delay, retry_after, 0.0), seconds(earliest), "{delay:?} {retry_after:?}");
+            assert_eq!(resume_delay(delay, retry_after, 1.0), seconds(latest), "{delay:?} {retry_after:?}");
+        }
+        assert_eq!(resume_delay(Duration::MAX, Duration::MAX, 1.0), Duration::MAX);
+    }
+
+    #[test]
+    fn a_poll_has_time_until_the_limit_and_a_late_one_a_time_of_its_own() {
+        for (due, start, timeout, is_first, latest_start, end) in [
+            (20.0, 20.0, 120.0, false, 120.05, 120.05),
+            (120.0, 120.0, 120.0, false, 120.05, 120.05),
+            // The first poll of a job.
+            (0.0, 0.5, 1.0, true, 11.0, 1.05),
+            (0.0, 1.0, 1.0, true, 11.0, 6.0),
+            (0.0, 9.0, 1.0, true, 11.0, 14.0),
+            (0.0, 0.0, 0.0, true, 10.0, 5.0),
+            // A wait that was not awaited in time.
+            (600.0, 601.0, 120.0, false, 610.0, 606.0),
+        ] {
+            let window = Window::new(seconds(due), seconds(timeout), is_first);
+            assert_eq!(window.latest_start(), seconds(latest_start), "{window:?}");
+            assert_eq!(window.end(seconds(start)), seconds(end), "{window:?} {start}");
+        }
+        let endless = Window::new(Duration::ZERO, Duration::MAX, true);
+        assert_eq!((endless.latest_start(), endless.end(Duration::ZERO)), (Duration::MAX, Duration::MAX));
     }
 }

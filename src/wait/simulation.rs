@@ -70,7 +70,7 @@ async fn ours(kind: &str, jobs: &[Duration]) -> Seen {
         let ends = Instant::now() + takes;
         let polls = Arc::new(AtomicU32::new(0));
         let (job, counter) = (submitted.clone(), Arc::clone(&polls));
-        let poll: PollJob<Generation> = Arc::new(move || {
+        let poll: PollJob<Generation> = Arc::new(move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
             let mut job = job.clone();
             if Instant::now() >= ends {
