@@ -14,6 +14,9 @@ use crate::{
     wait::{Job, POLL_TIMEOUT, TimedOut, Timing, Wait},
 };
 
+/// A filter may leave some pages empty; this many in a row are an endless list.
+const MAX_EMPTY_PAGES: u32 = 100;
+
 impl Client {
     /// Uploaded files: upload, list, get, delete.
     #[must_use]
@@ -174,22 +177,51 @@ impl ListFiles {
     }
 
     /// All files; a page is fetched when the stream needs it. Ends after the first error.
+    ///
+    /// # Errors
+    ///
+    /// As a page, and [`UnexpectedResponse`](Error::UnexpectedResponse) if the pages lead nowhere: a
+    /// cursor comes twice or is missing, or 100 pages in a row are empty.
     pub fn stream(self) -> impl Stream<Item = Result<File>> + Send + 'static {
-        let pages = futures_util::stream::try_unfold((Some(self), HashSet::new()), async |(next, mut seen)| {
-            let Some(list) = next else { return Ok(None) };
-            let FilePage { data, has_more, next_cursor, .. } = list.page().await?;
-            let next = match next_cursor {
-                _ if !has_more => None,
-                // A cursor seen before would lead round in a circle.
-                Some(cursor) if seen.insert(cursor.clone()) => Some(list.cursor(cursor)),
-                _ => {
-                    return Err(Error::unexpected(Exchange::of("list_files"), "more files follow, and no way to them"));
-                }
+        let cursors = Cursors { seen: self.cursor.iter().cloned().collect(), empty_pages: 0 };
+        let pages = futures_util::stream::try_unfold((Some(self), cursors), async |(list, mut cursors)| {
+            let Some(list) = list else { return Ok(None) };
+            let page = list.page().await?;
+            // The files of a page come before the error about the next one.
+            let (next, error) = match cursors.after(&page) {
+                Ok(cursor) => (cursor.map(|cursor| list.cursor(cursor)), None),
+                Err(problem) => (None, Some(Err(Error::unexpected(Exchange::of("list_files"), problem)))),
             };
-            let files = futures_util::stream::iter(data.into_iter().map(Ok::<_, Error>));
-            Ok::<_, Error>(Some((files, (next, seen))))
+            let files = futures_util::stream::iter(page.data.into_iter().map(Ok).chain(error));
+            Ok::<_, Error>(Some((files, (next, cursors))))
         });
         Box::pin(pages.try_flatten())
+    }
+}
+
+/// Leads from page to page, and to an end.
+#[derive(Debug, Default)]
+struct Cursors {
+    seen: HashSet<String>,
+    /// In a row.
+    empty_pages: u32,
+}
+
+impl Cursors {
+    /// The cursor of the page after this one, if there is one.
+    fn after(&mut self, page: &FilePage) -> Result<Option<String>, &'static str> {
+        if !page.has_more {
+            return Ok(None);
+        }
+        self.empty_pages = if page.data.is_empty() { self.empty_pages + 1 } else { 0 };
+        match &page.next_cursor {
+            None => Err("more files follow, but there is no cursor"),
+            Some(cursor) if !self.seen.insert(cursor.clone()) => {
+                Err("a cursor came twice: the pages go round in a circle")
+            }
+            Some(_) if self.empty_pages >= MAX_EMPTY_PAGES => Err("100 pages in a row are empty"),
+            Some(cursor) => Ok(Some(cursor.clone())),
+        }
     }
 }
 
@@ -229,5 +261,45 @@ impl Job for File {
             polls,
             source: last_error,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(files: usize, has_more: bool, cursor: Option<&str>) -> FilePage {
+        let file = serde_json::json!({
+            "id": uuid::Uuid::nil(), "created_at": "2026-06-23T12:00:00Z", "mime_type": "image/png",
+            "purpose": "input", "size_bytes": 1, "state": "ready",
+        });
+        serde_json::from_value(serde_json::json!({
+            "data": vec![file; files], "has_more": has_more, "next_cursor": cursor,
+        }))
+        .expect("a page")
+    }
+
+    #[test]
+    fn pages_end_with_the_last_one_or_with_an_error() {
+        let mut cursors = Cursors::default();
+        assert_eq!(cursors.after(&page(1, true, Some("a"))), Ok(Some("a".to_owned())));
+        assert_eq!(cursors.after(&page(1, true, Some("b"))), Ok(Some("b".to_owned())));
+        assert!(cursors.after(&page(1, true, Some("a"))).is_err(), "round in a circle");
+        assert!(cursors.after(&page(1, true, None)).is_err(), "no way on");
+        assert_eq!(cursors.after(&page(0, false, Some("c"))), Ok(None));
+    }
+
+    #[test]
+    fn endless_empty_pages_are_an_error_and_some_are_not() {
+        let next = |cursors: &mut Cursors, n: u32, files| cursors.after(&page(files, true, Some(&n.to_string())));
+        let mut cursors = Cursors::default();
+        for n in 0..99 {
+            next(&mut cursors, n, 0).expect("a cursor");
+        }
+        next(&mut cursors, 99, 1).expect("a file in between");
+        for n in 100..199 {
+            next(&mut cursors, n, 0).expect("a cursor");
+        }
+        next(&mut cursors, 199, 0).expect_err("100 empty pages");
     }
 }
