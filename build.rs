@@ -24,7 +24,7 @@ const SPEC: &str = "openapi.yaml";
 
 /// String formats that deserve a type of their own: their `Debug` hides what must not be printed.
 const SCALARS: [(&str, &str); 3] =
-    [("uri", "crate::scalar::Url"), ("byte", "crate::scalar::Base64"), ("password", "crate::scalar::Secret")];
+    [("uri", "crate::types::Url"), ("byte", "crate::types::Base64"), ("password", "crate::types::Secret")];
 
 /// A sentence that names the file and the place.
 type Result<T, E = String> = std::result::Result<T, E>;
@@ -36,7 +36,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let spec = read(Path::new(SPEC))?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("enums.rs"), open_enums(&spec)?)?;
-    fs::write(out.join("client.rs"), client(&spec)?)?;
+    let (types, client) = types_and_client(&spec)?;
+    fs::write(out.join("types.rs"), types)?;
+    fs::write(out.join("client.rs"), client)?;
     if schemars() {
         fs::write(out.join("schemas.json"), serde_json::to_string(components(&spec)?)?)?;
     }
@@ -53,8 +55,8 @@ fn read(path: &Path) -> Result<Value> {
     serde_saphyr::from_str_with_options(&text, options).map_err(|e| format!("{SPEC} is not valid YAML: {e}"))
 }
 
-/// The low-level client and the wire types.
-fn client(spec: &Value) -> Result<String> {
+/// The wire types and the low-level client, each a file of its own.
+fn types_and_client(spec: &Value) -> Result<(String, String)> {
     let mut lean = spec.clone();
     each_operation(&mut lean, |place, operation| {
         keep_one_media_type(place, operation)?;
@@ -64,21 +66,32 @@ fn client(spec: &Value) -> Result<String> {
     let tokens = Generator::new(&settings(spec)?)
         .generate_tokens(&lean)
         .map_err(|e| format!("{SPEC}: progenitor refuses it: {e}"))?;
-    let conversions = nested_builders(spec)?;
-    let mut file = parse(quote!(#tokens #(#conversions)*))?;
-    finish_types(&mut file, spec)?;
-    Ok(prettyplease::unparse(&file))
+    let mut client = parse(tokens)?;
+    let mut types = take_types(&mut client)?;
+    finish_types(&mut types, spec)?;
+    Ok((prettyplease::unparse(&types), prettyplease::unparse(&client)))
 }
 
-/// Edits the wire types in the module `types`.
-fn finish_types(file: &mut syn::File, spec: &Value) -> Result<()> {
-    let items = file.items.iter_mut().find_map(|item| match item {
-        syn::Item::Mod(module) if module.ident == "types" => module.content.as_mut().map(|(_, items)| items),
-        _ => None,
-    });
-    let items = items.ok_or("progenitor's output has no module `types`")?;
-    let mut added = Vec::new();
-    for item in items.iter_mut() {
+/// Takes the module `types` out of the client, which imports it from now on.
+fn take_types(client: &mut syn::File) -> Result<syn::File> {
+    let module = client.items.iter_mut().find(|item| matches!(item, syn::Item::Mod(module) if module.ident == "types"));
+    match module.map(|item| {
+        std::mem::replace(
+            item,
+            parse_quote!(
+                use crate::types;
+            ),
+        )
+    }) {
+        Some(syn::Item::Mod(syn::ItemMod { content: Some((_, items)), .. })) => Ok(parse_quote!(#(#items)*)),
+        _ => Err("progenitor's output has no module `types`".to_owned()),
+    }
+}
+
+/// Adds to the wire types what typify has no setting for.
+fn finish_types(types: &mut syn::File, spec: &Value) -> Result<()> {
+    let mut added = nested_builders(spec)?;
+    for item in &mut types.items {
         match item {
             syn::Item::Enum(one_of) => added.push(decoder(one_of, spec)?),
             syn::Item::Struct(object) => added.extend(constructor(object)),
@@ -91,7 +104,7 @@ fn finish_types(file: &mut syn::File, spec: &Value) -> Result<()> {
             attrs.extend(json_schema(&ident.to_string(), spec)?);
         }
     }
-    items.extend(added);
+    types.items.extend(added);
     Ok(())
 }
 
@@ -128,7 +141,7 @@ fn json_schema(name: &str, spec: &Value) -> Result<Vec<syn::Attribute>> {
     let derive = parse_quote!(#[derive(::schemars::JsonSchema)]);
     if schemas.contains_key(name) {
         let place = format!("/{name}");
-        return Ok(vec![derive, parse_quote!(#[schemars(transform = crate::schema::Limits(#place))])]);
+        return Ok(vec![derive, parse_quote!(#[schemars(transform = crate::types::schema::Limits(#place))])]);
     }
     // A text with a limit is a type of its own, which typify names after the field.
     let place = schemas.iter().find_map(|(of, schema)| {
@@ -137,7 +150,7 @@ fn json_schema(name: &str, spec: &Value) -> Result<Vec<syn::Attribute>> {
         Some(format!("/{of}/properties/{field}"))
     });
     let place = place.ok_or_else(|| format!("{SPEC}: nothing in it is the type `{name}`"))?;
-    Ok(vec![derive, parse_quote!(#[schemars(inline, transform = crate::schema::Limits(#place))])])
+    Ok(vec![derive, parse_quote!(#[schemars(inline, transform = crate::types::schema::Limits(#place))])])
 }
 
 /// Decodes a `oneOf` by the field that only one alternative has. serde's own way tries them all and
@@ -156,11 +169,11 @@ fn decoder(one_of: &mut syn::ItemEnum, spec: &Value) -> Result<syn::Item> {
     Ok(parse_quote! {
         impl<'de> ::serde::Deserialize<'de> for #name {
             fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> ::std::result::Result<Self, D::Error> {
-                let given = crate::one_of::Given::read(deserializer, &[#(#tags),*])?;
-                #(if given.has(#tags) {
-                    return given.decode().map(Self::#variants);
+                let object = crate::types::one_of::TaggedObject::read(deserializer, &[#(#tags),*])?;
+                #(if object.has(#tags) {
+                    return object.decode().map(Self::#variants);
                 })*
-                Err(given.fits_none())
+                Err(object.no_match())
             }
         }
     })
@@ -187,16 +200,16 @@ fn tag(variant: &syn::Ident, variants: &[&syn::Ident], spec: &Value) -> Result<S
 }
 
 /// Lets a builder stand where an optional object is asked for: `.video(VideoOptions::builder().hdr(true))`.
-fn nested_builders(spec: &Value) -> Result<Vec<impl ToTokens>> {
+fn nested_builders(spec: &Value) -> Result<Vec<syn::Item>> {
     let objects = components(spec)?.iter().filter(|(_, schema)| schema["type"] == "object" && !is_binary(schema));
     Ok(objects
         .map(|(name, _)| {
             let name = format_ident!("{name}");
-            quote! {
-                impl ::std::convert::TryFrom<types::builder::#name> for ::std::option::Option<types::#name> {
-                    type Error = types::error::ConversionError;
+            parse_quote! {
+                impl ::std::convert::TryFrom<builder::#name> for ::std::option::Option<#name> {
+                    type Error = error::ConversionError;
 
-                    fn try_from(builder: types::builder::#name) -> ::std::result::Result<Self, Self::Error> {
+                    fn try_from(builder: builder::#name) -> ::std::result::Result<Self, Self::Error> {
                         builder.try_into().map(Some)
                     }
                 }
@@ -211,7 +224,7 @@ fn mocks(spec: &Value) -> Result<String> {
     each_operation(&mut full, keep_one_media_type)?;
     let full = digestible(full)?;
     let tokens = Generator::new(&settings(spec)?)
-        .httpmock(&full, "crate::generated")
+        .httpmock(&full, "super")
         .map_err(|e| format!("{SPEC}: progenitor cannot make mocks of it: {e}"))?;
     Ok(prettyplease::unparse(&parse(tokens)?))
 }
@@ -221,7 +234,7 @@ fn settings(spec: &Value) -> Result<GenerationSettings> {
     settings
         .with_interface(InterfaceStyle::Builder)
         .with_hooks(HooksMode::Expected)
-        .with_inner_type(quote!(crate::transport::CallState))
+        .with_inner_type(quote!(crate::raw::CallState))
         .with_map_type("::std::collections::BTreeMap")
         .with_derive("PartialEq");
     for (format, path) in SCALARS {
@@ -233,7 +246,7 @@ fn settings(spec: &Value) -> Result<GenerationSettings> {
         if schema.get("enum").is_some() {
             settings.with_replacement(
                 name,
-                format!("crate::generated::enums::{name}"),
+                format!("crate::types::{name}"),
                 [TypeImpl::Display, TypeImpl::FromStr].into_iter(),
             );
         } else {

@@ -90,7 +90,7 @@ enum Fate {
     /// It may exist; the request ids that were sent lead to it.
     Unknown(Error),
     /// It certainly does not exist.
-    Refused,
+    Rejected,
 }
 
 async fn one(luma: Client, number: usize) -> Fate {
@@ -98,7 +98,7 @@ async fn one(luma: Client, number: usize) -> Fate {
     let job = match luma.generations().create(CreateGeneration::builder().prompt(prompt)).await {
         Ok(job) => job,
         Err(error @ Error::OutcomeUnknown(_)) => return Fate::Unknown(error),
-        Err(_) => return Fate::Refused,
+        Err(_) => return Fate::Rejected,
     };
     let id = job.id;
     let wait = luma.generations().wait(job).first_after(Duration::from_millis(5)).every(Duration::from_millis(10));
@@ -159,7 +159,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
                 let exchange = error.exchange();
                 exchange.and_then(|it| it.request_id_sent.as_ref()).and_then(|id| sent.get(id)).copied()
             }
-            Fate::Refused => {
+            Fate::Rejected => {
                 refused += 1;
                 None
             }

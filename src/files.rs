@@ -5,44 +5,30 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use futures_util::{Stream, TryStreamExt as _};
 
 use crate::{
-    Call, Client, Content, Error, FileId, Result, Retry, Upload, Wait,
-    error::{Exchange, FileFailed, WaitTimeout},
+    client::{Call, Client},
+    error::{Error, Exchange, FileFailed, Result, WaitTimeout},
+    http::retry::Retry,
+    id::FileId,
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePage, FilePurpose, FileState},
-    wait::{Job, TimedOut, Timing},
+    wait::{Job, TimedOut, Timing, Wait},
 };
+
+impl Client {
+    /// Uploaded files: upload, list, look, delete.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        Files { client: self.clone() }
+    }
+}
 
 /// Uploaded files: upload, list, look, delete. From [`Client::files`].
 #[derive(Clone, Debug)]
 pub struct Files {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Files {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client }
-    }
-
-    /// Uploads a file, all steps in one: record it, send the bytes, complete it, wait until it is ready.
-    ///
-    /// Takes a path, bytes in memory, or [`Content::stream`].
-    ///
-    /// ```no_run
-    /// # async fn example(luma: luma_agents::Client) -> luma_agents::Result<()> {
-    /// use luma_agents::types::{CreateGeneration, GenerationType, MediaRef};
-    ///
-    /// let photo = luma.files().upload("photo.jpg").await?;
-    /// let request = CreateGeneration::builder()
-    ///     .type_(GenerationType::ImageEdit)
-    ///     .prompt("make the sky orange")
-    ///     .source(MediaRef::from(&photo));
-    /// let job = luma.generations().create(request).await?;
-    /// # Ok(()) }
-    /// ```
-    pub fn upload(&self, content: impl Into<Content>) -> Upload {
-        Upload::new(self.client.clone(), content.into())
-    }
-
     /// Records a file whose bytes are then to be sent to the URL in the answer.
     /// [`upload`](Self::upload) does that and all the rest.
     ///
@@ -198,14 +184,6 @@ impl ListFiles {
             Ok::<_, Error>(Some((files, (next, seen))))
         });
         Box::pin(pages.try_flatten())
-    }
-}
-
-impl FileState {
-    /// Whether nothing more happens to the file by itself. An unknown state is taken as one on the way.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Ready | Self::Failed | Self::Deleted)
     }
 }
 

@@ -12,11 +12,21 @@ use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 use uuid::Uuid;
 
 use crate::{
-    Call, Client, Error, GenerationId, Result, Retry, Wait,
-    error::{GenerationFailed, WaitTimeout},
-    types::{CreateGeneration, Generation, GenerationFailureCode, GenerationOutput, GenerationState, GenerationType},
-    wait::{Job, Outcome, TimedOut, Timing},
+    client::{Call, Client},
+    error::{Error, GenerationFailed, Result, WaitTimeout},
+    http::retry::Retry,
+    id::GenerationId,
+    types::{CreateGeneration, Generation, GenerationState, GenerationType},
+    wait::{Job, Outcome, TimedOut, Timing, Wait},
 };
+
+impl Client {
+    /// Images and videos: submit, look, wait.
+    #[must_use]
+    pub fn generations(&self) -> Generations {
+        Generations { client: self.clone() }
+    }
+}
 
 /// Images and videos: submit, look, wait. From [`Client::generations`].
 #[derive(Clone, Debug)]
@@ -25,10 +35,6 @@ pub struct Generations {
 }
 
 impl Generations {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client }
-    }
-
     /// Submits a job. Costs money once accepted; there is no way to cancel or list jobs, so keep the id.
     ///
     /// **At most one job is created, whatever happens.** The request is sent again only where nothing
@@ -40,8 +46,8 @@ impl Generations {
     /// # Errors
     ///
     /// - [`InvalidInput`](Error::InvalidInput): the request is incomplete or out of bounds.
-    /// - [`Refused`](Error::Refused), [`RateLimited`](Error::RateLimited),
-    ///   [`NoAnswer`](Error::NoAnswer): nothing was created and nothing is charged.
+    /// - [`Rejected`](Error::Rejected), [`RateLimited`](Error::RateLimited),
+    ///   [`NoResponse`](Error::NoResponse): nothing was created and nothing is charged.
     /// - [`OutcomeUnknown`](Error::OutcomeUnknown): a job may exist. Ask support with the request id
     ///   before submitting it again; if the error has a [`generation_id`](Error::generation_id), wait for that.
     pub fn create<R>(&self, request: R) -> Call<Generation>
@@ -66,7 +72,7 @@ impl Generations {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](Error::InvalidInput) if the id is not a UUID; [`Refused`](Error::Refused) with
+    /// [`InvalidInput`](Error::InvalidInput) if the id is not a UUID; [`Rejected`](Error::Rejected) with
     /// 404 if there is no such generation, or it is another account's.
     pub fn get(&self, id: impl Into<GenerationId>) -> Call<Generation> {
         match id.into().id {
@@ -90,7 +96,7 @@ impl Generations {
     /// # Errors
     ///
     /// [`GenerationFailed`](Error::GenerationFailed) if it failed; [`WaitTimeout`](Error::WaitTimeout),
-    /// with the id and the last state, at the deadline; [`Refused`](Error::Refused) on 401, 403 and a
+    /// with the id and the last state, at the deadline; [`Rejected`](Error::Rejected) on 401, 403 and a
     /// lasting 404.
     pub fn wait(&self, id: impl Into<GenerationId>) -> Wait<Generation> {
         let GenerationId { id, known } = id.into();
@@ -200,54 +206,6 @@ fn check(generation: &Generation, id: Uuid) -> Result<(), String> {
         return Err("it is completed but has no output".to_owned());
     }
     Ok(())
-}
-
-impl Generation {
-    /// The outputs; empty while there are none.
-    #[must_use]
-    pub fn outputs(&self) -> &[GenerationOutput] {
-        self.output.as_deref().unwrap_or_default()
-    }
-
-    /// The layers of a `layering` in the order in which to draw them: the background first.
-    ///
-    /// Each is cropped; paste it at its [`bounds`](crate::types::LayerBounds) on a transparent canvas.
-    #[must_use]
-    pub fn layers(&self) -> Vec<&GenerationOutput> {
-        let mut layers: Vec<_> = self.outputs().iter().filter(|output| output.layer.is_some()).collect();
-        layers.sort_by_key(|output| std::cmp::Reverse(output.layer.as_ref().map(|layer| layer.index)));
-        layers
-    }
-}
-
-impl GenerationState {
-    /// Whether the generation has ended. An unknown state is taken as one on the way.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Completed | Self::Failed)
-    }
-}
-
-impl GenerationFailureCode {
-    /// Whether submitting the same request anew may work. That is a new job with a new price.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::GenerationFailed | Self::OutputNotFound | Self::RateLimited)
-    }
-
-    pub(crate) fn advice(&self) -> &'static str {
-        match self {
-            Self::ContentModerated => "change the prompt or the inputs; the price is refunded",
-            Self::GenerationFailed | Self::OutputNotFound => "submit it again; the price is refunded",
-            Self::BudgetExhausted => "add credits, then submit it again",
-            Self::ImageTooLarge => "shrink the input images",
-            Self::UnsupportedFormat => "convert the inputs to a supported format",
-            Self::CorruptInput => "replace the input that cannot be decoded",
-            Self::InvalidRequest => "change the request",
-            Self::RateLimited => "submit it again later",
-            _ => "this code is new: see the service's documentation, or update this crate",
-        }
-    }
 }
 
 impl Job for Generation {

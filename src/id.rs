@@ -1,7 +1,9 @@
+//! Arguments that name a generation or a file.
+
 use uuid::Uuid;
 
 use crate::{
-    Error, Result,
+    error::{Error, Result},
     types::{File, Generation},
 };
 

@@ -1,7 +1,9 @@
+//! Arguments that name media: a URL, data, an earlier generation, an uploaded file.
+
 use uuid::Uuid;
 
 use crate::{
-    Error, Result,
+    error::{Error, Result},
     types::{Base64, DataRef, File, FileRef, Generation, GenerationRef, MediaRef, Url, UrlRef},
 };
 
@@ -17,7 +19,7 @@ impl MediaRef {
     pub fn url(url: impl AsRef<str>) -> Result<Self> {
         let url = url.as_ref();
         if !url.starts_with("https://") {
-            let shown = crate::redact::url(url);
+            let shown = crate::util::redact::url(url);
             return Err(Error::invalid_input(format!(
                 "`{shown}` cannot be fetched by the service: it takes https only"
             )));

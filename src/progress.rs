@@ -1,3 +1,5 @@
+//! How far a transfer is, and who wants to know.
+
 use std::{fmt, sync::Arc, time::Duration};
 
 /// How far a transfer has come.

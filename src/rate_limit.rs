@@ -1,17 +1,11 @@
-//! What the service tells of its limits, and the gate that shares it among the tasks of a client.
+//! What the service says of its limits, in headers and by refusing.
 
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    fmt,
     time::{Duration, SystemTime},
 };
 
 use http::HeaderMap;
-use tokio::time::{Instant, sleep_until};
-
-use crate::{clock, error::Limit};
 
 /// The limit on submitted generations per minute, as the service last told it (`X-RateLimit-*`).
 ///
@@ -45,172 +39,31 @@ impl RateLimit {
     }
 }
 
-/// Holds all tasks of a client back once one of them was told to wait, and lets them go one after
-/// the other, never all at once.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    hold: Mutex<Option<Hold>>,
-    /// Those who wait: first come, first served. Who stops waiting leaves no gap.
-    line: tokio::sync::Mutex<()>,
-    waiting: AtomicU32,
+/// The limits that the service answers with 429.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Requests per minute.
+    Requests,
+    /// Jobs (or their weight) at the same time: it frees when a job ends.
+    Concurrency,
+    /// The answer does not tell.
+    Unknown,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Hold {
-    /// What the service asked for.
-    until: Instant,
-    /// When the next one may pass.
-    next: Instant,
-    spacing: Duration,
-    limit: Limit,
-}
-
-/// Why nobody passes for now, and how long that will last for who comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closed {
-    pub(crate) wait: Duration,
-    pub(crate) limit: Limit,
-}
-
-/// Counts one who waits, for as long as it lives.
-struct Place<'a>(&'a AtomicU32);
-
-impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicU32) -> Self {
-        waiting.fetch_add(1, Ordering::Relaxed);
-        Self(waiting)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Gate {
-    /// Waits for its turn, as long as `accept` agrees to the time that it will take.
-    pub(crate) async fn pass(&self, accept: impl Fn(Duration) -> bool) -> Result<(), Closed> {
-        let Some(closed) = self.closed(Instant::now()) else { return Ok(()) };
-        if !accept(closed.wait) {
-            return Err(closed);
-        }
-        let _place = Place::take(&self.waiting);
-        let _first = self.line.lock().await;
-        // A later answer may move the time while it is waited for.
-        while let Some(Hold { next, limit, .. }) = self.hold().filter(|hold| Instant::now() < hold.next) {
-            let wait = next - Instant::now();
-            if !accept(wait) {
-                return Err(Closed { wait, limit });
-            }
-            tracing::debug!(delay_ms = wait.as_secs_f64() * 1000.0, "waiting at the gate");
-            sleep_until(next).await;
-        }
-        if let Some(hold) = self.lock().as_mut() {
-            hold.next = clock::after(Instant::now(), hold.spacing);
-        }
-        Ok(())
-    }
-
-    /// The service asked to wait until `until`; those who wait go `spacing` apart from then on.
-    pub(crate) fn close(&self, until: Instant, spacing: Duration, limit: Limit) {
-        let mut hold = self.lock();
-        if hold.is_none_or(|it| it.until < until) {
-            *hold = Some(Hold { until, next: until, spacing, limit });
-        }
-    }
-
-    fn closed(&self, now: Instant) -> Option<Closed> {
-        let mut hold = self.lock();
-        let it = (*hold)?;
-        let ahead = self.waiting.load(Ordering::Relaxed);
-        if ahead == 0 && now >= it.next {
-            *hold = None;
-            return None;
-        }
-        let wait = it.next.saturating_duration_since(now).saturating_add(it.spacing.saturating_mul(ahead));
-        Some(Closed { wait, limit: it.limit })
-    }
-
-    fn hold(&self) -> Option<Hold> {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Hold>> {
-        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requests => "too many requests per minute",
+            Self::Concurrency => "too many concurrent jobs",
+            Self::Unknown => "rate limited",
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// When each of `tasks` passes, in whole seconds from now.
-    async fn times(gate: &Arc<Gate>, tasks: usize) -> Vec<u64> {
-        let begun = Instant::now();
-        let tasks: Vec<_> = (0..tasks)
-            .map(|_| {
-                let gate = Arc::clone(gate);
-                tokio::spawn(async move {
-                    gate.pass(|_| true).await.expect("accepted");
-                    begun.elapsed().as_secs()
-                })
-            })
-            .collect();
-        let mut times = Vec::new();
-        for task in tasks {
-            times.push(task.await.expect("passed"));
-        }
-        times
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_open_gate_holds_nobody() {
-        let gate = Arc::new(Gate::default());
-        assert_eq!(times(&gate, 3).await, [0, 0, 0]);
-        gate.close(Instant::now(), SECOND, Limit::Requests);
-        assert_eq!(times(&gate, 1).await, [0]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn those_who_wait_go_one_after_the_other() {
-        let gate = Arc::new(Gate::default());
-        gate.close(Instant::now() + 10 * SECOND, 2 * SECOND, Limit::Requests);
-        assert_eq!(times(&gate, 4).await, [10, 12, 14, 16]);
-        assert_eq!(times(&gate, 2).await, [2, 4], "a newcomer does not overtake");
-        tokio::time::sleep(60 * SECOND).await;
-        assert_eq!(times(&gate, 3).await, [0, 0, 0], "the line is gone");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_does_not_wait_takes_no_place() {
-        let gate = Arc::new(Gate::default());
-        gate.close(Instant::now() + SECOND, SECOND, Limit::Requests);
-        for _ in 0..100 {
-            let closed = gate.pass(|wait| wait < SECOND).await.expect_err("too long");
-            assert_eq!(closed, Closed { wait: SECOND, limit: Limit::Requests });
-            let dropped = tokio::time::timeout(Duration::ZERO, gate.pass(|_| true)).await;
-            assert!(dropped.is_err(), "it has to wait");
-        }
-        assert_eq!(times(&gate, 1).await, [1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_later_refusal_moves_those_who_wait() {
-        let gate = Arc::new(Gate::default());
-        gate.close(Instant::now() + SECOND, SECOND, Limit::Requests);
-        let late = Arc::clone(&gate);
-        tokio::spawn(async move {
-            tokio::time::sleep(SECOND / 2).await;
-            late.close(Instant::now() + 5 * SECOND, SECOND, Limit::Requests);
-            late.close(Instant::now() + 2 * SECOND, SECOND, Limit::Requests);
-        });
-        assert_eq!(times(&gate, 2).await, [5, 6], "and a shorter hold does not cut a longer one");
-    }
 
     #[test]
     fn headers_are_read_or_left() {
@@ -222,7 +75,7 @@ mod tests {
         let read = RateLimit::from_headers(&headers).expect("a limit");
         assert_eq!((read.limit, read.remaining), (30, 28));
         assert_eq!(read.reset, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_712_592_060)));
-        assert_eq!(read.spacing(), 2 * SECOND);
+        assert_eq!(read.spacing(), Duration::from_secs(2));
         headers.insert("x-ratelimit-limit", "many".parse().expect("a value"));
         assert_eq!(RateLimit::from_headers(&headers), None);
     }

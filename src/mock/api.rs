@@ -119,7 +119,7 @@ fn carry_out(world: &mut World, operation: Option<Operation>, call: &Call, body:
 fn authorize(call: &Call) -> Checked {
     match call.header("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
         Some(KEY) => Ok(()),
-        Some(key) if key.starts_with(crate::redact::KEY_PREFIX) => Err(Reply::detail(401, "Invalid API key")),
+        Some(key) if key.starts_with(crate::util::redact::KEY_PREFIX) => Err(Reply::detail(401, "Invalid API key")),
         _ => Err(Reply::detail(401, "Missing or invalid API key")),
     }
 }

@@ -434,7 +434,7 @@ fn media(request: &Request<'_>, pointer: &str, place: &str, wanted: Wanted, worl
             if wanted == Wanted::Video && !media_type.is_some_and(is_video) {
                 return refuse(400, "'media_type' is required with 'url' and must be video/*");
             }
-            if !is_public(url) {
+            if !crate::http::url::is_public(url) {
                 return refuse(422, "failed to fetch URL");
             }
             Ok(())
@@ -484,9 +484,4 @@ fn inline(data: &str, media_type: &str, wanted: Wanted) -> Result<(), (u16, &'st
         return Err((422, misfit));
     }
     Ok(())
-}
-
-/// Whether the service would try to fetch it. The emulator itself fetches nothing.
-fn is_public(url: &str) -> bool {
-    reqwest::Url::parse(url).is_ok_and(|url| url.scheme() == "https" && !crate::client::is_loopback(&url))
 }

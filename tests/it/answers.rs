@@ -123,7 +123,7 @@ async fn a_wrong_answer_to_a_read_is_an_error_that_tells_what_came() {
         assert_eq!(server.requests().len(), 1, "{name}");
         let text = printed(&error);
         assert!(!text.contains(KEY) && !text.contains(SIGNATURE), "{name}: {text}");
-        let Error::UnexpectedAnswer(error) = error else { panic!("{name}: {error:?}") };
+        let Error::UnexpectedResponse(error) = error else { panic!("{name}: {error:?}") };
         assert!(!error.problem.is_empty() && error.excerpt.is_empty() == empty, "{name}: {error}");
     }
 }

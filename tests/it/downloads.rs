@@ -9,7 +9,7 @@ use std::{
 use futures_util::TryStreamExt as _;
 use luma_agents::{
     Client, Download, Error, Progress, Retry,
-    error::{Fault, Refusal},
+    error::{Fault, RejectionKind},
     mock::{Emulator, Operation, Script, Transfer},
     types::{CreateGeneration, Generation, GenerationType, MediaRef, Model},
 };
@@ -159,7 +159,7 @@ async fn a_changed_object_is_noticed() {
     emulator.next_download(Transfer::new().cut_after(100 * KB));
     emulator.next_download(Transfer::new().changed());
     let error = download(&emulator, &generation).bytes().await.unwrap_err();
-    assert!(matches!(error, Error::UnexpectedAnswer(_)) && error.to_string().contains("changed"), "{error}");
+    assert!(matches!(error, Error::UnexpectedResponse(_)) && error.to_string().contains("changed"), "{error}");
 }
 
 #[tokio::test]
@@ -171,12 +171,12 @@ async fn a_download_that_cannot_be_mended_leaves_nothing_behind() {
         emulator.next_download(Transfer::refused(503));
     }
     let error = download(&emulator, &generation).save(directory.path().join("a.mp4")).await.unwrap_err();
-    let Error::Refused(refused) = &error else { panic!("{error}") };
-    assert_eq!((refused.kind(), refused.exchange.attempts), (Refusal::Unavailable, 3));
+    let Error::Rejected(refused) = &error else { panic!("{error}") };
+    assert_eq!((refused.kind(), refused.exchange.attempts), (RejectionKind::Unavailable, 3));
     emulator.next_download(Transfer::new().cut_after(100 * KB));
     let impatient = download(&emulator, &generation).retry(Retry::none());
     let error = impatient.save(directory.path().join("a.mp4")).await.unwrap_err();
-    assert!(matches!(&error, Error::NoAnswer(e) if e.fault == Fault::Interrupted), "{error}");
+    assert!(matches!(&error, Error::NoResponse(e) if e.fault == Fault::Interrupted), "{error}");
     assert!(entries(directory.path()).is_empty());
 }
 
@@ -336,10 +336,10 @@ async fn bytes_come_in_every_form() {
     assert!(emulator.client().download(&generation.outputs()[0]).bytes().await.unwrap() == bytes);
 
     let error = get().max_bytes(1000).bytes().await.unwrap_err();
-    assert!(matches!(&error, Error::NoAnswer(e) if e.fault == Fault::TooLarge), "{error}");
+    assert!(matches!(&error, Error::NoResponse(e) if e.fault == Fault::TooLarge), "{error}");
     emulator.next_download(Transfer::new().without_length());
     let error = get().max_bytes(1000).bytes().await.unwrap_err();
-    assert!(matches!(&error, Error::NoAnswer(e) if e.fault == Fault::TooLarge), "{error}");
+    assert!(matches!(&error, Error::NoResponse(e) if e.fault == Fault::TooLarge), "{error}");
 }
 
 #[tokio::test]
@@ -366,7 +366,7 @@ async fn an_expired_url_alone_is_refused_with_what_to_do() {
     let url = generation.outputs()[0].url.clone();
     emulator.expire_urls();
     let error = emulator.client().download(&url).bytes().await.unwrap_err();
-    assert!(matches!(&error, Error::Refused(e) if e.kind() == Refusal::Expired), "{error}");
+    assert!(matches!(&error, Error::Rejected(e) if e.kind() == RejectionKind::Expired), "{error}");
     let query = url.as_str().split_once('?').unwrap().1;
     assert!(!format!("{error} {error:?} {generation:?} {url:?}").contains(query));
 }

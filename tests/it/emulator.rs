@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use luma_agents::{
     Client, Error, Retry,
-    error::{Limit, Refusal},
+    error::{Limit, RejectionKind},
     mock::{Answer, Emulator, Ingest, Operation, Script, Transfer},
     types::{CreateGeneration, Generation, GenerationFailureCode, GenerationState, GenerationType, Model},
 };
@@ -117,20 +117,20 @@ async fn a_job_fails_with_each_code_known_or_not() {
 #[tokio::test]
 async fn documented_refusals_mean_what_they_should() {
     for (answer, status, kind) in [
-        (Answer::unknown_model(), 400, Refusal::InvalidRequest),
-        (Answer::unauthorized(), 401, Refusal::Unauthorized),
-        (Answer::insufficient_credits(), 402, Refusal::InsufficientCredits),
-        (Answer::forbidden(), 403, Refusal::Forbidden),
-        (Answer::not_found(), 404, Refusal::NotFound),
-        (Answer::too_large(), 413, Refusal::TooLarge),
-        (Answer::unusable_media(), 422, Refusal::UnusableMedia),
-        (Answer::bad_gateway(), 502, Refusal::Unavailable),
-        (Answer::unavailable(), 503, Refusal::Unavailable),
+        (Answer::unknown_model(), 400, RejectionKind::InvalidRequest),
+        (Answer::unauthorized(), 401, RejectionKind::Unauthorized),
+        (Answer::insufficient_credits(), 402, RejectionKind::InsufficientCredits),
+        (Answer::forbidden(), 403, RejectionKind::Forbidden),
+        (Answer::not_found(), 404, RejectionKind::NotFound),
+        (Answer::too_large(), 413, RejectionKind::TooLarge),
+        (Answer::unusable_media(), 422, RejectionKind::UnusableMedia),
+        (Answer::bad_gateway(), 502, RejectionKind::Unavailable),
+        (Answer::unavailable(), 503, RejectionKind::Unavailable),
     ] {
         let emulator = emulator().await;
         emulator.refuse(answer);
         match emulator.client().generations().create(request()).retry(Retry::none()).await {
-            Err(Error::Refused(e)) => assert_eq!((e.status.as_u16(), e.kind()), (status, kind)),
+            Err(Error::Rejected(e)) => assert_eq!((e.status.as_u16(), e.kind()), (status, kind)),
             other => panic!("{status}: {other:?}"),
         }
         assert!(emulator.jobs().is_empty(), "{status}: nothing was created");

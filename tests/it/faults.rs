@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt, fmt::Write as _, io::Write as _, sync::Arc
 use futures_util::{StreamExt as _, stream};
 use luma_agents::{
     Client, Error, Result,
-    error::{Fault, Limit, Refusal},
+    error::{Fault, Limit, RejectionKind},
     raw,
     types::{CreateFile, CreateGeneration},
 };
@@ -102,9 +102,9 @@ impl Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Ok,
-    NoAnswer(Fault),
+    NoResponse(Fault),
     Unknown(Option<Fault>),
-    Refused(Refusal),
+    Rejected(RejectionKind),
     Limited(Limit),
     Unexpected,
     Other,
@@ -114,11 +114,11 @@ impl Outcome {
     fn of(result: &Result<()>) -> Self {
         match result {
             Ok(()) => Self::Ok,
-            Err(Error::NoAnswer(e)) => Self::NoAnswer(e.fault),
+            Err(Error::NoResponse(e)) => Self::NoResponse(e.fault),
             Err(Error::OutcomeUnknown(e)) => Self::Unknown(e.fault),
-            Err(Error::Refused(e)) => Self::Refused(e.kind()),
+            Err(Error::Rejected(e)) => Self::Rejected(e.kind()),
             Err(Error::RateLimited(e)) => Self::Limited(e.limit),
-            Err(Error::UnexpectedAnswer(_)) => Self::Unexpected,
+            Err(Error::UnexpectedResponse(_)) => Self::Unexpected,
             Err(_) => Self::Other,
         }
     }
@@ -128,12 +128,12 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ok => f.write_str("success"),
-            Self::NoAnswer(fault) => write!(f, "`NoAnswer`, {fault:?}"),
+            Self::NoResponse(fault) => write!(f, "`NoResponse`, {fault:?}"),
             Self::Unknown(Some(fault)) => write!(f, "`OutcomeUnknown`, {fault:?}"),
             Self::Unknown(None) => f.write_str("`OutcomeUnknown`"),
-            Self::Refused(kind) => write!(f, "`Refused`, {kind:?}"),
+            Self::Rejected(kind) => write!(f, "`Rejected`, {kind:?}"),
             Self::Limited(limit) => write!(f, "`RateLimited`, {limit:?}"),
-            Self::Unexpected => f.write_str("`UnexpectedAnswer`"),
+            Self::Unexpected => f.write_str("`UnexpectedResponse`"),
             Self::Other => f.write_str("something else"),
         }
     }
@@ -250,8 +250,8 @@ fn chunked(body: &str) -> Vec<u8> {
 }
 
 fn broken_connections() -> Vec<Case> {
-    let lost = |fault| ((1, Outcome::Unknown(Some(fault))), (3, Outcome::NoAnswer(fault)));
-    let never_sent = (3, Outcome::NoAnswer(Fault::Connect));
+    let lost = |fault| ((1, Outcome::Unknown(Some(fault))), (3, Outcome::NoResponse(fault)));
+    let never_sent = (3, Outcome::NoResponse(Fault::Connect));
     let (cut_write, cut_read) = lost(Fault::Interrupted);
     let (late_write, late_read) = lost(Fault::Timeout);
     let (alien_write, alien_read) = lost(Fault::Protocol);
@@ -304,7 +304,7 @@ fn broken_connections() -> Vec<Case> {
             )),
             1,
             (1, Outcome::Unknown(Some(Fault::TooLarge))),
-            (1, Outcome::NoAnswer(Fault::TooLarge)),
+            (1, Outcome::NoResponse(Fault::TooLarge)),
         ),
         Case::serving(
             "closed on a connection used before",
@@ -382,13 +382,13 @@ fn odd_answers() -> Vec<Case> {
             Act::say("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"),
             1,
             (1, Outcome::Unknown(None)),
-            (1, Outcome::Refused(Refusal::InvalidRequest)),
+            (1, Outcome::Rejected(RejectionKind::InvalidRequest)),
         ),
     ]
 }
 
 fn redirects(elsewhere: &str) -> Vec<Case> {
-    let refused = (1, Outcome::Refused(Refusal::Redirected));
+    let refused = (1, Outcome::Rejected(RejectionKind::Redirected));
     let to = |status| {
         Act::answer(status, &[("location", &format!("{elsewhere}/generations?key={KEY}"))], &html()).refusing()
     };
@@ -403,23 +403,23 @@ fn redirects(elsewhere: &str) -> Vec<Case> {
 }
 
 /// What a status means, said a second time and on its own.
-fn refusal(status: u16) -> Refusal {
+fn refusal(status: u16) -> RejectionKind {
     match status {
-        401 => Refusal::Unauthorized,
-        402 => Refusal::InsufficientCredits,
-        403 => Refusal::Forbidden,
-        404 | 410 => Refusal::NotFound,
-        413 => Refusal::TooLarge,
-        422 => Refusal::UnusableMedia,
-        408 | 500.. => Refusal::Unavailable,
-        _ => Refusal::InvalidRequest,
+        401 => RejectionKind::Unauthorized,
+        402 => RejectionKind::InsufficientCredits,
+        403 => RejectionKind::Forbidden,
+        404 | 410 => RejectionKind::NotFound,
+        413 => RejectionKind::TooLarge,
+        422 => RejectionKind::UnusableMedia,
+        408 | 500.. => RejectionKind::Unavailable,
+        _ => RejectionKind::InvalidRequest,
     }
 }
 
 fn statuses() -> Vec<Case> {
     let mut cases = Vec::new();
     for status in (400..=599).filter(|it| *it != 429) {
-        let refused = Outcome::Refused(refusal(status));
+        let refused = Outcome::Rejected(refusal(status));
         let transient = status == 408 || status >= 500;
         for by_api in [true, false] {
             let certain = match status {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use luma_agents::{
     ApiKey, Client, Content, Error, Retry,
-    error::Refusal,
+    error::RejectionKind,
     mock::{self, Answer, Emulator, Ingest, MockServerExt as _, Operation, Transfer},
     types::{CreateFile, CreateGeneration, FilePage, FilePurpose, FileState, GenerationType, MediaRef},
 };
@@ -122,7 +122,7 @@ async fn an_expired_envelope_is_a_clear_error() {
     let emulator = emulator().await;
     emulator.url_lifetime(Duration::ZERO);
     let error = emulator.client().files().upload(video(5 * MB)).await.unwrap_err();
-    assert!(matches!(&error, Error::Refused(e) if e.kind() == Refusal::Expired), "{error}");
+    assert!(matches!(&error, Error::Rejected(e) if e.kind() == RejectionKind::Expired), "{error}");
     assert!(!format!("{error:?}").contains("X-Amz-Signature"));
 }
 
@@ -258,7 +258,7 @@ async fn pages_that_lead_nowhere_are_an_error() {
         });
         let files = mock::client(&server).unwrap().files();
         let error = files.list().stream().try_collect::<Vec<_>>().await.unwrap_err();
-        assert!(matches!(error, Error::UnexpectedAnswer(_)), "{error}");
+        assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
     }
 }
 

@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("it should be completed".into());
     }
     match luma.files().list().purpose(FilePurpose::Input).limit(3).page().await {
-        Err(Error::Refused(_)) => {}
+        Err(Error::Rejected(_)) => {}
         other => return Err(format!("expected a refusal, found {other:?}").into()),
     }
     println!("{} {}", done.state, done.model);

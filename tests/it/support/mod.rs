@@ -29,7 +29,7 @@ pub(crate) fn hasty(base_url: impl Into<String>) -> ClientBuilder {
         .retry(retry)
         .timeout(Duration::from_millis(300))
         .submit_timeout(Duration::from_millis(300))
-        .max_answer(64 * 1024)
+        .max_response_bytes(64 * 1024)
 }
 
 /// An error in every form in which a program may print it.

@@ -83,7 +83,7 @@ macro_rules! open_enum {
 
                     fn visit_str<E>(self, value: &str) -> Result<$name, E> {
                         Ok($name::known(value).unwrap_or_else(|| {
-                            crate::drift::unknown_value(stringify!($name), value);
+                            crate::types::drift::unknown_value(stringify!($name), value);
                             $name::Unknown(value.to_owned())
                         }))
                     }
@@ -100,7 +100,7 @@ macro_rules! open_enum {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                crate::schema::open_enum(stringify!($name), Self::KNOWN.iter().map(Self::as_str))
+                crate::types::schema::open_enum(stringify!($name), Self::KNOWN.iter().map(Self::as_str))
             }
         }
     };

@@ -1,17 +1,23 @@
-use std::{fmt, future::IntoFuture, pin::Pin, time::Duration};
+//! A call of the API that has not been made yet, and its response.
 
+use std::{fmt, future::IntoFuture, time::Duration};
+
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::{
-    Client, Error, RateLimit, Result, Retry,
-    error::{Exchange, OutcomeUnknown, UnexpectedAnswer},
-    generated::{self, ResponseValue},
-    transport::{Options, Record, created_id, text},
+    client::Client,
+    error::{Error, Exchange, OutcomeUnknown, Result, UnexpectedResponse},
+    http::{
+        retry::Retry,
+        transport::{Options, created_id, text},
+    },
+    rate_limit::RateLimit,
+    raw::{self, Record, ResponseValue},
 };
 
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Raw<T> = Result<ResponseValue<T>, generated::Error>;
-type Operation<T> = Box<dyn FnOnce(generated::Client) -> BoxFuture<Raw<T>> + Send>;
+type Raw<T> = Result<ResponseValue<T>, raw::Error>;
+type Operation<T> = Box<dyn FnOnce(raw::Client) -> BoxFuture<'static, Raw<T>> + Send>;
 type Check<T> = Box<dyn FnOnce(&T) -> Result<(), String> + Send>;
 
 /// A call of the API that has not been made yet: `.await` it.
@@ -44,7 +50,7 @@ pub struct Response<T> {
 impl<T: 'static> Call<T> {
     pub(crate) fn new<F, Fut>(client: Client, operation: F) -> Self
     where
-        F: FnOnce(generated::Client) -> Fut + Send + 'static,
+        F: FnOnce(raw::Client) -> Fut + Send + 'static,
         Fut: Future<Output = Raw<T>> + Send + 'static,
     {
         let operation: Operation<T> = Box::new(|api| Box::pin(operation(api)));
@@ -83,7 +89,7 @@ impl<T: 'static> Call<T> {
     ///
     /// As the call itself.
     pub async fn response(self) -> Result<Response<T>> {
-        let api = self.client.generated(self.options);
+        let api = self.client.raw(self.options);
         let state = api.inner.clone();
         let outcome = (self.operation?)(api).await;
         let mut record = state.take_record();
@@ -101,9 +107,9 @@ impl<T: 'static> Call<T> {
                     Err(problem) => Err(unusable.error(record, &problem)),
                 }
             }
-            Err(generated::Error::InvalidRequest(message)) => Err(Error::invalid_input(message)),
-            Err(generated::Error::CommunicationError(e)) => Err(Error::invalid_input(e.without_url().to_string())),
-            Err(generated::Error::InvalidResponsePayload(_, e)) => Err(unusable.error(record, &e.to_string())),
+            Err(raw::Error::InvalidRequest(message)) => Err(Error::invalid_input(message)),
+            Err(raw::Error::CommunicationError(e)) => Err(Error::invalid_input(e.without_url().to_string())),
+            Err(raw::Error::InvalidResponsePayload(_, e)) => Err(unusable.error(record, &e.to_string())),
             Err(e) => Err(unusable.error(record, &e.to_string())),
         }
     }
@@ -131,13 +137,18 @@ impl Unusable<'_> {
                 exchange,
             }));
         }
-        Error::UnexpectedAnswer(Box::new(UnexpectedAnswer { exchange, problem, excerpt, generation_id: self.about }))
+        Error::UnexpectedResponse(Box::new(UnexpectedResponse {
+            exchange,
+            problem,
+            excerpt,
+            generation_id: self.about,
+        }))
     }
 }
 
 impl<T: Send + 'static> IntoFuture for Call<T> {
     type Output = Result<T>;
-    type IntoFuture = BoxFuture<Result<T>>;
+    type IntoFuture = BoxFuture<'static, Result<T>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async { Ok(self.response().await?.value) })

@@ -146,7 +146,7 @@ mod world;
     reason = "generated from openapi.yaml"
 )]
 mod generated {
-    use crate::generated::types;
+    use crate::types;
 
     include!(concat!(env!("OUT_DIR"), "/mock.rs"));
 }

@@ -10,7 +10,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use tokio::io::AsyncReadExt as _;
 
-use crate::{Error, Result, sniff};
+use crate::{
+    error::{Error, Result},
+    util::media_type,
+};
 
 /// The service's limit for a file: 5 GiB.
 const LARGEST: u64 = 5 * 1024 * 1024 * 1024;
@@ -127,7 +130,7 @@ impl Opened {
                     return Err(Error::invalid_input(format!("{} is not a file", path.display())));
                 }
                 let mut head = Vec::new();
-                file.take(sniff::ENOUGH).read_to_end(&mut head).await.map_err(|e| Error::io("read", &path, e))?;
+                file.take(media_type::ENOUGH).read_to_end(&mut head).await.map_err(|e| Error::io("read", &path, e))?;
                 (Kind::Path(path), about.len(), head)
             }
             Kind::Memory(bytes) => {
@@ -137,7 +140,7 @@ impl Opened {
             }
             Kind::Stream { mut stream, length } => {
                 let mut begin = Vec::new();
-                while (begin.len() as u64) < sniff::ENOUGH {
+                while (begin.len() as u64) < media_type::ENOUGH {
                     match stream.next().await {
                         Some(chunk) => {
                             begin.extend_from_slice(&chunk.map_err(|e| Error::io("read", "the given stream", e))?);
@@ -243,7 +246,7 @@ fn read(mut file: tokio::fs::File) -> impl Stream<Item = io::Result<Bytes>> + Se
 impl Opened {
     /// What the service takes, as far as it says: JPEG, PNG, WebP, still GIF; videos.
     pub(crate) fn accepted_type(&self) -> Result<String> {
-        match sniff::kind(&self.head) {
+        match media_type::kind(&self.head) {
             Some((kind @ ("image/jpeg" | "image/png" | "image/webp" | "image/gif"), _)) => Ok(kind.to_owned()),
             Some((kind, _)) if kind.starts_with("video/") => Ok(kind.to_owned()),
             found => {
@@ -257,5 +260,5 @@ impl Opened {
 }
 
 fn beginning(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().copied().take(usize::try_from(sniff::ENOUGH).unwrap_or(bytes.len())).collect()
+    bytes.iter().copied().take(usize::try_from(media_type::ENOUGH).unwrap_or(bytes.len())).collect()
 }

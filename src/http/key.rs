@@ -1,10 +1,15 @@
+//! The API key: checked, never printed, wiped from memory with its last copy.
+
 use std::fmt;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::{Error, Result, redact};
+use crate::{
+    error::{Error, Result},
+    util::redact,
+};
 
 const SCHEME: &str = "Bearer ";
 

@@ -7,30 +7,19 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    Error, Result, Retry,
-    client::is_loopback,
-    error::{Exchange, Fault, NoAnswer, Refused},
-    redact,
-    retry::{Backoff, retry_after},
-    transport::{Broken, said},
+    error::{Error, Exchange, Fault, NoResponse, Rejected, Result},
+    http::{
+        retry::{Backoff, Retry, retry_after},
+        transport::{Broken, said},
+        url::redirect,
+    },
+    util::redact,
 };
 
 const REDIRECTS: usize = 5;
 
 /// Of a refusal's text no more than this is read.
 const MAX_REFUSAL: usize = 16 * 1024;
-
-/// Where bytes are: parsed from what the service gave, which may be anything.
-pub(crate) fn checked_url(url: &str) -> Result<Url> {
-    let refuse = |why: &str| Error::invalid_input(format!("`{}` {why}", redact::url(url)));
-    let parsed = Url::parse(url).map_err(|_| refuse("is not an absolute URL"))?;
-    match parsed.scheme() {
-        "https" => Ok(parsed),
-        "http" if is_loopback(&parsed) => Ok(parsed),
-        "http" => Err(refuse("is not https")),
-        _ => Err(refuse("is neither https nor http")),
-    }
-}
 
 /// One way to storage, with its patience.
 #[derive(Debug)]
@@ -82,15 +71,10 @@ impl Storage {
             };
             let location = response.headers().get(header::LOCATION).and_then(|it| it.to_str().ok());
             match location {
-                Some(location) if response.status().is_redirection() => {
-                    let next = url.join(location).ok().filter(|next| {
-                        next.scheme() == "https" || (is_loopback(&url) && next.scheme() == "http" && is_loopback(next))
-                    });
-                    match next {
-                        Some(next) => url = next,
-                        None => return Ok(response),
-                    }
-                }
+                Some(location) if response.status().is_redirection() => match redirect(&url, location) {
+                    Some(next) => url = next,
+                    None => return Ok(response),
+                },
                 _ => return Ok(response),
             }
         }
@@ -110,7 +94,7 @@ impl Storage {
     }
 
     pub(crate) fn no_answer(&self, broken: Broken) -> Error {
-        Error::NoAnswer(Box::new(NoAnswer {
+        Error::NoResponse(Box::new(NoResponse {
             exchange: self.exchange(broken.status),
             fault: broken.fault,
             source: broken.source.map(Into::into),
@@ -141,7 +125,7 @@ impl Storage {
                 break;
             }
         }
-        Error::Refused(Box::new(Refused {
+        Error::Rejected(Box::new(Rejected {
             exchange: self.exchange(Some(status)),
             status,
             detail: redact::excerpt(&said(&body)),

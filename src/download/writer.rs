@@ -11,12 +11,12 @@ use tempfile::TempPath;
 use tokio::{sync::mpsc, task::spawn_blocking};
 use uuid::Uuid;
 
+use super::fetch::{Fetch, Object, Piece, ResumePoint};
 use crate::{
-    Error, Result,
-    fetch::{Fetch, Have, Object, Piece},
+    error::{Error, Result},
     progress::Meter,
-    redact, sniff,
     types::GenerationOutput,
+    util::{media_type, redact},
 };
 
 /// Chunks between the network and the disk.
@@ -135,7 +135,7 @@ impl Target {
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
             let temporary = builder.tempfile_in(&directory).map_err(|e| Error::io("write into", &directory, e))?;
             let (file, path) = temporary.into_parts();
-            (file, Place::Temporary(path), Have::default())
+            (file, Place::Temporary(path), ResumePoint::default())
         };
         Ok(Part { file, place, have, target: self.clone(), end })
     }
@@ -143,7 +143,7 @@ impl Target {
     /// Every name that the output could end up with.
     fn candidates(&self, stem: &str) -> Vec<PathBuf> {
         if self.is_directory {
-            sniff::EXTENSIONS.iter().map(|extension| self.path.join(format!("{stem}.{extension}"))).collect()
+            media_type::EXTENSIONS.iter().map(|extension| self.path.join(format!("{stem}.{extension}"))).collect()
         } else {
             vec![self.path.clone()]
         }
@@ -173,16 +173,16 @@ impl Note {
     }
 
     /// What an earlier attempt has left, if it can be shown to belong to the same output.
-    fn recall(&self, file: &File) -> Have {
+    fn recall(&self, file: &File) -> ResumePoint {
         let noted: Option<Noted> = fs::read(&self.path).ok().and_then(|note| serde_json::from_slice(&note).ok());
         let length = file.metadata().map_or(0, |it| it.len());
         match noted {
             Some(Noted { of, object, bytes }) if of == self.of && bytes <= length => {
                 // The last byte is asked for again: that shows that the object is still the same.
                 let offset = object.total.map_or(bytes, |total| bytes.min(total.saturating_sub(1)));
-                Have { offset, object }
+                ResumePoint { offset, object }
             }
-            _ => Have::default(),
+            _ => ResumePoint::default(),
         }
     }
 }
@@ -192,7 +192,7 @@ impl Note {
 pub(crate) struct Part {
     file: File,
     place: Place,
-    have: Have,
+    have: ResumePoint,
     target: Target,
     end: End,
 }
@@ -214,13 +214,14 @@ enum End {
 }
 
 impl Part {
-    pub(crate) fn take_have(&mut self) -> Have {
+    pub(crate) fn take_resume_point(&mut self) -> ResumePoint {
         std::mem::take(&mut self.have)
     }
 
     /// Moves the complete file to its name.
     fn publish(self, head: &[u8]) -> Result<(PathBuf, Option<&'static str>)> {
-        let (media_type, extension) = sniff::kind(head).map_or((None, sniff::UNKNOWN), |(kind, ext)| (Some(kind), ext));
+        let (media_type, extension) =
+            media_type::kind(head).map_or((None, media_type::UNKNOWN), |(kind, ext)| (Some(kind), ext));
         let path = match &self.end {
             End::Given => self.target.path.clone(),
             End::Named { stem } => self.target.path.join(format!("{stem}.{extension}")),
@@ -362,7 +363,7 @@ impl Writer {
         let mut head = Vec::new();
         if whole {
             self.file.rewind()?;
-            self.file.take(sniff::ENOUGH).read_to_end(&mut head)?;
+            self.file.take(media_type::ENOUGH).read_to_end(&mut head)?;
         }
         Ok(head)
     }

@@ -6,25 +6,26 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use progenitor_client::{ClientHooks, OperationInfo};
 use reqwest::ResponseBuilderExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
-    ApiKey, Retry, clock,
-    error::{Error, Exchange, Fault, Limit, NoAnswer, OutcomeUnknown, RateLimited, Refused},
-    generated,
-    rate_limit::{Gate, RateLimit},
-    redact,
-    retry::{Backoff, Ending, Outcome, Verdict, classify, retry_after},
+    error::{Error, Exchange, Fault, NoResponse, OutcomeUnknown, RateLimited, Rejected},
+    http::{
+        key::ApiKey,
+        retry::{Backoff, Ending, Outcome, Retry, Verdict, classify, retry_after},
+        throttle::Gate,
+    },
+    rate_limit::{Limit, RateLimit},
+    util::{clock, redact},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -52,7 +53,7 @@ pub(crate) struct Transport {
     pub(crate) http: reqwest::Client,
     pub(crate) key: ApiKey,
     pub(crate) user_agent: HeaderValue,
-    pub(crate) max_answer: usize,
+    pub(crate) max_response_bytes: usize,
     gate: Lanes,
     rate_limit: Mutex<Option<RateLimit>>,
     /// Where request ids come from. The system seeds it, and is not asked again for each.
@@ -66,92 +67,14 @@ struct Lanes {
     rest: Gate,
 }
 
-/// One call: how to make it, and what it learnt.
-#[derive(Clone, Debug)]
-pub struct CallState {
-    transport: Arc<Transport>,
-    options: Options,
-    record: Arc<Mutex<Record>>,
-}
-
-/// What a call learnt that generated code cannot carry.
-#[derive(Debug, Default)]
-pub(crate) struct Record {
-    /// The last attempt.
-    pub(crate) exchange: Exchange,
-    /// The limit as told with the answer.
-    pub(crate) rate_limit: Option<RateLimit>,
-    /// The body of the answer.
-    pub(crate) body: Bytes,
-    /// Why there is no answer to decode.
-    pub(crate) error: Option<Error>,
-}
-
-impl CallState {
-    pub(crate) fn new(transport: Arc<Transport>, options: Options) -> Self {
-        Self { transport, options, record: Arc::default() }
-    }
-
-    pub(crate) fn take_record(&self) -> Record {
-        std::mem::take(&mut *self.record())
-    }
-
-    fn record(&self) -> std::sync::MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientHooks<CallState> for generated::Client {
-    async fn pre<E>(
-        &self,
-        request: &mut reqwest::Request,
-        _: &OperationInfo,
-    ) -> Result<(), progenitor_client::Error<E>> {
-        // progenitor adds it; this API has no such header.
-        request.headers_mut().remove("api-version");
-        Ok(())
-    }
-
-    async fn exec(&self, request: reqwest::Request, info: &OperationInfo) -> reqwest::Result<reqwest::Response> {
-        let state = &self.inner;
-        *state.record() = Record::default();
-        let answer = state.transport.send(request, info.operation_id, state.options).await;
-        let mut record = state.record();
-        Ok(match answer {
-            Ok((answer, exchange)) => {
-                record.exchange = exchange;
-                record.rate_limit = answer.rate_limit;
-                record.body = answer.body.clone();
-                answer.into()
-            }
-            Err(error) => {
-                record.error = Some(error);
-                http::Response::new(Bytes::new()).into()
-            }
-        })
-    }
-
-    async fn post<E>(
-        &self,
-        _: &reqwest::Result<reqwest::Response>,
-        _: &OperationInfo,
-    ) -> Result<(), progenitor_client::Error<E>> {
-        // Keeps the generated code from decoding an answer that is not there.
-        match &self.inner.record().error {
-            Some(error) => Err(progenitor_client::Error::Custom(error.to_string())),
-            None => Ok(()),
-        }
-    }
-}
-
 /// A complete answer.
 #[derive(Debug)]
-struct Answer {
+pub(crate) struct Answer {
     url: reqwest::Url,
     status: StatusCode,
     headers: HeaderMap,
-    rate_limit: Option<RateLimit>,
-    body: Bytes,
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
@@ -217,9 +140,9 @@ fn is_protocol(error: &reqwest::Error) -> bool {
 }
 
 impl Transport {
-    pub(crate) fn new(http: reqwest::Client, key: ApiKey, user_agent: HeaderValue, max_answer: usize) -> Self {
+    pub(crate) fn new(http: reqwest::Client, key: ApiKey, user_agent: HeaderValue, max_response_bytes: usize) -> Self {
         let ids = Mutex::new(fastrand::Rng::with_seed(Uuid::new_v4().as_u64_pair().0));
-        Self { http, key, user_agent, max_answer, gate: Lanes::default(), rate_limit: Mutex::default(), ids }
+        Self { http, key, user_agent, max_response_bytes, gate: Lanes::default(), rate_limit: Mutex::default(), ids }
     }
 
     fn request_id(&self) -> Uuid {
@@ -232,7 +155,7 @@ impl Transport {
     }
 
     /// Sends `request` until it has an answer worth decoding, or must not be sent again.
-    fn send(
+    pub(crate) fn send(
         &self,
         request: reqwest::Request,
         operation: &'static str,
@@ -311,7 +234,7 @@ impl Transport {
                         problem: None,
                         source,
                     })),
-                    _ => Error::NoAnswer(Box::new(NoAnswer { exchange, fault, source })),
+                    _ => Error::NoResponse(Box::new(NoResponse { exchange, fault, source })),
                 }
             }
             Ok(answer) => {
@@ -331,7 +254,7 @@ impl Transport {
                         problem: Some(detail).filter(|it| !it.is_empty()),
                         source: None,
                     })),
-                    _ => Error::Refused(Box::new(Refused { exchange, status: answer.status, detail, retry_after })),
+                    _ => Error::Rejected(Box::new(Rejected { exchange, status: answer.status, detail, retry_after })),
                 }
             }
         }
@@ -462,7 +385,7 @@ impl Sending<'_> {
             return Err(Broken { status: Some(status), ..Broken::new(Fault::Protocol) });
         }
         let headers = std::mem::take(response.headers_mut());
-        let cap = if status.is_success() { self.transport.max_answer } else { MAX_ERROR_BODY };
+        let cap = if status.is_success() { self.transport.max_response_bytes } else { MAX_ERROR_BODY };
         let body = match body(&mut response, end, cap).await {
             Ok(body) => body,
             // A refusal is one even if its text is cut short.
@@ -571,7 +494,7 @@ pub(crate) fn text(body: &[u8]) -> String {
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport").field("max_answer", &self.max_answer).finish_non_exhaustive()
+        f.debug_struct("Transport").field("max_response_bytes", &self.max_response_bytes).finish_non_exhaustive()
     }
 }
 

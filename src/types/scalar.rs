@@ -8,7 +8,7 @@ use std::fmt;
 use base64::Engine as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::redact;
+use crate::util::redact;
 
 /// A URL of the API, usually signed: whoever holds it may fetch what it names until it expires.
 ///

@@ -1,10 +1,11 @@
 //! Bytes in: picks the way, streams from disk, sends again what broke, waits until it is ready.
 
+mod content;
+
 use std::{
     fmt,
     future::IntoFuture,
     io,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,21 +15,45 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use progenitor_client::{ClientHooks as _, OperationInfo};
 use tokio::time::timeout;
 
+use self::content::{ByteStream, Opened};
 use crate::{
-    Call, Client, Content, Error, Progress, Result,
-    content::{ByteStream, Opened},
-    error::{Exchange, Fault},
-    progress::{Meter, Watcher},
+    client::{Call, Client},
+    error::{Error, Exchange, Fault, Result},
+    files::Files,
+    http::{storage::Storage, transport::Broken, url::signed_url},
+    progress::{Meter, Progress, Watcher},
     raw,
-    storage::{Storage, checked_url},
-    transport::Broken,
     types::{CreateFile, CreateFileResponse, File, FilePurpose, FileState, PresignedUpload},
 };
+
+pub use content::Content;
+
+impl Files {
+    /// Uploads a file, all steps in one: record it, send the bytes, complete it, wait until it is ready.
+    ///
+    /// Takes a path, bytes in memory, or [`Content::stream`].
+    ///
+    /// ```no_run
+    /// # async fn example(luma: luma_agents::Client) -> luma_agents::Result<()> {
+    /// use luma_agents::types::{CreateGeneration, GenerationType, MediaRef};
+    ///
+    /// let photo = luma.files().upload("photo.jpg").await?;
+    /// let request = CreateGeneration::builder()
+    ///     .type_(GenerationType::ImageEdit)
+    ///     .prompt("make the sky orange")
+    ///     .source(MediaRef::from(&photo));
+    /// let job = luma.generations().create(request).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn upload(&self, content: impl Into<Content>) -> Upload {
+        Upload::new(self.client.clone(), content.into())
+    }
+}
 
 /// Up to this size the bytes go along with the request that records the file.
 ///
@@ -38,8 +63,6 @@ const INLINE: u64 = 4 * 1024 * 1024;
 
 /// How often the service is told that the bytes are there, if it is unclear whether it has heard.
 const COMPLETIONS: u32 = 3;
-
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An upload that has not begun: `.await` it for the [`File`], which is ready to be used then.
 ///
@@ -145,7 +168,7 @@ impl Settings {
         self.filename = self.filename.take().or_else(|| content.filename());
 
         let recorded = match self.inline(&mut content, &mime_type).await {
-            Some(Err(Error::Refused(e))) if e.status == StatusCode::PAYLOAD_TOO_LARGE => None,
+            Some(Err(Error::Rejected(e))) if e.status == StatusCode::PAYLOAD_TOO_LARGE => None,
             other => other,
         };
         let file = match recorded {
@@ -232,7 +255,7 @@ impl Settings {
         for _ in 0..COMPLETIONS {
             match files.complete(file).await {
                 Ok(_) => return Ok(()),
-                Err(Error::Refused(e)) if doubt.is_some() && e.status == StatusCode::CONFLICT => return Ok(()),
+                Err(Error::Rejected(e)) if doubt.is_some() && e.status == StatusCode::CONFLICT => return Ok(()),
                 Err(error @ Error::OutcomeUnknown(_)) => doubt = Some(error),
                 Err(error) => return Err(error),
             }
@@ -248,7 +271,7 @@ impl Settings {
             let method = envelope.method.escape_debug();
             return Err(unexpected(format!("the bytes are to be sent by {method}, not PUT")));
         }
-        let url = checked_url(envelope.url.as_str()).map_err(|_| unexpected("the URL for the bytes is not https"))?;
+        let url = signed_url(envelope.url.as_str()).map_err(|_| unexpected("the URL for the bytes is not https"))?;
         let mut headers = http::HeaderMap::new();
         for (name, value) in &envelope.headers {
             let pair = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::from_str(value.expose()).ok());
@@ -289,7 +312,7 @@ impl Settings {
 
 impl IntoFuture for Upload {
     type Output = Result<File>;
-    type IntoFuture = BoxFuture<Result<File>>;
+    type IntoFuture = BoxFuture<'static, Result<File>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.settings.run(self.content))

@@ -1,16 +1,27 @@
 //! [`Client`] and how it is built.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+mod call;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use crate::{
-    ApiKey, Call, Download, Error, Files, Generations, RateLimit, Result, Retry, download,
-    generated::{self, ResponseValue},
-    transport::{CallState, Options, Transport},
+    error::{Error, Result},
+    http::{
+        key::ApiKey,
+        retry::Retry,
+        transport::{Options, Transport},
+        url::{base_url, is_loopback},
+    },
+    rate_limit::RateLimit,
+    raw::{self, CallState, ResponseValue},
+    util::redact,
     wait::Pace,
 };
+
+pub use call::{Call, Response};
 
 const BASE_URL: &str = "https://agents.lumalabs.ai/v1";
 const BASE_URL_VARIABLE: &str = "LUMA_BASE_URL";
@@ -63,25 +74,6 @@ impl Client {
         ClientBuilder::new(key)
     }
 
-    /// Images and videos: submit, look, wait.
-    #[must_use]
-    pub fn generations(&self) -> Generations {
-        Generations::new(self.clone())
-    }
-
-    /// Uploaded files: upload, list, look, delete.
-    #[must_use]
-    pub fn files(&self) -> Files {
-        Files::new(self.clone())
-    }
-
-    /// The outputs of a finished generation, one output, or a URL, ready to be fetched.
-    ///
-    /// The key is not sent along. Nothing happens before one of the methods of [`Download`] is awaited.
-    pub fn download(&self, source: impl Into<download::Source>) -> Download {
-        Download::new(self, source.into())
-    }
-
     /// The limit on submitted generations, as the service last told it to this client.
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
@@ -98,16 +90,16 @@ impl Client {
     /// ```
     pub fn call<T, F, Fut>(&self, operation: F) -> Call<T>
     where
-        F: FnOnce(generated::Client) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<ResponseValue<T>, generated::Error>> + Send + 'static,
+        F: FnOnce(raw::Client) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<ResponseValue<T>, raw::Error>> + Send + 'static,
         T: 'static,
     {
         Call::new(self.clone(), operation)
     }
 
-    pub(crate) fn generated(&self, options: Options) -> generated::Client {
+    pub(crate) fn raw(&self, options: Options) -> raw::Client {
         let state = CallState::new(Arc::clone(&self.inner.transport), options);
-        generated::Client::new_with_client(&self.inner.base_url, self.inner.transport.http.clone(), state)
+        raw::Client::new_with_client(&self.inner.base_url, self.inner.transport.http.clone(), state)
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -158,7 +150,7 @@ pub struct ClientBuilder {
     submit_timeout: Duration,
     connect_timeout: Duration,
     idle_timeout: Duration,
-    max_answer: usize,
+    max_response_bytes: usize,
     pace: Pace,
 }
 
@@ -175,7 +167,7 @@ impl ClientBuilder {
             submit_timeout: Duration::from_mins(3),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
-            max_answer: 8 * 1024 * 1024,
+            max_response_bytes: 8 * 1024 * 1024,
             pace: Pace::default(),
         }
     }
@@ -243,8 +235,8 @@ impl ClientBuilder {
     }
 
     /// Largest answer to a call that is read, in bytes. Downloads are not meant. Default 8 MiB.
-    pub fn max_answer(self, bytes: usize) -> Self {
-        Self { max_answer: bytes, ..self }
+    pub fn max_response_bytes(self, bytes: usize) -> Self {
+        Self { max_response_bytes: bytes, ..self }
     }
 
     /// When waits look at jobs, unless they say otherwise: first after one delay, then at an interval.
@@ -261,7 +253,7 @@ impl ClientBuilder {
     ///
     /// [`Error::InvalidInput`] if the base URL or the user agent cannot be used, or TLS cannot be set up.
     pub fn build(self) -> Result<Client> {
-        let base_url = checked_base_url(&self.base_url)?;
+        let base_url = base_url(&self.base_url)?;
         let user_agent = match &self.user_agent {
             Some(product) => HeaderValue::from_str(&format!("{} {USER_AGENT}", product.trim()))
                 .map_err(|_| Error::invalid_input("the user agent has characters that a header cannot have"))?,
@@ -275,7 +267,7 @@ impl ClientBuilder {
         Ok(Client {
             inner: Arc::new(Inner {
                 base_url,
-                transport: Arc::new(Transport::new(http, self.key, user_agent, self.max_answer)),
+                transport: Arc::new(Transport::new(http, self.key, user_agent, self.max_response_bytes)),
                 retry: self.retry,
                 timeout: self.timeout,
                 submit_timeout: self.submit_timeout,
@@ -290,7 +282,7 @@ impl ClientBuilder {
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientBuilder")
-            .field("base_url", &crate::redact::url(&self.base_url))
+            .field("base_url", &redact::url(&self.base_url))
             .field("retry", &self.retry)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
@@ -307,65 +299,4 @@ fn http_client(connect_timeout: Duration, local: bool) -> Result<reqwest::Client
     // What is allowed because it stays on this machine must not leave it by way of a proxy.
     let builder = if local { builder.no_proxy() } else { builder };
     builder.build().map_err(|e| Error::invalid_input(format!("the HTTP client cannot be built: {e}")))
-}
-
-/// The base URL, if the key may be sent there.
-fn checked_base_url(url: &str) -> Result<reqwest::Url> {
-    let shown = crate::redact::url(url.trim());
-    let refuse = |why: &str| Err(Error::invalid_input(format!("the base URL `{shown}` {why}")));
-    let Ok(parsed) = reqwest::Url::parse(url.trim()) else {
-        return refuse("is not an absolute URL");
-    };
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return refuse("has a user or password in it");
-    }
-    if parsed.query().is_some() || parsed.fragment().is_some() {
-        return refuse("has a query or fragment");
-    }
-    match parsed.scheme() {
-        "https" => {}
-        "http" if is_loopback(&parsed) => {}
-        "http" => return refuse("is not https: the key would be readable on the way"),
-        _ => return refuse("is neither https nor http"),
-    }
-    Ok(parsed)
-}
-
-/// Whether the URL leads to this machine.
-pub(crate) fn is_loopback(url: &reqwest::Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_goes_to_https_or_this_machine_only() {
-        for (url, expected) in [
-            ("https://agents.lumalabs.ai/v1/", Ok("https://agents.lumalabs.ai/v1/")),
-            (" https://proxy.example.com ", Ok("https://proxy.example.com/")),
-            ("http://127.0.0.1:8080", Ok("http://127.0.0.1:8080/")),
-            ("http://[::1]:80/v1", Ok("http://[::1]/v1")),
-            ("http://localhost/v1", Ok("http://localhost/v1")),
-            ("http://agents.lumalabs.ai/v1", Err("not https")),
-            ("http://127.0.0.1.example.com", Err("not https")),
-            ("http://10.0.0.1", Err("not https")),
-            ("ftp://agents.lumalabs.ai", Err("neither")),
-            ("agents.lumalabs.ai/v1", Err("absolute")),
-            ("", Err("absolute")),
-            ("https://user:secret@agents.lumalabs.ai", Err("user or password")),
-            ("https://agents.lumalabs.ai?key=secret", Err("query")),
-        ] {
-            match (checked_base_url(url), expected) {
-                (Ok(checked), Ok(expected)) => assert_eq!(checked.as_str(), expected),
-                (Err(error), Err(part)) => {
-                    let error = error.to_string();
-                    assert!(error.contains(part) && !error.contains("secret"), "{url}: {error}");
-                }
-                (got, _) => panic!("{url}: {got:?}"),
-            }
-        }
-    }
 }

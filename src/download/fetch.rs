@@ -1,28 +1,28 @@
 //! One object on its way from storage: broken answers are resumed where it is safe, expired URLs
 //! replaced, changed objects noticed.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::timeout;
 
 use crate::{
-    Error, Result,
-    error::Fault,
-    storage::{Storage, checked_url},
-    transport::Broken,
+    error::{Error, Fault, Result},
+    http::{storage::Storage, transport::Broken, url::signed_url},
+    util::redact,
 };
 
 /// How often an object may change under a download.
 const RESTARTS: u32 = 3;
 
 /// Mints a new URL for the output with this index.
-pub(crate) type Refresh = Arc<dyn Fn(usize) -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Send + Sync>;
+pub(crate) type Refresh = Arc<dyn Fn(usize) -> BoxFuture<'static, Result<String>> + Send + Sync>;
 
 /// What an earlier attempt has left behind.
 #[derive(Debug, Default)]
-pub(crate) struct Have {
+pub(crate) struct ResumePoint {
     pub(crate) offset: u64,
     pub(crate) object: Object,
 }
@@ -113,7 +113,7 @@ impl Fetch {
         refresh: Option<Refresh>,
         index: usize,
         max_bytes: Option<u64>,
-        Have { offset, object }: Have,
+        ResumePoint { offset, object }: ResumePoint,
     ) -> Self {
         Self {
             storage,
@@ -189,7 +189,7 @@ impl Fetch {
                     let Some(refresh) = &self.refresh else { return Err(self.storage.refusal(response).await) };
                     tracing::debug!("the URL has expired: asking for a new one");
                     let url = refresh(self.index).await?;
-                    self.url = checked_url(&url)?;
+                    self.url = signed_url(&url)?;
                     self.refreshed = true;
                 }
                 _ => self.storage.refused(response).await?,
@@ -279,7 +279,7 @@ impl Fetch {
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetch")
-            .field("url", &crate::redact::url(self.url.as_str()))
+            .field("url", &redact::url(self.url.as_str()))
             .field("offset", &self.offset)
             .field("object", &self.object)
             .finish_non_exhaustive()

@@ -137,9 +137,9 @@ pub(crate) enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Success,
-    Refused,
+    Rejected,
     RateLimited,
-    NoAnswer,
+    NoResponse,
     OutcomeUnknown,
 }
 
@@ -157,19 +157,19 @@ pub(crate) struct Verdict {
 /// or 503 written by the API itself, which never charges for them (its document says so).
 pub(crate) fn classify(repeatable: bool, outcome: Outcome) -> Verdict {
     let (ending, again) = match outcome {
-        Outcome::Fault(Fault::Connect) => (Ending::NoAnswer, true),
-        Outcome::Fault(fault) if repeatable => (Ending::NoAnswer, fault != Fault::TooLarge),
+        Outcome::Fault(Fault::Connect) => (Ending::NoResponse, true),
+        Outcome::Fault(fault) if repeatable => (Ending::NoResponse, fault != Fault::TooLarge),
         Outcome::Fault(_) => (Ending::OutcomeUnknown, false),
         Outcome::Answer { status, by_api } => match status.as_u16() {
             200..=299 => (Ending::Success, false),
             429 => (Ending::RateLimited, true),
-            502 | 503 if by_api => (Ending::Refused, true),
-            408 | 500.. if repeatable => (Ending::Refused, true),
-            409 if repeatable || by_api => (Ending::Refused, false),
+            502 | 503 if by_api => (Ending::Rejected, true),
+            408 | 500.. if repeatable => (Ending::Rejected, true),
+            409 if repeatable || by_api => (Ending::Rejected, false),
             // Neither says that nothing was done; 303 says where the result of it is.
             100..=199 | 303 if !repeatable => (Ending::OutcomeUnknown, false),
             408 | 409 | 500.. => (Ending::OutcomeUnknown, false),
-            _ => (Ending::Refused, false),
+            _ => (Ending::Rejected, false),
         },
     };
     Verdict { ending, again }
@@ -201,6 +201,8 @@ fn seconds(number: f64) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -295,15 +297,15 @@ mod tests {
 
     #[test]
     fn every_status_and_fault_has_one_meaning() {
-        use Ending::{NoAnswer, OutcomeUnknown, RateLimited, Refused};
+        use Ending::{NoResponse, OutcomeUnknown, RateLimited, Rejected};
         for status in (100..=199).chain(300..=999) {
             for by_api in [false, true] {
                 for repeatable in [false, true] {
                     let expected = match (status, repeatable, by_api) {
                         (429, _, _) => (RateLimited, true),
-                        (408 | 500..=999, true, _) | (502 | 503, false, true) => (Refused, true),
+                        (408 | 500..=999, true, _) | (502 | 503, false, true) => (Rejected, true),
                         (100..=199 | 303 | 408 | 500..=999, false, _) | (409, false, false) => (OutcomeUnknown, false),
-                        _ => (Refused, false),
+                        _ => (Rejected, false),
                     };
                     let status = StatusCode::from_u16(status).expect("a status");
                     let verdict = classify(repeatable, Outcome::Answer { status, by_api });
@@ -312,15 +314,34 @@ mod tests {
             }
         }
         for (fault, read, write) in [
-            (Fault::Connect, (NoAnswer, true), (NoAnswer, true)),
-            (Fault::Timeout, (NoAnswer, true), (OutcomeUnknown, false)),
-            (Fault::Interrupted, (NoAnswer, true), (OutcomeUnknown, false)),
-            (Fault::Protocol, (NoAnswer, true), (OutcomeUnknown, false)),
-            (Fault::TooLarge, (NoAnswer, false), (OutcomeUnknown, false)),
+            (Fault::Connect, (NoResponse, true), (NoResponse, true)),
+            (Fault::Timeout, (NoResponse, true), (OutcomeUnknown, false)),
+            (Fault::Interrupted, (NoResponse, true), (OutcomeUnknown, false)),
+            (Fault::Protocol, (NoResponse, true), (OutcomeUnknown, false)),
+            (Fault::TooLarge, (NoResponse, false), (OutcomeUnknown, false)),
         ] {
             for (repeatable, expected) in [(true, read), (false, write)] {
                 let verdict = classify(repeatable, Outcome::Fault(fault));
                 assert_eq!((verdict.ending, verdict.again), expected, "{fault:?} {repeatable}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_retry_after_is_at_most_a_day(
+            value in proptest::prop_oneof![
+                proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+                "[-+]?[0-9.]{0,20}(e[-+]?[0-9]{0,4})?".prop_map(String::into_bytes),
+                "(Mon|Sun), [0-9]{2} (Jan|Nov|Feb) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT".prop_map(String::into_bytes),
+            ],
+        ) {
+            if let Ok(value) = http::HeaderValue::from_bytes(&value) {
+                for name in ["retry-after", "retry-after-ms"] {
+                    let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), value.clone())]);
+                    let read = retry_after(&headers, SystemTime::UNIX_EPOCH);
+                    proptest::prop_assert!(read.is_none_or(|it| it <= DAY));
+                }
             }
         }
     }

@@ -1,5 +1,8 @@
 //! Bytes out: what can be downloaded, how, and to where.
 
+mod fetch;
+mod writer;
+
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -7,15 +10,28 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
+use self::{
+    fetch::{Fetch, Piece, Refresh, ResumePoint},
+    writer::{Name, Target},
+};
 use crate::{
-    Client, Error, Progress, Result, Retry, Saved,
-    error::Exchange,
-    fetch::{Fetch, Have, Piece, Refresh},
-    progress::{Meter, Watcher},
-    save::{self, Name, Target},
-    storage::{Storage, checked_url},
+    client::Client,
+    error::{Error, Exchange, Result},
+    http::{retry::Retry, storage::Storage, url::signed_url},
+    progress::{Meter, Progress, Watcher},
     types::{Generation, GenerationOutput, Url},
 };
+
+pub use writer::Saved;
+
+impl Client {
+    /// The outputs of a finished generation, one output, or a URL, ready to be fetched.
+    ///
+    /// The key is not sent along. Nothing happens before one of the methods of [`Download`] is awaited.
+    pub fn download(&self, source: impl Into<Source>) -> Download {
+        Download::new(self, source.into())
+    }
+}
 
 /// Of several outputs, how many are fetched at the same time.
 const AT_ONCE: usize = 4;
@@ -193,7 +209,7 @@ impl Download {
     ///
     /// [`Io`](Error::Io) if the file exists (see [`overwrite`](Self::overwrite)) or cannot be written;
     /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
-    /// [`Refused`](Error::Refused), [`NoAnswer`](Error::NoAnswer), [`UnexpectedAnswer`](Error::UnexpectedAnswer)
+    /// [`Rejected`](Error::Rejected), [`NoResponse`](Error::NoResponse), [`UnexpectedResponse`](Error::UnexpectedResponse)
     /// if it cannot be fetched.
     pub async fn save(self, path: impl AsRef<Path>) -> Result<Saved> {
         let target = Target::new(path.as_ref(), self.overwrite, self.resumable).await?;
@@ -221,8 +237,8 @@ impl Download {
 
     async fn save_one(&self, output: &Output, target: &Target) -> Result<Saved> {
         let mut part = target.part(&output.name).await?;
-        let fetch = self.fetch(output, part.take_have())?;
-        save::save(fetch, part, Meter::new(self.watcher.clone())).await
+        let fetch = self.fetch(output, part.take_resume_point())?;
+        writer::save(fetch, part, Meter::new(self.watcher.clone())).await
     }
 
     /// Fetches the only output into memory, up to [`max_bytes`](Self::max_bytes) or 256 MiB.
@@ -260,9 +276,9 @@ impl Download {
     /// # Errors
     ///
     /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
-    /// [`Refused`](Error::Refused) or [`NoAnswer`](Error::NoAnswer) if it cannot be fetched.
+    /// [`Rejected`](Error::Rejected) or [`NoResponse`](Error::NoResponse) if it cannot be fetched.
     pub async fn open(self) -> Result<Body> {
-        let mut fetch = self.fetch(self.only("`output` to choose one")?, Have::default())?;
+        let mut fetch = self.fetch(self.only("`output` to choose one")?, ResumePoint::default())?;
         fetch.connect().await?;
         Ok(Body { fetch, meter: Meter::new(self.watcher.clone()), broken: false })
     }
@@ -277,11 +293,11 @@ impl Download {
         }
     }
 
-    fn fetch(&self, output: &Output, have: Have) -> Result<Fetch> {
+    fn fetch(&self, output: &Output, from: ResumePoint) -> Result<Fetch> {
         let url = output.url.as_ref().ok_or_else(|| Error::invalid_input("what to download is not an absolute URL"))?;
         let storage = Storage::new(self.http.clone(), "download", self.idle_timeout, self.retry);
-        let url = checked_url(url.as_str())?;
-        Ok(Fetch::new(storage, url, self.refresh.clone(), output.name.index, self.max_bytes, have))
+        let url = signed_url(url.as_str())?;
+        Ok(Fetch::new(storage, url, self.refresh.clone(), output.name.index, self.max_bytes, from))
     }
 }
 
@@ -311,8 +327,8 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`](Error::NoAnswer) or [`Refused`](Error::Refused) if a break could not be mended;
-    /// [`UnexpectedAnswer`](Error::UnexpectedAnswer) if the object changed on the way.
+    /// [`NoResponse`](Error::NoResponse) or [`Rejected`](Error::Rejected) if a break could not be mended;
+    /// [`UnexpectedResponse`](Error::UnexpectedResponse) if the object changed on the way.
     ///
     /// # Cancel safety
     ///

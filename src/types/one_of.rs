@@ -8,12 +8,12 @@ use serde::{
 use serde_json::{Map, Value};
 
 /// An object that has exactly one of the fields which tell the alternatives apart.
-pub(crate) struct Given {
+pub(crate) struct TaggedObject {
     fields: Map<String, Value>,
     tags: &'static [&'static str],
 }
 
-impl Given {
+impl TaggedObject {
     /// A null counts as absent, as everywhere in this API.
     pub(crate) fn read<'de, D: Deserializer<'de>>(
         deserializer: D,
@@ -21,8 +21,8 @@ impl Given {
     ) -> Result<Self, D::Error> {
         let mut fields = Map::deserialize(deserializer)?;
         fields.retain(|_, value| !value.is_null());
-        let given = Self { fields, tags };
-        if given.tags.iter().filter(|tag| given.has(tag)).count() == 1 { Ok(given) } else { Err(given.fits_none()) }
+        let object = Self { fields, tags };
+        if object.tags.iter().filter(|tag| object.has(tag)).count() == 1 { Ok(object) } else { Err(object.no_match()) }
     }
 
     pub(crate) fn has(&self, tag: &str) -> bool {
@@ -34,7 +34,7 @@ impl Given {
     }
 
     /// Names of fields only: values may be secrets.
-    pub(crate) fn fits_none<E: Error>(&self) -> E {
+    pub(crate) fn no_match<E: Error>(&self) -> E {
         let quoted = |names: Vec<&str>| format!("`{}`", names.join("`, `"));
         let found: Vec<_> = self.tags.iter().copied().filter(|tag| self.has(tag)).collect();
         let found = if found.is_empty() { "none".to_owned() } else { quoted(found) };

@@ -17,7 +17,7 @@ pub(crate) fn unknown_value(of: &'static str, value: &str) {
     if !tracing::enabled!(target: "luma_agents::drift", tracing::Level::DEBUG) {
         return;
     }
-    let value: String = crate::redact::excerpt(value).chars().take(64).collect();
+    let value: String = crate::util::redact::excerpt(value).chars().take(64).collect();
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     if seen.len() < REMEMBERED && seen.insert((of, value.clone())) {
         tracing::debug!(

@@ -1,0 +1,292 @@
+//! What can go wrong, named for what the caller does next.
+
+mod exchange;
+mod job;
+mod rejected;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use http::StatusCode;
+use uuid::Uuid;
+
+use self::job::Redacted;
+use crate::{
+    types::{Generation, GenerationFailureCode},
+    util::redact,
+};
+
+pub use crate::rate_limit::Limit;
+pub use exchange::{Exchange, Fault, NoResponse, OutcomeUnknown, UnexpectedResponse};
+pub use job::{FileFailed, GenerationFailed};
+pub use rejected::{RateLimited, Rejected, RejectionKind};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, named for what to do next.
+///
+/// `Display` is one self-sufficient line: the operation, what happened, what to do, the request id
+/// to quote to support. Neither `Display` nor `Debug` ever shows the key or a signed URL.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
+    InvalidInput(Box<InvalidInput>),
+    /// No usable answer came, and nothing was changed on the service: calling again is safe.
+    NoResponse(Box<NoResponse>),
+    /// A request that may cost money or change something was sent, and no readable answer tells
+    /// what became of it. **Do not simply call again**: for a generation that could pay twice.
+    OutcomeUnknown(Box<OutcomeUnknown>),
+    /// The service answered with a refusal; [`Rejected::kind`] says which.
+    Rejected(Box<Rejected>),
+    /// A limit of the account was met (429). Nothing was created.
+    RateLimited(Box<RateLimited>),
+    /// The answer claims success but does not have the shape that the API documents.
+    UnexpectedResponse(Box<UnexpectedResponse>),
+    /// The generation ended in `failed`; [`GenerationFailed::code`] says why.
+    GenerationFailed(Box<GenerationFailed>),
+    /// The service could not use an uploaded file.
+    FileFailed(Box<FileFailed>),
+    /// We stopped waiting. The job goes on: wait again with the same id.
+    WaitTimeout(Box<WaitTimeout>),
+    /// A local file could not be read or written.
+    Io(Box<IoError>),
+}
+
+impl Error {
+    pub(crate) fn invalid_input(message: impl Into<String>) -> Self {
+        Self::InvalidInput(Box::new(InvalidInput { message: message.into() }))
+    }
+
+    /// The service did what its documents do not say.
+    pub(crate) fn unexpected(exchange: Exchange, problem: impl Into<String>) -> Self {
+        let (problem, excerpt) = (problem.into(), String::new());
+        Self::UnexpectedResponse(Box::new(UnexpectedResponse { exchange, problem, excerpt, generation_id: None }))
+    }
+
+    /// Remembers the file that a failed upload has left behind.
+    pub(crate) fn about_file(mut self, id: Uuid) -> Self {
+        let exchange = match &mut self {
+            Self::NoResponse(e) => &mut e.exchange,
+            Self::OutcomeUnknown(e) => &mut e.exchange,
+            Self::Rejected(e) => &mut e.exchange,
+            Self::RateLimited(e) => &mut e.exchange,
+            Self::UnexpectedResponse(e) => &mut e.exchange,
+            _ => return self,
+        };
+        exchange.file_id = Some(id);
+        self
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io(Box::new(IoError { action, path: path.into(), source }))
+    }
+
+    /// The status of the HTTP answer that led to this error, if there was one.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.exchange()?.status
+    }
+
+    /// The request id to quote to support: the one the service returned, else the one that was sent.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        let exchange = self.exchange()?;
+        exchange.request_id_returned.as_deref().or(exchange.request_id_sent.as_deref())
+    }
+
+    /// How the exchange with the service went, if there was one.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&Exchange> {
+        match self {
+            Self::NoResponse(e) => Some(&e.exchange),
+            Self::OutcomeUnknown(e) => Some(&e.exchange),
+            Self::Rejected(e) => Some(&e.exchange),
+            Self::RateLimited(e) => Some(&e.exchange),
+            Self::UnexpectedResponse(e) => Some(&e.exchange),
+            Self::WaitTimeout(e) => e.source.as_ref()?.exchange(),
+            Self::InvalidInput(_) | Self::GenerationFailed(_) | Self::FileFailed(_) | Self::Io(_) => None,
+        }
+    }
+
+    /// How long the service asks to wait before the next request.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited(e) => e.retry_after,
+            Self::Rejected(e) => e.retry_after,
+            Self::WaitTimeout(e) => e.source.as_ref()?.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// The generation that this is about, if its id is known. It can be waited for.
+    #[must_use]
+    pub fn generation_id(&self) -> Option<Uuid> {
+        match self {
+            Self::GenerationFailed(e) => Some(e.generation.id),
+            Self::WaitTimeout(e) => e.generation.as_ref().map(|it| it.id).or(e.generation_id),
+            Self::OutcomeUnknown(e) => e.generation_id,
+            Self::UnexpectedResponse(e) => e.generation_id,
+            _ => None,
+        }
+    }
+
+    /// The file that this is about, if its id is known.
+    #[must_use]
+    pub fn file_id(&self) -> Option<Uuid> {
+        match self {
+            Self::FileFailed(e) => Some(e.file.id),
+            Self::WaitTimeout(e) => e.file_id,
+            _ => self.exchange()?.file_id,
+        }
+    }
+
+    /// Why the generation failed, if it did.
+    #[must_use]
+    pub fn failure_code(&self) -> Option<&GenerationFailureCode> {
+        match self {
+            Self::GenerationFailed(e) => e.generation.failure_code.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call, made again, may succeed without paying for anything twice.
+    ///
+    /// Never true for [`OutcomeUnknown`](Self::OutcomeUnknown). A failed generation is not
+    /// retryable in this sense either: see [`GenerationFailureCode::is_retryable`].
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::NoResponse(e) => e.fault != Fault::TooLarge,
+            Self::RateLimited(_) | Self::WaitTimeout(_) => true,
+            Self::Rejected(e) => e.kind() == RejectionKind::Unavailable,
+            _ => false,
+        }
+    }
+
+    /// Whether time ran out: for one answer, or for a wait.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::NoResponse(e) => e.fault == Fault::Timeout,
+            Self::OutcomeUnknown(e) => e.fault == Some(Fault::Timeout),
+            Self::WaitTimeout(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidInput(e) => e.fmt(f),
+            Self::NoResponse(e) => e.fmt(f),
+            Self::OutcomeUnknown(e) => e.fmt(f),
+            Self::Rejected(e) => e.fmt(f),
+            Self::RateLimited(e) => e.fmt(f),
+            Self::UnexpectedResponse(e) => e.fmt(f),
+            Self::GenerationFailed(e) => e.fmt(f),
+            Self::FileFailed(e) => e.fmt(f),
+            Self::WaitTimeout(e) => e.fmt(f),
+            Self::Io(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoResponse(e) => e.source.as_deref().map(|it| it as _),
+            Self::OutcomeUnknown(e) => e.source.as_deref().map(|it| it as _),
+            Self::WaitTimeout(e) => e.source.as_ref().map(|it| it as _),
+            Self::Io(e) => Some(&e.source),
+            _ => None,
+        }
+    }
+}
+
+/// An argument or setting that cannot be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct InvalidInput {
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for InvalidInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (nothing was sent)", self.message)
+    }
+}
+
+/// The deadline of a wait passed. The job goes on, and so does its price.
+#[non_exhaustive]
+pub struct WaitTimeout {
+    /// What was waited for.
+    pub waited_for: String,
+    /// The id of the generation, if it was one.
+    pub generation_id: Option<Uuid>,
+    /// The id of the file, if it was one.
+    pub file_id: Option<Uuid>,
+    /// The generation as last seen, if it was ever seen.
+    pub generation: Option<Generation>,
+    /// How long the wait took.
+    pub elapsed: Duration,
+    /// How many times the service was asked.
+    pub polls: u32,
+    /// What was wrong with the last answer, if something was.
+    pub source: Option<Error>,
+}
+
+impl fmt::Debug for WaitTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitTimeout")
+            .field("waited_for", &self.waited_for)
+            .field("generation_id", &self.generation_id)
+            .field("file_id", &self.file_id)
+            .field("generation", &self.generation.as_ref().map(Redacted))
+            .field("elapsed", &self.elapsed)
+            .field("polls", &self.polls)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl fmt::Display for WaitTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.waited_for)?;
+        match &self.generation {
+            Some(generation) => write!(f, "was still {}", redact::excerpt(generation.state.as_str()))?,
+            None => f.write_str("had not finished")?,
+        }
+        write!(
+            f,
+            " after {:.1} s and {} polls; it goes on: wait again with this id",
+            self.elapsed.as_secs_f64(),
+            self.polls
+        )?;
+        if let Some(source) = &self.source {
+            write!(f, " (last poll: {source})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A local file could not be read or written.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct IoError {
+    /// What was being done, such as `write`.
+    pub action: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Why it failed.
+    pub source: std::io::Error,
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: {}", self.action, self.path.display(), self.source)
+    }
+}

@@ -1,0 +1,131 @@
+//! The service or its storage said no: which kind of no, and when to try again.
+
+use std::{fmt, time::Duration};
+
+use http::StatusCode;
+
+use super::exchange::Exchange;
+use crate::rate_limit::{Limit, RateLimit};
+
+/// A refusal by the service.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Rejected {
+    /// How the exchange went.
+    pub exchange: Exchange,
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// What the service says, for people: its wording changes, never match on it.
+    pub detail: String,
+    /// How long the service asks to wait, if it does.
+    pub retry_after: Option<Duration>,
+}
+
+impl Rejected {
+    /// What kind of refusal this is, by its status.
+    #[must_use]
+    pub fn kind(&self) -> RejectionKind {
+        match self.status.as_u16() {
+            401 | 403 if self.exchange.is_storage() => RejectionKind::Expired,
+            300..=399 => RejectionKind::Redirected,
+            401 => RejectionKind::Unauthorized,
+            402 => RejectionKind::InsufficientCredits,
+            403 => RejectionKind::Forbidden,
+            404 | 410 => RejectionKind::NotFound,
+            413 => RejectionKind::TooLarge,
+            422 => RejectionKind::UnusableMedia,
+            408 | 500..=599 => RejectionKind::Unavailable,
+            _ => RejectionKind::InvalidRequest,
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} refused: {}", self.exchange.operation, self.status)?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        write!(f, "; {}", self.kind().advice())?;
+        self.exchange.trailer(f)
+    }
+}
+
+/// The kinds of refusal, each with something else to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RejectionKind {
+    /// 400 and other 4xx: the parameters are wrong or contradict each other. Change the request.
+    InvalidRequest,
+    /// 401: the key is missing, wrong, revoked or expired. Check `LUMA_AGENTS_API_KEY`.
+    Unauthorized,
+    /// 402: no credits. Top up, then call again; nothing was queued or charged.
+    InsufficientCredits,
+    /// 403: the account is suspended or deactivated. Contact support.
+    Forbidden,
+    /// 401 or 403 by the storage: a signed URL has expired. Get the generation again for a new one.
+    Expired,
+    /// 404: there is no such thing, or it belongs to another account.
+    NotFound,
+    /// 413: a medium is too large. Shrink it (50 MB for an image).
+    TooLarge,
+    /// 422: a medium cannot be fetched or decoded, or parameters do not go together.
+    UnusableMedia,
+    /// 5xx that the service itself wrote, or 408: nothing was created. Call again later.
+    Unavailable,
+    /// 3xx: the base URL leads elsewhere. Redirects are not followed, so that neither the key nor
+    /// a paid request ends up on another host.
+    Redirected,
+}
+
+impl RejectionKind {
+    fn advice(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "change the request",
+            Self::Unauthorized => "check the API key",
+            Self::InsufficientCredits => "add credits, then call again",
+            Self::Forbidden => "contact support about the account",
+            Self::Expired => "the signed URL has expired: ask the service for a new one",
+            Self::NotFound => "check the id and that the key belongs to the same account",
+            Self::TooLarge => "shrink the media",
+            Self::UnusableMedia => "replace the media or change the parameters",
+            Self::Unavailable => "call again in some seconds",
+            Self::Redirected => "check the base URL; redirects are not followed",
+        }
+    }
+}
+
+/// A limit of the account was met.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RateLimited {
+    /// How the exchange went. Its attempts are 0 if the client knew from an earlier answer and
+    /// sent nothing.
+    pub exchange: Exchange,
+    /// Which limit.
+    pub limit: Limit,
+    /// When to try again, counted from now, if the service said so.
+    pub retry_after: Option<Duration>,
+    /// The numbers of the limit on requests, if the service sent them.
+    pub rate_limit: Option<RateLimit>,
+    /// What the service says, for people.
+    pub detail: String,
+}
+
+impl fmt::Display for RateLimited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.exchange.operation, self.limit)?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        match (self.retry_after, self.limit) {
+            (Some(after), Limit::Concurrency) => {
+                write!(f, "; try again in {:.1} s, or when one of your jobs has ended", after.as_secs_f64())?;
+            }
+            (Some(after), _) => write!(f, "; try again in {:.1} s", after.as_secs_f64())?,
+            (None, Limit::Concurrency) => f.write_str("; try again when one of your jobs has ended")?,
+            (None, _) => f.write_str("; try again later")?,
+        }
+        self.exchange.trailer(f)
+    }
+}

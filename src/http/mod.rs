@@ -1,0 +1,11 @@
+//! HTTP with the API and with storage: which URLs, which key, when to send again, what a failure means.
+//!
+//! [`transport`] is the one send loop. [`api`] and [`storage`] are what it sends, and hold all that
+//! differs between the two.
+
+pub(crate) mod key;
+pub(crate) mod retry;
+pub(crate) mod storage;
+pub(crate) mod throttle;
+pub(crate) mod transport;
+pub(crate) mod url;

@@ -1,0 +1,51 @@
+//! What a generation can say about itself.
+
+use crate::types::{Generation, GenerationFailureCode, GenerationOutput, GenerationState};
+
+impl Generation {
+    /// The outputs; empty while there are none.
+    #[must_use]
+    pub fn outputs(&self) -> &[GenerationOutput] {
+        self.output.as_deref().unwrap_or_default()
+    }
+
+    /// The layers of a `layering` in the order in which to draw them: the background first.
+    ///
+    /// Each is cropped; paste it at its [`bounds`](crate::types::LayerBounds) on a transparent canvas.
+    #[must_use]
+    pub fn layers(&self) -> Vec<&GenerationOutput> {
+        let mut layers: Vec<_> = self.outputs().iter().filter(|output| output.layer.is_some()).collect();
+        layers.sort_by_key(|output| std::cmp::Reverse(output.layer.as_ref().map(|layer| layer.index)));
+        layers
+    }
+}
+
+impl GenerationState {
+    /// Whether the generation has ended. An unknown state is taken as one on the way.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+impl GenerationFailureCode {
+    /// Whether submitting the same request anew may work. That is a new job with a new price.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::GenerationFailed | Self::OutputNotFound | Self::RateLimited)
+    }
+
+    pub(crate) fn advice(&self) -> &'static str {
+        match self {
+            Self::ContentModerated => "change the prompt or the inputs; the price is refunded",
+            Self::GenerationFailed | Self::OutputNotFound => "submit it again; the price is refunded",
+            Self::BudgetExhausted => "add credits, then submit it again",
+            Self::ImageTooLarge => "shrink the input images",
+            Self::UnsupportedFormat => "convert the inputs to a supported format",
+            Self::CorruptInput => "replace the input that cannot be decoded",
+            Self::InvalidRequest => "change the request",
+            Self::RateLimited => "submit it again later",
+            _ => "this code is new: see the service's documentation, or update this crate",
+        }
+    }
+}

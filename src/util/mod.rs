@@ -1,0 +1,5 @@
+//! Helpers that know nothing of the API.
+
+pub(crate) mod clock;
+pub(crate) mod media_type;
+pub(crate) mod redact;
