@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use futures_util::{Stream, TryStreamExt as _};
 
 use crate::{
-    client::{Call, Client},
+    client::{Client, call::Call},
     error::{Error, Exchange, FileFailed, Result, WaitTimeout},
     http::retry::Retry,
     id::FileId,

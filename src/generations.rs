@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 use uuid::Uuid;
 
 use crate::{
-    client::{Call, Client},
+    client::{Client, call::Call},
     error::{Error, GenerationFailed, Result, WaitTimeout},
     http::retry::Retry,
     id::GenerationId,

@@ -20,7 +20,11 @@ mod util;
 mod wait;
 
 pub use self::{
-    client::{Call, Client, ClientBuilder, Response},
+    client::{
+        Client,
+        builder::ClientBuilder,
+        call::{Call, Response},
+    },
     download::{Download, Saved},
     error::{Error, Result},
     files::{Files, ListFiles},

@@ -16,8 +16,10 @@ use crate::{
 };
 
 pub use crate::rate_limit::Limit;
+pub(crate) use exchange::Effect;
 pub use exchange::{Exchange, Fault, NoResponse, OutcomeUnknown, UnexpectedResponse};
 pub use job::{FileFailed, GenerationFailed};
+pub(crate) use rejected::meaning_of_storage;
 pub use rejected::{RateLimited, Rejected, RejectionKind};
 
 /// The result of everything in this crate that can fail.
@@ -32,16 +34,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
     InvalidInput(Box<InvalidInput>),
-    /// No usable answer came, and nothing was changed on the service: calling again is safe.
+    /// No usable response came, and nothing was changed on the service: calling again is safe.
     NoResponse(Box<NoResponse>),
-    /// A request that may cost money or change something was sent, and no readable answer tells
+    /// A request that may cost money or change something was sent, and no readable response says
     /// what became of it. **Do not simply call again**: for a generation that could pay twice.
     OutcomeUnknown(Box<OutcomeUnknown>),
-    /// The service answered with a refusal; [`Rejected::kind`] says which.
+    /// The service rejected the request; [`Rejected::kind`] says why.
     Rejected(Box<Rejected>),
     /// A limit of the account was met (429). Nothing was created.
     RateLimited(Box<RateLimited>),
-    /// The answer claims success but does not have the shape that the API documents.
+    /// The response claims success but does not have the shape that the API documents.
     UnexpectedResponse(Box<UnexpectedResponse>),
     /// The generation ended in `failed`; [`GenerationFailed::code`] says why.
     GenerationFailed(Box<GenerationFailed>),
@@ -58,31 +60,44 @@ impl Error {
         Self::InvalidInput(Box::new(InvalidInput { message: message.into() }))
     }
 
-    /// The service did what its documents do not say.
+    /// The service did what its documentation does not say.
     pub(crate) fn unexpected(exchange: Exchange, problem: impl Into<String>) -> Self {
         let (problem, excerpt) = (problem.into(), String::new());
-        Self::UnexpectedResponse(Box::new(UnexpectedResponse { exchange, problem, excerpt, generation_id: None }))
+        Self::UnexpectedResponse(Box::new(UnexpectedResponse { exchange, problem, excerpt }))
     }
 
-    /// Remembers the file that a failed upload has left behind.
+    /// Adds the file that a failed upload has left behind.
     pub(crate) fn about_file(mut self, id: Uuid) -> Self {
-        let exchange = match &mut self {
-            Self::NoResponse(e) => &mut e.exchange,
-            Self::OutcomeUnknown(e) => &mut e.exchange,
-            Self::Rejected(e) => &mut e.exchange,
-            Self::RateLimited(e) => &mut e.exchange,
-            Self::UnexpectedResponse(e) => &mut e.exchange,
-            _ => return self,
-        };
-        exchange.file_id = Some(id);
+        if let Some(exchange) = self.exchange_mut() {
+            exchange.file_id = Some(id);
+        }
         self
+    }
+
+    /// Adds the generation that the call was about.
+    pub(crate) fn about_generation(mut self, id: Option<Uuid>) -> Self {
+        if let Some(exchange) = self.exchange_mut() {
+            exchange.generation_id = id;
+        }
+        self
+    }
+
+    fn exchange_mut(&mut self) -> Option<&mut Exchange> {
+        match self {
+            Self::NoResponse(e) => Some(&mut e.exchange),
+            Self::OutcomeUnknown(e) => Some(&mut e.exchange),
+            Self::Rejected(e) => Some(&mut e.exchange),
+            Self::RateLimited(e) => Some(&mut e.exchange),
+            Self::UnexpectedResponse(e) => Some(&mut e.exchange),
+            _ => None,
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io(Box::new(IoError { action, path: path.into(), source }))
     }
 
-    /// The status of the HTTP answer that led to this error, if there was one.
+    /// The status of the HTTP response that led to this error, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.exchange()?.status
@@ -126,9 +141,8 @@ impl Error {
         match self {
             Self::GenerationFailed(e) => Some(e.generation.id),
             Self::WaitTimeout(e) => e.generation.as_ref().map(|it| it.id).or(e.generation_id),
-            Self::OutcomeUnknown(e) => e.generation_id,
-            Self::UnexpectedResponse(e) => e.generation_id,
-            _ => None,
+            Self::OutcomeUnknown(e) => e.generation_id.or(e.exchange.generation_id),
+            _ => self.exchange()?.generation_id,
         }
     }
 
@@ -165,7 +179,7 @@ impl Error {
         }
     }
 
-    /// Whether time ran out: for one answer, or for a wait.
+    /// Whether time ran out: for one response, or for a wait.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
@@ -235,7 +249,7 @@ pub struct WaitTimeout {
     pub elapsed: Duration,
     /// How many times the service was asked.
     pub polls: u32,
-    /// What was wrong with the last answer, if something was.
+    /// What was wrong with the last response, if something was.
     pub source: Option<Error>,
 }
 

@@ -14,7 +14,9 @@ use super::{
     world::{Request, Shared},
 };
 use crate::{
-    ApiKey, Client, Error, Result,
+    client::Client,
+    error::{Error, Result},
+    http::key::ApiKey,
     types::{File, Generation},
 };
 

@@ -7,7 +7,9 @@ use httpmock::MockServer;
 use uuid::Uuid;
 
 use crate::{
-    ApiKey, Client, Result,
+    client::Client,
+    error::Result,
+    http::key::ApiKey,
     types::{
         Error, File, FilePurpose, FileState, Generation, GenerationFailureCode, GenerationOutput, GenerationState,
         GenerationType, Model, Url,

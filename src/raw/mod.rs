@@ -19,7 +19,5 @@ mod client;
 mod hooks;
 mod state;
 
-pub(crate) use state::Record;
-
 pub use client::{Client, Error, ResponseValue, builder};
 pub use state::CallState;

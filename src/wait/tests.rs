@@ -19,6 +19,7 @@ fn refused(status: u16) -> Error {
     Error::Rejected(Box::new(crate::error::Rejected {
         exchange: crate::error::Exchange { status: Some(status_code), ..Default::default() },
         status: status_code,
+        code: None,
         detail: String::new(),
         retry_after: (status == 503).then_some(Duration::from_secs(7)),
     }))

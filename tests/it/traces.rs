@@ -55,7 +55,7 @@ async fn an_attempt_without_an_answer_names_its_fault() {
     let attempts = capture.named("luma_agents.attempt");
     assert_eq!(attempts.len(), 3);
     for attempt in attempts {
-        assert_eq!(attempt.fields["fault"], "the connection broke before the answer was complete");
+        assert_eq!(attempt.fields["fault"], "the connection broke before the response was complete");
         assert!(!attempt.fields.contains_key("status"), "{attempt:?}");
     }
 }
