@@ -35,7 +35,7 @@ impl RateLimit {
 
     /// How far apart requests have to be so that the limit is kept.
     pub(crate) fn spacing(&self) -> Duration {
-        Duration::from_mins(1) / u32::try_from(self.limit.clamp(1, 600)).unwrap_or(600)
+        Duration::from_secs(60) / u32::try_from(self.limit.clamp(1, 600)).unwrap_or(600)
     }
 }
 

@@ -55,7 +55,7 @@ impl World {
     fn new(origin: String) -> Self {
         Self {
             origin,
-            url_lifetime: Duration::from_hours(1),
+            url_lifetime: Duration::from_secs(3600),
             jobs: Vec::new(),
             files: Vec::new(),
             scripts: VecDeque::new(),

@@ -171,7 +171,7 @@ async fn a_file_that_cannot_be_used_is_a_typed_error() {
     assert_eq!(failed.file.failure_reason.as_deref(), Some("Corrupt data"));
     assert_eq!(error.file_id(), Some(failed.file.id));
 
-    emulator.next_file(Ingest::new().takes(Duration::from_mins(10)));
+    emulator.next_file(Ingest::new().takes(Duration::from_secs(600)));
     let error = emulator.client().files().upload(picture()).timeout(Duration::from_millis(5)).await.unwrap_err();
     assert!(matches!(error, Error::WaitTimeout(_)) && error.file_id().is_some(), "{error}");
 }

@@ -12,6 +12,7 @@ mod files;
 mod generations;
 mod limits;
 mod properties;
+mod soak;
 mod support;
 mod surface;
 mod tomorrow;
