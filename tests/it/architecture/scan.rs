@@ -123,6 +123,8 @@ impl Scope {
         let mut at = 0;
         while at < tokens.0.len() {
             at = match &tokens.0[at] {
+                // `pub(crate)` names nothing.
+                TokenTree::Ident(word) if word == "crate" && !tokens.is(at + 1, ':') => at + 1,
                 TokenTree::Ident(word) if word == "use" => self.import(&tokens, at),
                 TokenTree::Ident(word) if is_module && word == "mod" => self.module(&tokens, at),
                 TokenTree::Ident(word) => {
