@@ -72,7 +72,7 @@ impl<'a> ApiRequest<'a> {
         }
         match &self.body {
             Some(body) => *request.body_mut() = Some(body.clone().into()),
-            // Servers may answer 411 to a POST without it (RFC 9110, 8.6).
+            // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
             None if self.method == Method::POST => {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
             }

@@ -29,7 +29,7 @@ impl ApiKey {
     ///
     /// [`Error::InvalidInput`] if it is empty or has characters that a key cannot have.
     /// A key that does not begin with `luma-api-` is accepted with a warning in the log: the
-    /// service refuses it today.
+    /// service rejects it today.
     pub fn new(key: impl AsRef<str>) -> Result<Self> {
         let key = key.as_ref().trim();
         if key.is_empty() {
@@ -39,7 +39,7 @@ impl ApiKey {
             return Err(Error::invalid_input("the API key has characters other than visible ASCII"));
         }
         if !key.starts_with(redact::KEY_PREFIX) {
-            tracing::warn!("the API key does not begin with `luma-api-`: the service will refuse it");
+            tracing::warn!("the API key does not begin with `luma-api-`: the service will reject it");
         }
         let bytes = Bytes::from_owner(Zeroizing::new(format!("{SCHEME}{key}").into_bytes()));
         let mut authorization = HeaderValue::from_maybe_shared(bytes)

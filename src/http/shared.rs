@@ -15,7 +15,7 @@ pub(crate) struct Shared {
     /// For what may be sent again.
     pub(crate) http: reqwest::Client,
     /// For everything else: it keeps no connections. A kept connection may be closed by the server
-    /// at the moment of sending, and on HTTP/1 nothing then tells whether the request was handled.
+    /// at the moment of sending, and on HTTP/1 nothing then shows whether the request was handled.
     /// A new one also belongs to the runtime of the caller.
     pub(crate) fresh_http: reqwest::Client,
     pub(crate) key: ApiKey,
