@@ -35,6 +35,10 @@ impl ApiKey {
         if key.is_empty() {
             return Err(Error::invalid_input("the API key is empty"));
         }
+        // `docker --env-file` and other tools keep the quotes of a value.
+        if key.starts_with(['"', '\'']) || key.ends_with(['"', '\'']) {
+            return Err(Error::invalid_input("the API key is in quotes: remove them"));
+        }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::invalid_input("the API key has characters other than visible ASCII"));
         }
@@ -110,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_key_that_cannot_be_sent_is_refused() {
-        for (key, part) in [("", "empty"), (" \n", "empty"), ("luma-api-ä", "ASCII"), ("luma api", "ASCII")] {
+        for (key, part) in [("", "empty"), (" \n", "empty"), ("luma-api-ä", "ASCII"), ("luma api", "ASCII"), ("\"luma-api-a\"", "quotes")] {
             let error = ApiKey::new(key).expect_err(key).to_string();
             assert!(error.contains(part) && error.contains("nothing was sent"), "{error}");
         }
