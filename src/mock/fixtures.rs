@@ -1,19 +1,13 @@
-//! What mocks answer with. Each is complete and valid; change the fields that a test is about.
+//! Bodies for mocks. Each is complete and valid; change the fields that a test is about.
 
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
-use httpmock::MockServer;
 use uuid::Uuid;
 
-use crate::{
-    client::Client,
-    error::Result,
-    http::key::ApiKey,
-    types::{
-        Error, File, FilePurpose, FileState, Generation, GenerationFailureCode, GenerationOutput, GenerationState,
-        GenerationType, Model, Url,
-    },
+use crate::types::{
+    Error, File, FilePurpose, FileState, Generation, GenerationFailureCode, GenerationOutput, GenerationState,
+    GenerationType, Model, Url,
 };
 
 /// The id of every [`generation`] and [`file`] made here.
@@ -24,8 +18,10 @@ const ID: Uuid = Uuid::from_u128(0xd290_f1ee_6c54_4b01_90e6_d701_748f_0851);
 /// # Errors
 ///
 /// None as long as the server listens on this machine.
-pub fn client(server: &MockServer) -> Result<Client> {
-    Client::builder(ApiKey::new("luma-api-mock")?).base_url(server.base_url()).build()
+#[cfg(feature = "mock")]
+pub fn client(server: &httpmock::MockServer) -> crate::error::Result<crate::client::Client> {
+    let key = crate::http::key::ApiKey::new("luma-api-mock")?;
+    crate::client::Client::builder(key).base_url(server.base_url()).build()
 }
 
 /// An image in this state, submitted now: with an output if completed, with a code if failed. Its id is
@@ -63,7 +59,7 @@ pub fn file(state: FileState) -> File {
     }
 }
 
-/// The body of a refusal.
+/// The body of an error.
 #[must_use]
 pub fn error(detail: &str) -> Error {
     Error::of(detail.into())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use luma_agents::{
     Client, Error, Retry,
     error::{Limit, RejectionKind},
-    mock::{Answer, Emulator, Ingest, Operation, Script, Transfer},
+    mock::{Emulator, Ingest, Operation, Reply, Script, Transfer},
     types::{CreateGeneration, Generation, GenerationFailureCode, GenerationState, GenerationType, Model},
 };
 use reqwest::{Response, StatusCode, header};
@@ -117,18 +117,18 @@ async fn a_job_fails_with_each_code_known_or_not() {
 #[tokio::test]
 async fn documented_refusals_mean_what_they_should() {
     for (answer, status, kind) in [
-        (Answer::unknown_model(), 400, RejectionKind::InvalidRequest),
-        (Answer::unauthorized(), 401, RejectionKind::Unauthorized),
-        (Answer::insufficient_credits(), 402, RejectionKind::InsufficientCredits),
-        (Answer::forbidden(), 403, RejectionKind::Forbidden),
-        (Answer::not_found(), 404, RejectionKind::NotFound),
-        (Answer::too_large(), 413, RejectionKind::TooLarge),
-        (Answer::unusable_media(), 422, RejectionKind::UnusableMedia),
-        (Answer::bad_gateway(), 502, RejectionKind::Unavailable),
-        (Answer::unavailable(), 503, RejectionKind::Unavailable),
+        (Reply::unknown_model(), 400, RejectionKind::InvalidRequest),
+        (Reply::unauthorized(), 401, RejectionKind::Unauthorized),
+        (Reply::insufficient_credits(), 402, RejectionKind::InsufficientCredits),
+        (Reply::forbidden(), 403, RejectionKind::Forbidden),
+        (Reply::not_found(), 404, RejectionKind::NotFound),
+        (Reply::too_large(), 413, RejectionKind::TooLarge),
+        (Reply::unusable_media(), 422, RejectionKind::UnusableMedia),
+        (Reply::bad_gateway(), 502, RejectionKind::Unavailable),
+        (Reply::unavailable(), 503, RejectionKind::Unavailable),
     ] {
         let emulator = emulator().await;
-        emulator.refuse(answer);
+        emulator.next_create(answer);
         match emulator.client().generations().create(request()).retry(Retry::none()).await {
             Err(Error::Rejected(e)) => assert_eq!((e.status.as_u16(), e.kind()), (status, kind)),
             other => panic!("{status}: {other:?}"),
@@ -140,10 +140,10 @@ async fn documented_refusals_mean_what_they_should() {
 #[tokio::test]
 async fn documented_limits_mean_what_they_should() {
     for (answer, limit, after) in
-        [(Answer::rate_limited(7), Limit::Requests, 7), (Answer::too_many_jobs(), Limit::Concurrency, 60)]
+        [(Reply::rate_limited(7), Limit::Requests, 7), (Reply::too_many_jobs(), Limit::Concurrency, 60)]
     {
         let emulator = emulator().await;
-        emulator.refuse(answer);
+        emulator.next_create(answer);
         match emulator.client().generations().create(request()).retry(Retry::none()).await {
             Err(Error::RateLimited(e)) => {
                 assert_eq!((e.limit, e.retry_after), (limit, Some(Duration::from_secs(after))));
@@ -159,8 +159,8 @@ async fn an_answer_is_replaced_once_and_in_order() {
     let emulator = emulator().await;
     let generations = emulator.client().generations();
     let job = generations.create(request()).await.unwrap();
-    emulator.answer(Operation::GetGeneration, Answer::not_found());
-    emulator.answer(Operation::GetGeneration, Answer::raw(418, "short and stout").header("X-Tea", "yes"));
+    emulator.next_reply(Operation::GetGeneration, Reply::not_found());
+    emulator.next_reply(Operation::GetGeneration, Reply::raw(418, "short and stout").header("X-Tea", "yes"));
     assert_eq!(get(&emulator, &format!("/generations/{}", job.id)).await.0, 404);
     let url = format!("{}/generations/{}", emulator.base_url(), job.id);
     let tea = reqwest::get(url).await.unwrap();
@@ -174,7 +174,7 @@ async fn an_answer_is_replaced_once_and_in_order() {
 #[tokio::test]
 async fn an_answer_comes_late() {
     let emulator = emulator().await;
-    emulator.refuse(Answer::usual().delay(Duration::from_millis(400)));
+    emulator.next_create(Reply::normal().delay(Duration::from_millis(400)));
     let started = tokio::time::Instant::now();
     emulator.client().generations().create(request()).await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(400));
@@ -186,7 +186,7 @@ async fn an_answer_comes_late() {
 #[tokio::test]
 async fn a_job_exists_though_its_answer_is_lost() {
     let emulator = emulator().await;
-    emulator.refuse(Answer::raw(504, "<html>gateway timeout</html>").after_acting());
+    emulator.next_create(Reply::raw(504, "<html>gateway timeout</html>").after_effect());
     let outcome = emulator.client().generations().create(request()).await;
     assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{outcome:?}");
     assert_eq!(emulator.jobs().len(), 1, "and it is not submitted twice");
@@ -635,7 +635,7 @@ async fn a_download_can_lack_length_and_ranges_or_be_refused_or_changed() {
     assert!(!response.headers().contains_key(header::ACCEPT_RANGES));
     assert_eq!((response.status().as_u16(), response.text().await.unwrap()), (200, "0123456789".to_owned()));
 
-    emulator.next_download(Transfer::refused(503));
+    emulator.next_download(Transfer::rejected(503));
     assert_eq!(fetch(&url, &[]).await.status(), 503);
 
     let before = fetch(&url, &[]).await;
@@ -718,7 +718,7 @@ async fn an_upload_needs_its_headers_its_length_and_no_key() {
     assert_eq!(status(bare.body(picture())).await, 403);
     assert_eq!(status(put(&announced).header("x-amz-acl", "public-read").body(picture())).await, 403);
     assert_eq!(status(put(&announced).body("too short")).await, 400);
-    emulator.next_upload(Transfer::refused(503));
+    emulator.next_upload(Transfer::rejected(503));
     assert_eq!(status(put(&announced).body(picture())).await, 503);
     emulator.next_upload(Transfer::new().cut_after(10));
     assert!(put(&announced).body(picture()).send().await.is_err());
