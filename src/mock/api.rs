@@ -45,7 +45,8 @@ pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Res
 fn respond(shared: &Shared, head: &Parts, body: Bytes) -> (HttpReply, Duration) {
     let endpoint = shared.document.endpoint(&head.method, head.uri.path());
     let operation = endpoint.and_then(|it| Operation::by_id(&it.id));
-    let (length, json) = (body.len(), serde_json::from_slice(&body).ok());
+    let json: Option<Value> = serde_json::from_slice(&body).ok();
+    let kept = if json.is_some() { body.len() } else { 0 };
     let mut state = shared.lock();
     let scripted = operation.and_then(|it| state.replies.get_mut(&it)?.pop_front()).unwrap_or_else(Reply::normal);
     let call = Call { document: &shared.document, head, body, json: json.as_ref() };
@@ -64,7 +65,7 @@ fn respond(shared: &Shared, head: &Parts, body: Bytes) -> (HttpReply, Duration) 
         body: json.unwrap_or_default(),
         status: StatusCode::from_u16(reply.status).ok(),
     };
-    state.requests.push(request, length);
+    state.requests.push(request, kept);
     (reply, scripted.delay)
 }
 

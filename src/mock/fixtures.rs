@@ -13,17 +13,6 @@ use crate::types::{
 /// The id of every [`generation`] and [`file`] made here.
 const ID: Uuid = Uuid::from_u128(0xd290_f1ee_6c54_4b01_90e6_d701_748f_0851);
 
-/// A client of `server`.
-///
-/// # Errors
-///
-/// None as long as the server listens on this machine.
-#[cfg(feature = "mock")]
-pub fn client(server: &httpmock::MockServer) -> crate::error::Result<crate::client::Client> {
-    let key = crate::http::key::ApiKey::new("luma-api-mock")?;
-    crate::client::Client::builder(key).base_url(server.base_url()).build()
-}
-
 /// An image in this state, submitted now: with an output if completed, with a code if failed. Its id is
 /// always the same.
 #[must_use]

@@ -145,33 +145,17 @@ mod state;
 mod storage;
 #[cfg(test)]
 mod tests;
-
 #[cfg(feature = "mock")]
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unused_imports,
-    clippy::all,
-    clippy::pedantic,
-    clippy::unwrap_used,
-    reason = "generated from openapi.yaml"
-)]
-mod generated {
-    use crate::types;
-
-    include!(concat!(env!("OUT_DIR"), "/mock.rs"));
-}
+mod typed;
 
 #[cfg(feature = "mock")]
 #[doc(no_inline)]
 pub use httpmock::{self, MockServer};
 
 pub use emulator::{Emulator, EmulatorBuilder};
-#[cfg(feature = "mock")]
-pub use fixtures::client;
 pub use fixtures::{error, failed_generation, file, generation};
-#[cfg(feature = "mock")]
-pub use generated::{MockServerExt, operations};
 pub use reply::{Operation, Reply};
 pub use script::{Ingest, Script, Transfer};
 pub use state::Request;
+#[cfg(feature = "mock")]
+pub use typed::{MockServerExt, client, operations};

@@ -100,7 +100,7 @@ impl Request<'_> {
         let duration = self.text("/video/duration");
         let seconds = if duration.is_empty() { Ok(5) } else { duration.trim_end_matches('s').parse::<i64>() };
         let indexes = list(self.body, "/video/keyframe_indexes");
-        seconds.is_ok_and(|seconds| indexes.iter().any(|at| at.as_i64() > Some(24 * seconds)))
+        seconds.is_ok_and(|seconds| indexes.iter().any(|at| at.as_i64() > Some(seconds.saturating_mul(24))))
     }
 
     fn extends(&self) -> bool {
@@ -162,8 +162,8 @@ const RULES: &[Rule] = &[
     (|it| it.unpaired("/video/edit"), "edit.keyframe_indexes must be unique and as many as edit.keyframes"),
 ];
 
-/// Checks a request to create a generation: first its fields and types, then the rules, whose texts the
-/// service documents, then the rest of the document.
+/// Checks a request to create a generation: its fields and types by the document, then the rules, then the
+/// limits of the document for which a rule has a text that the service documents.
 pub(super) fn check_generation(input: &Input, body: &Value, state: &State) -> Checked {
     let (with_text, mut violations): (Vec<_>, Vec<_>) = input.violations(body).into_iter().partition(has_text);
     if violations.is_empty() {

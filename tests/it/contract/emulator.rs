@@ -1,3 +1,5 @@
+//! What the emulator sends, checked by the document.
+
 use futures_util::TryStreamExt as _;
 use luma_agents::{
     ApiKey, Client,
@@ -7,9 +9,9 @@ use luma_agents::{
 
 use crate::support::{contract_check::assert_conforms, recorder::Recorder};
 
-/// Whatever is not documented for an operation is not answered by it either.
+/// No status, header or field that the document does not have for the operation.
 #[tokio::test]
-async fn what_the_emulator_says_is_what_the_document_allows() {
+async fn the_emulator_responds_as_the_document_allows() {
     let emulator = Emulator::start().await.unwrap();
     let recorder = Recorder::before(emulator.base_url()).await;
     let client =
@@ -26,7 +28,7 @@ async fn what_the_emulator_says_is_what_the_document_allows() {
         let failed = generations.create(duck()).await.unwrap();
         generations.wait(&failed).first_after(pace).every(pace).await.unwrap_err();
     }
-    for answer in [
+    for reply in [
         Reply::unknown_model(),
         Reply::unauthorized(),
         Reply::insufficient_credits(),
@@ -38,8 +40,8 @@ async fn what_the_emulator_says_is_what_the_document_allows() {
         Reply::bad_gateway(),
         Reply::unavailable(),
     ] {
-        // Of a client of its own, which has not been told to wait.
-        emulator.next_create(answer);
+        // By a client of its own, which no earlier reply holds back.
+        emulator.next_create(reply);
         let refused = client().generations().create(duck()).retry(luma_agents::Retry::none()).await;
         refused.unwrap_err();
     }
