@@ -42,6 +42,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if schemars() {
         fs::write(out.join("schemas.json"), serde_json::to_string(components(&spec)?)?)?;
     }
+    if env::var_os("CARGO_FEATURE_EMULATOR").is_some() {
+        fs::write(out.join("document.json"), spec.to_string())?;
+    }
     if env::var_os("CARGO_FEATURE_MOCK").is_some() {
         fs::write(out.join("mock.rs"), mocks(&spec)?)?;
     }

@@ -9,7 +9,7 @@ mod generations;
 mod http;
 mod id;
 mod media;
-#[cfg(feature = "mock")]
+#[cfg(feature = "emulator")]
 pub mod mock;
 mod progress;
 mod rate_limit;
