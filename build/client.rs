@@ -1,0 +1,5 @@
+//! Completes the client.
+
+pub(crate) fn complete(client: syn::File) -> String {
+    prettyplease::unparse(&client)
+}
