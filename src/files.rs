@@ -52,7 +52,7 @@ impl Files {
         }
     }
 
-    /// Tells the service that the bytes of a recorded file have been sent.
+    /// Reports to the service that the bytes of a recorded file have been sent.
     ///
     /// Sent again only where it can have had no effect. Calling it twice is harmless as far as is
     /// known: the file is the same, and its state shows the result.

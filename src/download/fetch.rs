@@ -10,12 +10,7 @@ use tokio::time::timeout;
 
 use crate::{
     error::{Error, Fault, Result},
-    http::{
-        failure::{AttemptError, Failure},
-        storage::Get,
-        transport::CallContext,
-        url::signed_url,
-    },
+    http::{failure::Failure, fault::AttemptError, storage::Get, transport::CallContext, url::signed_url},
     util::redact,
 };
 

@@ -148,7 +148,7 @@ impl Download {
             refresh
         });
         Self {
-            http: client.api().http.clone(),
+            http: client.shared().http.clone(),
             source,
             refresh,
             retry: client.options().retry,

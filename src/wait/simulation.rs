@@ -73,7 +73,7 @@ async fn ours(kind: &str, jobs: &[Duration]) -> Seen {
             Box::pin(std::future::ready(Ok(job)))
         });
         let wait = Wait::new(Ok(Uuid::nil()), Some(submitted.clone()), Pace::default(), poll, Arc::clone(&in_flight))
-            .timeout(Duration::from_hours(24));
+            .timeout(Duration::from_secs(24 * 3600));
         waits.spawn(async move {
             wait.await.expect("completed");
             (ends.elapsed(), polls.load(Ordering::Relaxed))

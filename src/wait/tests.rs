@@ -145,7 +145,7 @@ async fn a_wait_that_is_awaited_again_after_its_limit_polls_once_more() {
     let (script, wait) = Script::wait(Some("queued"), &[(SOON, Ok("processing")), (0.5, Ok("completed"))]);
     let mut updates = wait.timeout(Duration::from_secs(30)).updates();
     updates.next().await.expect("one").expect("seen");
-    tokio::time::sleep(Duration::from_mins(10)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(updates.next().await.expect("one").expect("done").state, GenerationState::Completed);
     assert_eq!(script.polls(), [20.0, 620.0]);
 }

@@ -12,7 +12,7 @@ use httpmock::MockServer;
 
 use luma_agents::{
     ApiKey, Client, Error,
-    mock::{Answer, Emulator, MockServerExt, Operation},
+    mock::{Emulator, MockServerExt, Operation, Reply},
     types::{CreateGeneration, Generation, GenerationState, Model},
 };
 
@@ -47,7 +47,7 @@ async fn a_job_is_submitted_once_and_seen() {
 #[tokio::test]
 async fn what_one_operation_of_a_call_learns_does_not_stand_for_the_next() {
     let emulator = Emulator::start().await.unwrap();
-    emulator.answer(Operation::GetGeneration, Answer::not_found());
+    emulator.next_reply(Operation::GetGeneration, Reply::not_found());
     let call = emulator.client().call(async |api| {
         api.get_generation().generation_id(uuid::Uuid::nil()).send().await.unwrap_err();
         api.create_generation().body(CreateGeneration::builder().prompt("a duck")).send().await
