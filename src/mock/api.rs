@@ -101,6 +101,12 @@ impl Call<'_> {
         self.json.ok_or_else(|| HttpReply::invalid(&[Violation::new(&["body"], "JSON decode error")]))
     }
 
+    fn checked_json(&self, endpoint: &Endpoint) -> Checked<&Value> {
+        let json = self.json()?;
+        endpoint.json.as_ref().map_or(Ok(()), |input| input.check(json))?;
+        Ok(json)
+    }
+
     fn carry_out(&self, state: &mut State, endpoint: Option<&Endpoint>) -> Checked<HttpReply> {
         self.authorize()?;
         let endpoint = endpoint.ok_or_else(|| HttpReply::detail(404, "Not Found"))?;
@@ -132,8 +138,8 @@ impl Call<'_> {
 
     /// An operation that the document has and the emulator does not: the example in the document.
     fn example(&self, endpoint: &Endpoint) -> Checked<HttpReply> {
-        if let Some(input) = &endpoint.json {
-            input.check(self.json()?)?;
+        if endpoint.json.is_some() {
+            self.checked_json(endpoint)?;
         }
         let (status, body) = &endpoint.success;
         Ok(body.as_ref().map_or_else(|| HttpReply::empty(*status), |body| HttpReply::json(*status, body)))
@@ -166,18 +172,11 @@ impl Call<'_> {
 
     fn create_file(&self, state: &mut State, endpoint: &Endpoint) -> Checked<HttpReply> {
         let boundary = self.header("content-type").and_then(|media_type| multer::parse_boundary(media_type).ok());
-        let (request, bytes) = match (boundary, &endpoint.form) {
-            (Some(boundary), Some(form)) => {
-                let (request, bytes) = read_form(form, self.body.clone(), boundary)?;
-                (request, Some(bytes))
-            }
-            _ => {
-                let request = self.json()?;
-                if let Some(input) = &endpoint.json {
-                    input.check(request)?;
-                }
-                (request.clone(), None)
-            }
+        let (request, bytes) = if let (Some(boundary), Some(form)) = (boundary, &endpoint.form) {
+            let (request, bytes) = read_form(form, self.body.clone(), boundary)?;
+            (request, Some(bytes))
+        } else {
+            (self.checked_json(endpoint)?.clone(), None)
         };
         rules::check_file(&request)?;
         let ingest = state.ingests.pop_front().unwrap_or_default();

@@ -197,7 +197,7 @@ pub(super) struct Violation {
     pub(super) pointer: String,
     /// The keyword of JSON Schema that it violates.
     pub(super) keyword: String,
-    /// An entry of `detail`, as FastAPI writes it.
+    /// An entry of `detail`, as `FastAPI` writes it.
     pub(super) entry: Value,
 }
 

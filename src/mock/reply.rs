@@ -187,7 +187,7 @@ impl HttpReply {
         Self::json(status, &json!({ "detail": detail.into() }))
     }
 
-    /// 422 with a list, as FastAPI writes it, which the service seems to use.
+    /// 422 with a list, as `FastAPI` writes it, which the service seems to use.
     pub(super) fn invalid(violations: &[Violation]) -> Self {
         Self::detail(422, violations.iter().map(|it| it.entry.clone()).collect::<Value>())
     }
