@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     document::{Document, Endpoint, Input, Violation},
-    reply::{HttpReply, Operation, Reply, unix_seconds},
+    reply::{Checked, HttpReply, Operation, Reply, unix_seconds},
     rules, schema,
     server::Body,
     state::{self, Shared, State, Upload, timestamp},
@@ -29,9 +29,6 @@ pub(super) const KEY: &str = "luma-api-emulator";
 
 const API_VERSION: &str = "2026-04-01";
 const REQUESTS_PER_MINUTE: usize = 30;
-
-/// What the request asks for, or why it is rejected.
-pub(super) type Checked<T = ()> = Result<T, HttpReply>;
 
 pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
@@ -98,12 +95,14 @@ impl Call<'_> {
     }
 
     fn json(&self) -> Checked<&Value> {
-        self.json.ok_or_else(|| HttpReply::invalid(&[Violation::new(&["body"], "JSON decode error")]))
+        self.json.ok_or_else(|| Violation::new(&["body"], "JSON decode error").into())
     }
 
     fn checked_json(&self, endpoint: &Endpoint) -> Checked<&Value> {
         let json = self.json()?;
-        endpoint.json.as_ref().map_or(Ok(()), |input| input.check(json))?;
+        if let Some(input) = &endpoint.json {
+            input.check(json)?;
+        }
         Ok(json)
     }
 
@@ -301,7 +300,7 @@ fn read_form(input: &Input, body: Bytes, boundary: String) -> Checked<(Value, By
     };
     let mut request = input.read(texts)?;
     let (media_type, filename, bytes) =
-        file.ok_or_else(|| HttpReply::invalid(&[Violation::new(&["body", "file"], "Field required")]))?;
+        file.ok_or_else(|| HttpReply::from(Violation::new(&["body", "file"], "Field required")))?;
     request["mime_type"] = media_type.into();
     request["size_bytes"] = bytes.len().into();
     if request["filename"].is_null() {
