@@ -1,4 +1,4 @@
-//! What is uploaded: where its bytes are, how many, and what they are.
+//! The bytes to upload: where they are, how many, and their media type.
 
 use std::{
     fmt, io,
@@ -18,13 +18,13 @@ use crate::{
 /// The service's limit for a file: 5 GiB.
 const LARGEST: u64 = 5 * 1024 * 1024 * 1024;
 
-/// How much is read from disk at once.
+/// How much is read from disk at a time.
 const CHUNK: usize = 1024 * 1024;
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// What to upload: text and paths name a file; `Vec<u8>`, slices and [`Bytes`] are its bytes;
-/// [`stream`](Self::stream) takes a stream of known length.
+/// What to upload: text and paths are the path of a file; `Vec<u8>`, slices and [`Bytes`] are its bytes;
+/// [`stream`](Self::stream) is for a stream of known length.
 pub struct Content(Kind);
 
 enum Kind {
@@ -34,7 +34,7 @@ enum Kind {
 }
 
 impl Content {
-    /// A stream of exactly `length` bytes. It can be sent only once: a break ends the upload.
+    /// A stream of exactly `length` bytes. It can be sent only once: a broken connection ends the upload.
     pub fn stream<S>(stream: S, length: u64) -> Self
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -113,7 +113,7 @@ impl From<Bytes> for Content {
     }
 }
 
-/// What is uploaded, opened and measured.
+/// Content whose length and first bytes are known.
 pub(crate) struct Opened {
     kind: Kind,
     pub(crate) length: u64,
@@ -130,17 +130,17 @@ impl Opened {
                     return Err(Error::invalid_input(format!("{} is not a file", path.display())));
                 }
                 let mut head = Vec::new();
-                file.take(media_type::ENOUGH).read_to_end(&mut head).await.map_err(|e| Error::io("read", &path, e))?;
+                file.take(media_type::HEAD).read_to_end(&mut head).await.map_err(|e| Error::io("read", &path, e))?;
                 (Kind::Path(path), about.len(), head)
             }
             Kind::Memory(bytes) => {
-                let head = beginning(&bytes);
+                let head = head_of(&bytes);
                 let length = bytes.len() as u64;
                 (Kind::Memory(bytes), length, head)
             }
             Kind::Stream { mut stream, length } => {
                 let mut begin = Vec::new();
-                while (begin.len() as u64) < media_type::ENOUGH {
+                while (begin.len() as u64) < media_type::HEAD {
                     match stream.next().await {
                         Some(chunk) => {
                             begin.extend_from_slice(&chunk.map_err(|e| Error::io("read", "the given stream", e))?);
@@ -148,7 +148,7 @@ impl Opened {
                         None => break,
                     }
                 }
-                let head = beginning(&begin);
+                let head = head_of(&begin);
                 let whole = futures_util::stream::iter([Ok(begin.into())]).chain(stream);
                 (Kind::Stream { stream: Box::pin(whole), length }, length, head)
             }
@@ -158,7 +158,7 @@ impl Opened {
         }
         if length > LARGEST {
             return Err(Error::invalid_input(format!(
-                "the file to upload has {length} bytes; the service takes {LARGEST} at most"
+                "the file to upload has {length} bytes; the service accepts {LARGEST} at most"
             )));
         }
         Ok(Self { kind, length, head })
@@ -182,19 +182,19 @@ impl Opened {
         }
     }
 
-    /// Whether the bytes can be given out only once.
+    /// Whether the bytes can be read only once.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Stream { .. })
     }
 
-    /// All of it; kept, in case it has to go another way after all.
+    /// All bytes. They stay in memory in case they have to be sent another way.
     pub(crate) async fn memory(&mut self) -> Result<Bytes> {
         let bytes = match &mut self.kind {
             Kind::Memory(bytes) => bytes.clone(),
             Kind::Path(path) => tokio::fs::read(&path).await.map_err(|e| Error::io("read", &*path, e))?.into(),
             Kind::Stream { stream, .. } => {
                 let mut bytes = BytesMut::new();
-                // A stream may go on for ever: no more of it is taken than shows that it is too long.
+                // A stream may be endless: reading stops once it is too long.
                 while let Some(chunk) = stream.next().await {
                     bytes.extend_from_slice(&chunk.map_err(|e| Error::io("read", "the given stream", e))?);
                     if bytes.len() as u64 > self.length {
@@ -215,7 +215,7 @@ impl Opened {
         Ok(bytes)
     }
 
-    /// From the beginning; a stream only once.
+    /// The bytes from the beginning. A stream gives them only once.
     pub(crate) async fn stream(&mut self) -> Result<ByteStream> {
         Ok(match &mut self.kind {
             Kind::Memory(bytes) => {
@@ -244,21 +244,21 @@ fn read(mut file: tokio::fs::File) -> impl Stream<Item = io::Result<Bytes>> + Se
 }
 
 impl Opened {
-    /// What the service takes, as far as it says: JPEG, PNG, WebP, still GIF; videos.
+    /// The media type, if the service documents that it accepts it: JPEG, PNG, WebP, still GIF, videos.
     pub(crate) fn accepted_type(&self) -> Result<String> {
-        match media_type::kind(&self.head) {
-            Some((kind @ ("image/jpeg" | "image/png" | "image/webp" | "image/gif"), _)) => Ok(kind.to_owned()),
-            Some((kind, _)) if kind.starts_with("video/") => Ok(kind.to_owned()),
+        match media_type::detect(&self.head) {
+            Some((found @ ("image/jpeg" | "image/png" | "image/webp" | "image/gif"), _)) => Ok(found.to_owned()),
+            Some((found, _)) if found.starts_with("video/") => Ok(found.to_owned()),
             found => {
-                let found = found.map_or("something unknown", |(kind, _)| kind);
+                let found = found.map_or("something unknown", |(media_type, _)| media_type);
                 Err(Error::invalid_input(format!(
-                    "the file to upload looks like {found}; the service takes JPEG, PNG, WebP, GIF and videos (set mime_type to try it all the same)"
+                    "the file to upload seems to be {found}; the service accepts JPEG, PNG, WebP, GIF and videos (set mime_type to send it anyway)"
                 )))
             }
         }
     }
 }
 
-fn beginning(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().copied().take(usize::try_from(media_type::ENOUGH).unwrap_or(bytes.len())).collect()
+fn head_of(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().take(usize::try_from(media_type::HEAD).unwrap_or(bytes.len())).collect()
 }

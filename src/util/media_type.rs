@@ -1,23 +1,23 @@
-//! What bytes are, by their beginning.
+//! The media type of bytes, by their beginning.
 
-/// How many bytes are needed to tell.
-pub(crate) const ENOUGH: u64 = 512;
+/// How many of the first bytes are needed.
+pub(crate) const HEAD: u64 = 512;
 
-/// The extension of what cannot be told.
+/// The extension of a file whose type is not known.
 pub(crate) const UNKNOWN: &str = "bin";
 
-/// Every extension that [`kind`] can lead to.
+/// Every extension that [`detect`] can return.
 pub(crate) const EXTENSIONS: [&str; 7] = ["png", "jpg", "webp", "gif", "mp4", "exr", UNKNOWN];
 
-/// The media type of what begins with `head`, and the extension for it.
-pub(crate) fn kind(head: &[u8]) -> Option<(&'static str, &'static str)> {
-    // OpenEXR is not among what `infer` knows.
+/// The media type of bytes that begin with `head`, and the extension for it.
+pub(crate) fn detect(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    // `infer` does not know OpenEXR.
     if head.starts_with(&[0x76, 0x2f, 0x31, 0x01]) {
         return Some(("image/x-exr", "exr"));
     }
-    let kind = infer::get(head)?;
-    let extension = EXTENSIONS.into_iter().find(|it| *it == kind.extension()).unwrap_or(UNKNOWN);
-    Some((kind.mime_type(), extension))
+    let found = infer::get(head)?;
+    let extension = EXTENSIONS.into_iter().find(|it| *it == found.extension()).unwrap_or(UNKNOWN);
+    Some((found.mime_type(), extension))
 }
 
 #[cfg(test)]
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_are_told_by_their_first_bytes() {
+    fn the_first_bytes_show_the_media_type() {
         for (head, expected) in [
             (&b"\x89PNG\r\n\x1a\n0000"[..], Some(("image/png", "png"))),
             (b"\xff\xd8\xff\xe0", Some(("image/jpeg", "jpg"))),
@@ -36,7 +36,7 @@ mod tests {
             (b"hello", None),
             (b"", None),
         ] {
-            assert_eq!(kind(head), expected, "{head:?}");
+            assert_eq!(detect(head), expected, "{head:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes out: what is saved is whole and right, whatever breaks on the way.
+//! Downloads: a saved file is complete and correct, whatever breaks during the transfer.
 
 use std::{
     path::Path,
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 const KB: usize = 1024;
 
-/// Bytes that sniff as MP4 and repeat nowhere near each other.
+/// Bytes that are detected as MP4 and hardly repeat.
 fn video(size: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     let mut bytes = b"\0\0\0\x18ftypisom\0\0\0\0isommp42".to_vec();
@@ -45,8 +45,9 @@ async fn output(emulator: &Emulator, bytes: &[u8]) -> Generation {
     finished(&emulator.client(), CreateGeneration::builder().prompt("bytes")).await
 }
 
+/// With an idle timeout that only a stalled transfer reaches, however busy the machine is.
 fn download(emulator: &Emulator, generation: &Generation) -> Download {
-    emulator.client().download(generation).retry(quick()).idle_timeout(Duration::from_millis(80))
+    emulator.client().download(generation).retry(quick()).idle_timeout(Duration::from_millis(400))
 }
 
 /// Everything in the directory, hidden files too.
@@ -65,7 +66,7 @@ async fn survive(times: usize, size: usize) {
     let bytes = video(size, 7);
     let generation = output(&emulator, &bytes).await;
     for time in 0..times {
-        // Where each break comes, counted from the one before; in between the URL has expired.
+        // Where each break comes, counted from the one before. The URL expires after each of them.
         for part in [3, 5, 7] {
             emulator.next_download(Transfer::new().cut_after((time * 7919 + size / part) % (size / 4) + 1));
             emulator.next_download(Transfer::refused(403));
@@ -77,8 +78,8 @@ async fn survive(times: usize, size: usize) {
         std::fs::remove_file(path).unwrap();
     }
     assert!(entries(directory.path()).is_empty());
-    let looks = emulator.requests().iter().filter(|it| it.operation == Some(Operation::GetGeneration)).count();
-    assert_eq!(looks, 1 + 3 * times, "each expired URL costs one look");
+    let reads = emulator.requests().iter().filter(|it| it.operation == Some(Operation::GetGeneration)).count();
+    assert_eq!(reads, 1 + 3 * times, "each expired URL costs one read of the generation");
 }
 
 #[tokio::test]
@@ -93,7 +94,7 @@ async fn a_hundred_downloads_of_64_mib_survive_three_breaks_and_three_expired_ur
 }
 
 #[tokio::test]
-async fn only_what_is_missing_is_asked_for_again() {
+async fn only_the_missing_rest_is_requested_again() {
     let emulator = Emulator::start().await.unwrap();
     let bytes = video(300 * KB, 1);
     let generation = output(&emulator, &bytes).await;
@@ -117,7 +118,7 @@ async fn only_what_is_missing_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_stalled_download_is_picked_up() {
+async fn a_stalled_download_is_resumed() {
     let emulator = Emulator::start().await.unwrap();
     let bytes = video(200 * KB, 2);
     let generation = output(&emulator, &bytes).await;
@@ -146,7 +147,7 @@ async fn a_changed_object_is_noticed() {
     let bytes = video(200 * KB, 4);
     let generation = output(&emulator, &bytes).await;
 
-    // A file begins anew: it is one object or the other, never a mixture.
+    // A file begins again: it is one object or the other, never a mixture.
     emulator.next_download(Transfer::new().cut_after(100 * KB));
     emulator.next_download(Transfer::new().changed());
     let path = directory.path().join("changed.mp4");
@@ -155,7 +156,7 @@ async fn a_changed_object_is_noticed() {
     assert!(second.len() == bytes.len() && second != bytes);
     assert!(download(&emulator, &generation).bytes().await.unwrap() == second);
 
-    // A stream cannot take back what it gave.
+    // A stream cannot take back the bytes it has given.
     emulator.next_download(Transfer::new().cut_after(100 * KB));
     emulator.next_download(Transfer::new().changed());
     let error = download(&emulator, &generation).bytes().await.unwrap_err();
@@ -163,7 +164,7 @@ async fn a_changed_object_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_download_that_cannot_be_mended_leaves_nothing_behind() {
+async fn a_download_that_cannot_be_resumed_leaves_nothing_behind() {
     let emulator = Emulator::start().await.unwrap();
     let directory = TempDir::new().unwrap();
     let generation = output(&emulator, &video(200 * KB, 5)).await;
@@ -171,11 +172,11 @@ async fn a_download_that_cannot_be_mended_leaves_nothing_behind() {
         emulator.next_download(Transfer::refused(503));
     }
     let error = download(&emulator, &generation).save(directory.path().join("a.mp4")).await.unwrap_err();
-    let Error::Rejected(refused) = &error else { panic!("{error}") };
-    assert_eq!((refused.kind(), refused.exchange.attempts), (RejectionKind::Unavailable, 3));
+    let Error::Rejected(rejected) = &error else { panic!("{error}") };
+    assert_eq!((rejected.kind(), rejected.exchange.attempts), (RejectionKind::Unavailable, 3));
     emulator.next_download(Transfer::new().cut_after(100 * KB));
-    let impatient = download(&emulator, &generation).retry(Retry::none());
-    let error = impatient.save(directory.path().join("a.mp4")).await.unwrap_err();
+    let without_retry = download(&emulator, &generation).retry(Retry::none());
+    let error = without_retry.save(directory.path().join("a.mp4")).await.unwrap_err();
     assert!(matches!(&error, Error::NoResponse(e) if e.fault == Fault::Interrupted), "{error}");
     assert!(entries(directory.path()).is_empty());
 }
@@ -228,19 +229,21 @@ async fn a_kept_part_of_another_object_is_not_used() {
 }
 
 #[tokio::test]
-async fn an_existing_file_is_left_alone_unless_told_otherwise() {
+async fn an_existing_file_is_replaced_only_on_request() {
     let emulator = Emulator::start().await.unwrap();
     let directory = TempDir::new().unwrap();
     let generation = output(&emulator, &video(KB, 11)).await;
     let path = directory.path().join("mine.mp4");
     std::fs::write(&path, "mine").unwrap();
-    let asked = emulator.requests().len();
+    let requests = emulator.requests().len();
     let error = download(&emulator, &generation).save(&path).await.unwrap_err();
     assert!(matches!(&error, Error::Io(e) if e.source.kind() == std::io::ErrorKind::AlreadyExists), "{error}");
-    assert_eq!(emulator.requests().len(), asked, "nothing was fetched");
+    assert_eq!(emulator.requests().len(), requests, "nothing was fetched");
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
 
-    emulator.next_download(Transfer::refused(404));
+    for _ in 0..2 {
+        emulator.next_download(Transfer::refused(404));
+    }
     download(&emulator, &generation).overwrite().save(&path).await.unwrap_err();
     assert_eq!(std::fs::read(&path).unwrap(), b"mine", "only a complete file takes its place");
     download(&emulator, &generation).overwrite().save(&path).await.unwrap();
@@ -252,11 +255,11 @@ async fn an_existing_file_is_left_alone_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn a_target_that_cannot_be_is_refused_before_anything_is_fetched() {
+async fn an_impossible_target_is_an_error_before_anything_is_fetched() {
     let emulator = Emulator::start().await.unwrap();
     let directory = TempDir::new().unwrap();
     let generation = output(&emulator, &video(KB, 12)).await;
-    let asked = emulator.requests().len();
+    let requests = emulator.requests().len();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
     for target in [directory.path().join("missing/a.mp4"), directory.path().join("missing/"), file.join("a.mp4")] {
@@ -267,7 +270,7 @@ async fn a_target_that_cannot_be_is_refused_before_anything_is_fetched() {
         let error = download(&emulator, &generation).save_all(&target).await.unwrap_err();
         assert!(matches!(error, Error::Io(_)), "{error}");
     }
-    assert_eq!(emulator.requests().len(), asked);
+    assert_eq!(emulator.requests().len(), requests);
 }
 
 #[tokio::test]
@@ -343,24 +346,24 @@ async fn bytes_come_in_every_form() {
 }
 
 #[tokio::test]
-async fn progress_is_told_at_the_beginning_and_at_the_end() {
+async fn progress_is_reported_at_the_beginning_and_at_the_end() {
     let emulator = Emulator::start().await.unwrap();
     let bytes = video(300 * KB, 14);
     let generation = output(&emulator, &bytes).await;
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&told);
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&reports);
     let directory = TempDir::new().unwrap();
     let save = download(&emulator, &generation).progress(move |progress: Progress| log.lock().unwrap().push(progress));
     save.save(directory.path()).await.unwrap();
-    let told = told.lock().unwrap();
-    assert!(told.len() <= 7, "at most five a second: {told:?}");
-    assert!(told.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes));
-    let last = told.last().unwrap();
+    let reports = reports.lock().unwrap();
+    assert!(reports.len() <= 7, "at most five a second: {reports:?}");
+    assert!(reports.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes));
+    let last = reports.last().unwrap();
     assert_eq!((last.bytes, last.total), (bytes.len() as u64, Some(bytes.len() as u64)));
 }
 
 #[tokio::test]
-async fn an_expired_url_alone_is_refused_with_what_to_do() {
+async fn an_expired_url_without_its_generation_is_an_error_with_advice() {
     let emulator = Emulator::start().await.unwrap();
     let generation = output(&emulator, &video(KB, 15)).await;
     let url = generation.outputs()[0].url.clone();
@@ -372,7 +375,7 @@ async fn an_expired_url_alone_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_key_never_goes_to_storage() {
+async fn the_key_is_never_sent_to_storage() {
     let emulator = Emulator::start().await.unwrap();
     let generation = output(&emulator, &video(KB, 16)).await;
     download(&emulator, &generation).bytes().await.unwrap();
@@ -382,7 +385,7 @@ async fn the_key_never_goes_to_storage() {
 }
 
 #[tokio::test]
-async fn what_is_no_https_url_is_not_fetched() {
+async fn only_https_urls_are_fetched() {
     let emulator = Emulator::start().await.unwrap();
     for url in ["", "output.png", "ftp://example.com/a", "http://example.com/a?sig=secret", "file:///etc/passwd"] {
         let error = emulator.client().download(url).bytes().await.unwrap_err();
@@ -397,7 +400,7 @@ async fn a_complete_part_is_published_only_for_the_same_output() {
     let path = directory.path().join("latest.mp4");
     let (first, second) = (video(300 * KB, 20), video(300 * KB, 21));
     let (old, new) = (output(&emulator, &first).await, output(&emulator, &second).await);
-    // All but the last bytes came.
+    // All but the last byte came.
     emulator.next_download(Transfer::new().cut_after(300 * KB - 1));
     download(&emulator, &old).retry(Retry::none()).resumable().save(&path).await.unwrap_err();
     download(&emulator, &new).resumable().save(&path).await.unwrap();
@@ -406,13 +409,13 @@ async fn a_complete_part_is_published_only_for_the_same_output() {
 }
 
 #[tokio::test]
-async fn a_kept_part_without_its_note_is_begun_anew() {
+async fn a_kept_part_without_its_checkpoint_begins_again() {
     let emulator = Emulator::start().await.unwrap();
     let directory = TempDir::new().unwrap();
     let bytes = video(100 * KB, 22);
     let generation = output(&emulator, &bytes).await;
     std::fs::write(directory.path().join(".a.mp4.part"), vec![7; 500 * KB]).unwrap();
-    std::fs::write(directory.path().join(".a.mp4.part.json"), "{\"of\":").unwrap();
+    std::fs::write(directory.path().join(".a.mp4.part.json"), "{\"identity\":").unwrap();
     let path = directory.path().join("a.mp4");
     download(&emulator, &generation).resumable().save(&path).await.unwrap();
     assert!(std::fs::read(&path).unwrap() == bytes);
