@@ -8,7 +8,10 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::timeout;
 
-use super::object::{Object, ResumePoint, content_range};
+use super::{
+    object::{Object, ResumePoint, content_range},
+    response::{self, Expected},
+};
 use crate::{
     error::{Error, Fault, Result},
     http::{
@@ -26,6 +29,15 @@ const RESTARTS: u32 = 3;
 
 /// Gets a new URL for the output with this index.
 pub(crate) type Refresh = Arc<dyn Fn(usize) -> BoxFuture<'static, Result<String>> + Send + Sync>;
+
+/// Which object to fetch.
+#[derive(Clone, Debug)]
+pub(crate) struct Location {
+    pub(crate) url: reqwest::Url,
+    /// Of the output, for [`Refresh`].
+    pub(crate) index: usize,
+    pub(crate) expected: Expected,
+}
 
 /// How objects are fetched.
 #[derive(Clone)]
@@ -51,31 +63,31 @@ pub(crate) enum Event {
 pub(crate) struct Fetch {
     options: FetchOptions,
     call: CallContext<'static>,
-    url: reqwest::Url,
-    /// Of the output, for [`Refresh`].
-    index: usize,
+    location: Location,
     response: Option<reqwest::Response>,
     /// How many bytes were handed out.
     pub(crate) offset: u64,
     /// How many bytes of the current response were handed out before it began.
     skip: u64,
     pub(crate) object: Object,
+    /// Whether the first bytes have shown that they are not a page of text.
+    plausible: bool,
     /// Whether the URL was replaced since bytes last came.
     refreshed: bool,
     restarts: u32,
 }
 
 impl Fetch {
-    pub(crate) fn new(options: FetchOptions, url: reqwest::Url, index: usize, from: ResumePoint) -> Self {
+    pub(crate) fn new(options: FetchOptions, location: Location, from: ResumePoint) -> Self {
         Self {
             call: storage::call("download", options.idle_timeout, options.retry),
             options,
-            url,
-            index,
+            location,
             response: None,
             offset: from.offset,
             skip: 0,
             object: from.object,
+            plausible: from.offset > 0,
             refreshed: false,
             restarts: 0,
         }
@@ -101,14 +113,14 @@ impl Fetch {
                     if bytes.is_empty() {
                         continue;
                     }
+                    self.check_bytes(&bytes)?;
                     self.offset += bytes.len() as u64;
                     self.refreshed = false;
                     self.call.progress();
-                    self.check_size(self.offset)?;
                     return Ok(Event::Bytes(bytes));
                 }
                 Ok(Ok(None)) if self.skip == 0 && self.object.total.is_none_or(|total| total == self.offset) => {
-                    return Ok(Event::End);
+                    return self.end();
                 }
                 Ok(Ok(None)) => AttemptError::new(Fault::Interrupted),
                 Ok(Err(error)) => AttemptError::from(error),
@@ -122,7 +134,7 @@ impl Fetch {
     /// Makes sure that there is a response to read from. `false`: it is another object than before.
     pub(crate) async fn connect(&mut self) -> Result<bool> {
         while self.response.is_none() {
-            let mut get = Get { http: &self.options.http, url: &self.url, headers: self.headers() };
+            let mut get = Get { http: &self.options.http, url: &self.location.url, headers: self.headers() };
             let failure = match self.call.attempt(&mut get).await {
                 Ok(response) => return self.accept(response),
                 Err(failure) => failure,
@@ -138,8 +150,8 @@ impl Fetch {
                 Failure::Status(response) if response.is_expired() && !self.refreshed => {
                     let Some(refresh) = &self.options.refresh else { return Err(self.call.error(failure)) };
                     tracing::debug!("the URL has expired: getting a new one");
-                    let url = refresh(self.index).await?;
-                    self.url = signed_url(&url)?;
+                    let url = refresh(self.location.index).await?;
+                    self.location.url = signed_url(&url)?;
                     self.refreshed = true;
                 }
                 _ => self.call.retry(failure).await?,
@@ -150,19 +162,23 @@ impl Fetch {
 
     /// Decides how a response continues what came before it.
     fn accept(&mut self, response: reqwest::Response) -> Result<bool> {
-        let object = Object::of(response.status(), response.headers());
-        let first = match response.status() {
-            StatusCode::PARTIAL_CONTENT => content_range(response.headers()).map(|(first, _)| first),
+        let (status, headers) = (response.status(), response.headers());
+        if let Some(problem) = response::problem(status, headers, self.location.expected) {
+            return Err(self.unexpected(problem));
+        }
+        let object = Object::of(status, headers);
+        let first = match status {
+            StatusCode::PARTIAL_CONTENT => content_range(headers).map(|range| range.first),
             _ => Some(0),
         };
-        let continues = self.offset == 0 || self.object.is_same(&object);
+        let continues =
+            self.offset == 0 || (self.object.is_same(&object) && object.total.is_none_or(|total| total >= self.offset));
         match first {
             Some(0) if self.offset == 0 => self.object = object,
             // A server without ranges sends the whole object again.
-            Some(0) if continues => self.skip = self.offset,
-            Some(first) if first == self.offset && continues => {
-                self.skip = 0;
-                // A partial response may have the total that the first response did not have.
+            Some(first) if continues && (first == 0 || first == self.offset) => {
+                self.skip = self.offset - first;
+                // A later response may have the total that the first response did not have.
                 self.object.total = self.object.total.or(object.total);
             }
             Some(0) => {
@@ -193,6 +209,7 @@ impl Fetch {
         self.offset = 0;
         self.skip = 0;
         self.object = Object::default();
+        self.plausible = false;
         Ok(())
     }
 
@@ -214,6 +231,31 @@ impl Fetch {
         headers
     }
 
+    /// Whether the next bytes can be bytes of the object.
+    fn check_bytes(&mut self, bytes: &Bytes) -> Result<()> {
+        let end = self.offset + bytes.len() as u64;
+        if let Some(total) = self.object.total.filter(|total| *total < end) {
+            return Err(self.unexpected(format!("it has more bytes than the {total} that were announced")));
+        }
+        self.check_size(end)?;
+        if !self.plausible && self.location.expected == Expected::Media {
+            match response::begins_as_text(bytes) {
+                Some(true) => return Err(self.unexpected("it carries text, not an image or a video")),
+                Some(false) => self.plausible = true,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<Event> {
+        match self.location.expected {
+            _ if self.offset == 0 => Err(self.unexpected("the object is empty")),
+            Expected::Media if !self.plausible => Err(self.unexpected("the object is blank")),
+            _ => Ok(Event::End),
+        }
+    }
+
     fn check_size(&mut self, bytes: u64) -> Result<()> {
         match self.options.max_bytes {
             Some(max) if bytes > max => Err(self.call.error(AttemptError::new(Fault::TooLarge).into())),
@@ -229,7 +271,7 @@ impl Fetch {
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetch")
-            .field("url", &redact::url(self.url.as_str()))
+            .field("url", &redact::url(self.location.url.as_str()))
             .field("offset", &self.offset)
             .field("object", &self.object)
             .finish_non_exhaustive()

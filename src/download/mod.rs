@@ -4,6 +4,7 @@ mod checkpoint;
 mod fetch;
 mod name;
 mod object;
+mod response;
 mod target;
 mod writer;
 
@@ -15,9 +16,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use self::{
-    fetch::{Event, Fetch, FetchOptions, Refresh},
+    fetch::{Event, Fetch, FetchOptions, Location, Refresh},
     name::OutputName,
     object::ResumePoint,
+    response::Expected,
     target::Target,
 };
 use crate::{
@@ -48,6 +50,10 @@ const IN_MEMORY: u64 = 256 * 1024 * 1024;
 /// What can be downloaded: a finished [`Generation`], one of its outputs, or a URL.
 ///
 /// Signed URLs expire after an hour. Only for a generation the service can be asked for new ones.
+///
+/// A response without a byte is an error for each of them. For an output of type `image`, `video` or
+/// `exr`, so is a response in HTML, XML or JSON, by its `Content-Type` or its first bytes: that is a
+/// page or an error, even with status 200. A plain URL may lead to any text.
 #[derive(Clone, Debug)]
 pub struct Source {
     id: Option<Uuid>,
@@ -59,25 +65,28 @@ struct Output {
     /// `None`: the caller's text is not a URL.
     url: Option<Url>,
     index: usize,
+    expected: Expected,
     name: OutputName,
 }
 
 impl Source {
-    fn one(url: Option<Url>, output: Option<&GenerationOutput>) -> Self {
-        let name = OutputName::new(None, 0, output, url.as_ref().map_or("", Url::as_str));
-        Self { id: None, outputs: vec![Output { url, index: 0, name }] }
+    fn of_url(url: Option<Url>) -> Self {
+        let name = OutputName::of_url(url.as_ref().map_or("", Url::as_str), None);
+        Self { id: None, outputs: vec![Output { url, index: 0, expected: Expected::Bytes, name }] }
     }
 }
 
 impl From<&Generation> for Source {
     fn from(generation: &Generation) -> Self {
-        let id = Some(generation.id);
-        let output = |(index, output): (usize, &GenerationOutput)| Output {
+        let names = OutputName::of_generation(generation);
+        let output = |((index, output), name): ((usize, &GenerationOutput), OutputName)| Output {
             url: Some(output.url.clone()),
             index,
-            name: OutputName::new(id, index, Some(output), output.url.as_str()),
+            expected: Expected::of(&output.type_),
+            name,
         };
-        Self { id, outputs: generation.outputs().iter().enumerate().map(output).collect() }
+        let outputs = generation.outputs().iter().enumerate().zip(names).map(output).collect();
+        Self { id: Some(generation.id), outputs }
     }
 }
 
@@ -89,19 +98,21 @@ impl From<Generation> for Source {
 
 impl From<&GenerationOutput> for Source {
     fn from(output: &GenerationOutput) -> Self {
-        Self::one(Some(output.url.clone()), Some(output))
+        let expected = Expected::of(&output.type_);
+        let name = OutputName::of_url(output.url.as_str(), Some(output));
+        Self { id: None, outputs: vec![Output { url: Some(output.url.clone()), index: 0, expected, name }] }
     }
 }
 
 impl From<&Url> for Source {
     fn from(url: &Url) -> Self {
-        Self::one(Some(url.clone()), None)
+        Self::of_url(Some(url.clone()))
     }
 }
 
 impl From<&str> for Source {
     fn from(url: &str) -> Self {
-        Self::one(Url::try_from(url).ok(), None)
+        Self::of_url(Url::try_from(url).ok())
     }
 }
 
@@ -116,7 +127,7 @@ impl From<String> for Source {
 /// The API key is not sent. A broken transfer is resumed where it stopped, as long as the server
 /// shows that the object is still the same; an expired URL is replaced by getting the generation
 /// again. There is no limit on the total time; a transfer without a byte for the idle timeout counts
-/// as broken.
+/// as broken. An object with a content coding, such as gzip, is an error: it would be saved compressed.
 ///
 /// # Cancel safety
 ///
@@ -235,8 +246,10 @@ impl Download {
         if self.source.outputs.is_empty() {
             return Err(Error::invalid_input("there is no output to download"));
         }
-        futures_util::stream::iter(&self.source.outputs)
-            .map(|output| self.save_one(output, &target))
+        // By index: with a closure over references, the compiler cannot prove the future `Send`
+        // (https://github.com/rust-lang/rust/issues/102211).
+        futures_util::stream::iter(0..self.source.outputs.len())
+            .map(|index| self.save_one(&self.source.outputs[index], &target))
             .buffered(CONCURRENT)
             .try_collect()
             .await
@@ -302,7 +315,8 @@ impl Download {
 
     fn fetch(&self, output: &Output, from: ResumePoint) -> Result<Fetch> {
         let url = output.url.as_ref().ok_or_else(|| Error::invalid_input("the source is not an absolute URL"))?;
-        Ok(Fetch::new(self.options.clone(), signed_url(url.as_str())?, output.index, from))
+        let location = Location { url: signed_url(url.as_str())?, index: output.index, expected: output.expected };
+        Ok(Fetch::new(self.options.clone(), location, from))
     }
 }
 

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 /// Where a transfer goes on, and which object its bytes are of.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResumePoint {
     pub(crate) offset: u64,
     pub(crate) object: Object,
@@ -20,15 +20,12 @@ pub(crate) struct Object {
 
 impl Object {
     pub(crate) fn of(status: StatusCode, headers: &HeaderMap) -> Self {
-        let total = if status == StatusCode::PARTIAL_CONTENT {
-            content_range(headers).and_then(|(_, total)| total)
-        } else if headers.contains_key(header::CONTENT_ENCODING) {
-            None
-        } else {
-            text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok())
+        let total = match status {
+            StatusCode::PARTIAL_CONTENT => content_range(headers).and_then(|range| range.total),
+            _ => text(headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         };
         Self {
-            etag: text(headers, header::ETAG).filter(|etag| !etag.starts_with("W/")).map(str::to_owned),
+            etag: text(headers, header::ETAG).filter(|etag| !is_weak(etag)).map(str::to_owned),
             last_modified: text(headers, header::LAST_MODIFIED).map(str::to_owned),
             total,
         }
@@ -56,14 +53,89 @@ impl Object {
     }
 }
 
-/// `bytes 10-99/100` is (10, Some(100)).
-pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
-    let range = text(headers, header::CONTENT_RANGE)?.strip_prefix("bytes ")?;
+/// A weak `ETag` does not promise equal bytes. The standard writes `W/`; some servers write `w/`.
+fn is_weak(etag: &str) -> bool {
+    etag.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("W/"))
+}
+
+/// The part of an object that a response carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ContentRange {
+    pub(crate) first: u64,
+    pub(crate) total: Option<u64>,
+}
+
+/// `bytes 10-99/100`, unless it contradicts itself. The unit is case-insensitive (RFC 9110, 14.1).
+pub(crate) fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
+    let (unit, range) = text(headers, header::CONTENT_RANGE)?.trim().split_once(' ')?;
     let (range, total) = range.split_once('/')?;
-    let (first, _) = range.split_once('-')?;
-    Some((first.trim().parse().ok()?, total.trim().parse().ok()))
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let total: Option<u64> = match total.trim() {
+        "*" => None,
+        total => Some(total.parse().ok()?),
+    };
+    let is_valid = unit.eq_ignore_ascii_case("bytes") && first <= last && total.is_none_or(|total| last < total);
+    is_valid.then_some(ContentRange { first, total })
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().expect("a header value"))])
+    }
+
+    #[test]
+    fn a_content_range_is_read_unless_it_contradicts_itself() {
+        for (text, expected) in [
+            ("bytes 10-99/100", Some((10, Some(100)))),
+            ("Bytes 400-999/1000", Some((400, Some(1000)))),
+            ("BYTES  0-0/1", Some((0, Some(1)))),
+            ("bytes 10-99/*", Some((10, None))),
+            ("bytes 10-100/100", None),
+            ("bytes 99-10/100", None),
+            ("bytes */100", None),
+            ("bytes 10-99/many", None),
+            ("bytes -10-99/100", None),
+            ("items 10-99/100", None),
+            ("bytes", None),
+        ] {
+            let expected = expected.map(|(first, total)| ContentRange { first, total });
+            assert_eq!(content_range(&headers(header::CONTENT_RANGE, text)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_strong_etag_identifies_an_object() {
+        for (etag, expected) in [(r#""a""#, Some(r#""a""#)), (r#"W/"a""#, None), (r#"w/"a""#, None), ("w", Some("w"))] {
+            let object = Object::of(StatusCode::OK, &headers(header::ETAG, etag));
+            assert_eq!(object.validator(), expected, "{etag}");
+        }
+    }
+
+    #[test]
+    fn objects_are_compared_by_the_best_header_that_both_have() {
+        let object = |etag: Option<&str>, last_modified: Option<&str>, total| Object {
+            etag: etag.map(str::to_owned),
+            last_modified: last_modified.map(str::to_owned),
+            total,
+        };
+        for (a, b, same) in [
+            (object(Some("a"), Some("mon"), Some(1)), object(Some("a"), Some("tue"), Some(1)), true),
+            (object(Some("a"), Some("mon"), Some(1)), object(Some("b"), Some("mon"), Some(1)), false),
+            (object(Some("a"), Some("mon"), Some(1)), object(None, Some("mon"), None), true),
+            (object(Some("a"), None, Some(1)), object(Some("a"), None, Some(2)), false),
+            (object(Some("a"), None, Some(1)), object(None, Some("mon"), Some(1)), true),
+            (object(Some("a"), None, None), object(None, Some("mon"), None), false),
+            (object(None, None, None), object(None, None, None), false),
+        ] {
+            assert_eq!((a.is_same(&b), b.is_same(&a)), (same, same), "{a:?} {b:?}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Downloads: a saved file is complete and correct, whatever breaks during the transfer.
 
 use std::{
+    future::IntoFuture as _,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -8,12 +9,17 @@ use std::{
 
 use futures_util::TryStreamExt as _;
 use luma_agents::{
-    Client, Download, Error, Progress, Retry,
+    ApiKey, Client, Download, Error, Progress, Retry,
     error::{Fault, RejectionKind},
     mock::{Emulator, Operation, Script, Transfer},
     types::{CreateGeneration, Generation, GenerationType, MediaRef, Model},
 };
 use tempfile::TempDir;
+
+use crate::support::{
+    KEY, SIGNATURE,
+    fault_server::{Act, FaultServer, Request, message},
+};
 
 const KB: usize = 1024;
 
@@ -430,4 +436,207 @@ async fn nothing_comes_after_an_error() {
     let mut body = download(&emulator, &generation).open().await.unwrap();
     while body.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
     assert_eq!(body.chunk().await.unwrap(), None);
+}
+
+/// The bytes of an output that a server sends instead, as they go over the wire.
+async fn from_server(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> (FaultServer, Client, Generation) {
+    let server = FaultServer::start(script).await.unwrap();
+    let luma = Client::builder(ApiKey::new(KEY).unwrap()).base_url(server.url()).retry(quick()).build().unwrap();
+    let generation = serde_json::json!({
+        "id": uuid::Uuid::nil(), "type": "image", "state": "completed", "model": "uni-1",
+        "created_at": "2026-04-08T12:00:00Z",
+        "output": [{ "type": "image", "url": format!("{}/o.png?X-Amz-Signature={SIGNATURE}", server.url()) }],
+    });
+    (server, luma, serde_json::from_value(generation).unwrap())
+}
+
+#[tokio::test]
+async fn a_success_that_carries_no_picture_is_an_error() {
+    let html = "<!DOCTYPE html><title>Sign in</title>";
+    let xml = "<?xml version=\"1.0\"?><Error><Code>InternalError</Code></Error>";
+    let png = "\u{89}PNG\r\n\u{1a}\n";
+    let cases: [(u16, &[(&str, &str)], &str); 11] = [
+        (200, &[("content-type", "text/html; charset=utf-8")], png),
+        (200, &[("content-type", "Application/XML")], png),
+        (200, &[("content-type", "application/json")], png),
+        (200, &[("content-type", "image/png")], html),
+        (200, &[], html),
+        (200, &[], "\u{feff}\r\n  <html>"),
+        (200, &[("content-type", "binary/octet-stream")], xml),
+        (200, &[], "{\"message\":\"Forbidden\"}"),
+        (200, &[], ""),
+        (200, &[], " \r\n"),
+        (200, &[("content-type", "image/png"), ("content-encoding", "gzip")], png),
+    ];
+    for (status, headers, body) in cases {
+        let act = Act::answer(status, headers, body);
+        let (server, luma, generation) = from_server(move |_| act.clone()).await;
+        let directory = TempDir::new().unwrap();
+        let saved = luma.download(&generation).save(directory.path()).await;
+        let error = saved.unwrap_err();
+        assert!(matches!(error, Error::UnexpectedResponse(_)), "{headers:?} {body}: {error}");
+        assert!(!error.to_string().contains(SIGNATURE));
+        assert!(entries(directory.path()).is_empty(), "{headers:?} {body}");
+        luma.download(&generation.outputs()[0]).bytes().await.unwrap_err();
+        assert_eq!(server.requests().len(), 2, "nothing is retried");
+    }
+    let (_server, luma, generation) = from_server(|_| Act::say(message(204, [], ""))).await;
+    let error = luma.download(&generation).bytes().await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_plain_url_may_lead_to_text_but_not_to_nothing() {
+    let (_server, luma, generation) =
+        from_server(|_| Act::answer(200, &[("content-type", "text/html")], "<html>")).await;
+    let url = generation.outputs()[0].url.clone();
+    assert_eq!(luma.download(&url).bytes().await.unwrap(), "<html>");
+    let (_server, luma, generation) = from_server(|_| Act::answer(200, &[], "")).await;
+    let url = generation.outputs()[0].url.clone();
+    let error = luma.download(&url).bytes().await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+    let mut sink = tokio::io::sink();
+    luma.download(&url).copy_to(&mut sink).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn text_in_the_place_of_the_rest_is_an_error() {
+    let (_server, luma, generation) = from_server(|request| match request.number {
+        0 => Act::say(message(200, [("content-length", "100"), ("etag", "\"a\"")], vec![7; 50])),
+        _ => Act::answer(200, &[("content-type", "text/html"), ("etag", "\"a\"")], "<html>"),
+    })
+    .await;
+    let error = luma.download(&generation).bytes().await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+}
+
+/// A transfer that breaks after 400 of 1000 bytes, and the response that is to continue it.
+async fn continued(status: u16, headers: &[(&'static str, &'static str)], body: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let rest = message(status, headers.iter().copied(), body);
+    let (_server, luma, generation) = from_server(move |request| match request.number {
+        0 => Act::say(message(200, [("content-length", "1000"), ("etag", "\"a\"")], vec![7; 400])),
+        1 => Act::say(rest.clone()),
+        _ => Act::say(message(200, [("content-length", "1000"), ("etag", "\"b\"")], vec![8; 1000])),
+    })
+    .await;
+    let directory = TempDir::new().unwrap();
+    let saved = luma.download(&generation).save(directory.path().join("a")).await?;
+    assert_eq!(saved.bytes, 1000);
+    Ok(std::fs::read(saved.path).unwrap())
+}
+
+#[tokio::test]
+async fn a_rest_that_fits_is_appended_whatever_the_case_of_its_unit() {
+    for unit in ["bytes 400-999/1000", "Bytes 400-999/1000", "BYTES 400-999/*"] {
+        let headers = [("content-range", unit), ("etag", "\"a\""), ("content-length", "600")];
+        let bytes = continued(206, &headers, vec![7; 600]).await.unwrap();
+        assert!(bytes == [7; 1000], "{unit}");
+    }
+}
+
+#[tokio::test]
+async fn a_rest_that_does_not_fit_is_never_appended() {
+    for range in [
+        "bytes 300-899/1000",
+        "bytes 500-999/1000",
+        "bytes 400-1000/1000",
+        "bytes 400-999/2000",
+        "bytes 999-400/1000",
+        "items 400-999/1000",
+        "400",
+    ] {
+        let headers = [("content-range", range), ("etag", "\"a\""), ("content-length", "600")];
+        let bytes = continued(206, &headers, vec![9; 600]).await.unwrap();
+        assert!(bytes == [8; 1000], "{range}: begins again");
+    }
+}
+
+#[tokio::test]
+async fn more_bytes_than_announced_are_an_error() {
+    for (status, headers, length) in [
+        (206, vec![("content-range", "bytes 400-999/1000"), ("etag", "\"a\""), ("content-length", "700")], 700),
+        (206, vec![("content-range", "bytes 400-999/1000"), ("etag", "\"a\"")], 700),
+        (200, vec![("etag", "\"a\"")], 1100),
+    ] {
+        let error = continued(status, &headers, vec![7; length]).await.unwrap_err();
+        assert!(error.to_string().contains("1000"), "{error}");
+        assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn outputs_with_the_same_name_are_saved_side_by_side() {
+    let (_server, luma, mut generation) = from_server(|request| {
+        // Each output has bytes of its own.
+        Act::answer(200, &[], &format!("\u{89}PNG {}", request.path.split_once('?').unwrap().1))
+    })
+    .await;
+    let url = generation.outputs()[0].url.as_str().to_owned();
+    let outputs = ["Car", "car", "CAR!"].iter().enumerate().map(|(number, label)| {
+        serde_json::json!({
+            "type": "image", "url": format!("{url}&n={number}"),
+            "layer": { "index": 0, "label": label, "description": "", "alpha_hint": "hard" },
+        })
+    });
+    generation.output = serde_json::from_value(outputs.collect::<serde_json::Value>()).unwrap();
+    let directory = TempDir::new().unwrap();
+    for _ in 0..2 {
+        let saved = luma.download(&generation).overwrite().save_all(directory.path()).await.unwrap();
+        assert_eq!(entries(directory.path()).len(), 3);
+        for (number, saved) in saved.iter().enumerate() {
+            let bytes = std::fs::read_to_string(&saved.path).unwrap();
+            assert!(bytes.ends_with(&format!("n={number}")), "{bytes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_part_is_not_resumed_for_a_url_with_another_query() {
+    let (_server, luma, generation) = from_server(|request| {
+        let byte = if request.path.contains("file=a&") { 1 } else { 2 };
+        let range = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+        match range.map(|first| first.parse::<usize>().unwrap()) {
+            Some(first) => {
+                let content_range = format!("bytes {first}-999/1000");
+                Act::say(message(206, [("content-range", content_range.as_str())], vec![byte; 1000 - first]))
+            }
+            None if request.number == 0 => Act::say(message(200, [("content-length", "1000")], vec![byte; 400])),
+            None => Act::say(message(200, [("content-length", "1000")], vec![byte; 1000])),
+        }
+    })
+    .await;
+    let url = |query| generation.outputs()[0].url.as_str().replace("X-Amz-Signature", query);
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("a.bin");
+    let resumable = |url: String| luma.download(url).retry(Retry::none()).resumable();
+    resumable(url("file=a&x")).save(&path).await.unwrap_err();
+    resumable(url("file=b&x")).save(&path).await.unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes == [2; 1000], "not a mixture");
+}
+
+#[tokio::test]
+async fn every_future_can_be_spawned() {
+    fn spawnable<F: Future + Send + 'static>(_: &F) {}
+    let emulator = Emulator::start().await.unwrap();
+    let generation = output(&emulator, &video(KB, 17)).await;
+    let download = || emulator.client().download(&generation);
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    spawnable(&download().save("x.png"));
+    spawnable(&download().save_all("x"));
+    spawnable(&download().bytes());
+    spawnable(&download().open());
+    let copy = download();
+    spawnable(&async move { copy.copy_to(&mut tokio::io::sink()).await });
+    let body = download().open().await.unwrap();
+    spawnable(&async move {
+        let mut body = body;
+        body.chunk().await
+    });
+    let stream = download().open().await.unwrap().into_stream();
+    spawnable(&stream.try_collect::<Vec<_>>());
+    spawnable(&emulator.client().files().upload("x.png").into_future());
+    let saved = tokio::spawn(async move { emulator.client().download(&generation).save_all(path).await });
+    assert_eq!(saved.await.unwrap().unwrap().len(), 1);
 }
