@@ -1,11 +1,13 @@
 //! Downloads: what can be fetched, how, and to where.
 
 mod checkpoint;
+mod disk;
 mod fetch;
 mod name;
 mod object;
 mod response;
 mod target;
+mod temporary;
 mod writer;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
@@ -184,16 +186,21 @@ impl Download {
         self
     }
 
-    /// Replaces an existing file, in one step once the new one is complete.
+    /// Replaces an existing file, in one step once the new one is complete. Its permissions stay.
     /// By default an existing file stays as it is, and saving fails before anything is fetched.
+    ///
+    /// Only regular files are replaced, never a device or a pipe. If the path given to
+    /// [`save`](Self::save) is a symbolic link, the file that it leads to is replaced.
     pub fn overwrite(mut self) -> Self {
         self.overwrite = true;
         self
     }
 
     /// Keeps what was fetched when [`save`](Self::save) fails or is dropped, in hidden files beside
-    /// the target, so that a later `save` to the same target resumes there, in this process or another.
-    /// No two may do so at the same time.
+    /// the target (`.<name>.part` and `.<name>.part.json`), so that a later `save` of the same source to
+    /// the same target resumes there, in this process or another. A second one at the same time fails.
+    ///
+    /// For a URL, the same source means the same text: a URL that was signed anew begins again.
     pub fn resumable(mut self) -> Self {
         self.resumable = true;
         self
@@ -223,9 +230,13 @@ impl Download {
     /// disk and then moved to its name: a partial file never has that name. The extension of a
     /// generated name follows the content, not the URL.
     ///
+    /// A process that is killed leaves its temporary file, `.luma-<6 letters>.part`. The first `save`
+    /// into the directory by a later process removes it if it is older than a day.
+    ///
     /// # Errors
     ///
-    /// [`Io`](Error::Io) if the file exists (see [`overwrite`](Self::overwrite)) or cannot be written;
+    /// [`Io`](Error::Io) if the file exists (see [`overwrite`](Self::overwrite)), is not a regular file,
+    /// or cannot be written: all that can be known before is checked before anything is fetched;
     /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
     /// [`Rejected`](Error::Rejected), [`NoResponse`](Error::NoResponse), [`UnexpectedResponse`](Error::UnexpectedResponse)
     /// if it cannot be fetched.
@@ -236,7 +247,10 @@ impl Download {
     }
 
     /// Saves every output into a directory, four at a time, as `<generation id>.<extension>`,
-    /// `<generation id>-2.<extension>` and so on; layers by index and label. In the order of the outputs.
+    /// `<generation id>-2.<extension>` and so on; layers as
+    /// `<generation id>-layer-<index>-<label>.<extension>`. No two outputs have the same name.
+    ///
+    /// Returns them in the order of the outputs.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::PathBuf,
 };
 
@@ -11,6 +11,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     checkpoint::Checkpoint,
+    disk,
     fetch::{Event, Fetch},
     object::Object,
     target::Part,
@@ -26,6 +27,9 @@ const QUEUE: usize = 8;
 
 /// How much of a kept part a power failure may cost.
 const SYNC_EVERY: u64 = 64 * 1024 * 1024;
+
+/// How much of a kept part is given up when the disk is full, so that there is room for its checkpoint.
+const ROOM: u64 = 1024 * 1024;
 
 /// An output on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,18 +107,51 @@ async fn transfer(
     }
 }
 
-struct Writer {
-    file: File,
+/// What the writer needs of a file. A trait, so that in tests the disk can be full.
+trait PartFile: Read + Write + Seek {
+    fn set_len(&self, length: u64) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl PartFile for File {
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        Self::set_len(self, length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        disk::if_supported(self.sync_all())
+    }
+}
+
+struct Writer<F> {
+    file: F,
+    /// How many bytes were written.
     at: u64,
+    /// How many of them are safely on disk.
     synced: u64,
     object: Option<Object>,
     /// Only a kept part has one.
     checkpoint: Option<Checkpoint>,
 }
 
-impl Writer {
+impl<F: PartFile> Writer<F> {
     /// Returns the first bytes of the file if it is complete.
-    fn run(mut self, mut queue: mpsc::Receiver<WriteCommand>) -> io::Result<Vec<u8>> {
+    fn run(mut self, queue: mpsc::Receiver<WriteCommand>) -> io::Result<Vec<u8>> {
+        let written = self.write(queue);
+        if written.is_err() {
+            // The error of the disk counts, not that of the rescue.
+            self.rescue().ok();
+        }
+        let mut head = Vec::new();
+        if written? {
+            self.file.rewind()?;
+            self.file.take(media_type::HEAD).read_to_end(&mut head)?;
+        }
+        Ok(head)
+    }
+
+    /// Whether the file is complete.
+    fn write(&mut self, mut queue: mpsc::Receiver<WriteCommand>) -> io::Result<bool> {
         self.file.seek(SeekFrom::Start(self.at))?;
         let mut complete = false;
         while let Some(command) = queue.blocking_recv() {
@@ -127,33 +164,186 @@ impl Writer {
                     }
                 }
                 WriteCommand::Truncate => {
+                    // First the checkpoint: it must never describe bytes of another object.
+                    self.checkpoint.iter().for_each(Checkpoint::remove);
                     self.file.set_len(0)?;
                     self.file.rewind()?;
-                    (self.at, self.synced) = (0, 0);
+                    (self.at, self.synced, self.object) = (0, 0, None);
                 }
                 WriteCommand::Object(object) => self.object = Some(object),
                 WriteCommand::Finish => {
-                    self.file.sync_all()?;
+                    self.sync()?;
                     complete = true;
                 }
             }
         }
-        if self.checkpoint.is_some() {
-            self.save_checkpoint()?;
+        self.save_checkpoint()?;
+        Ok(complete)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if let Err(error) = self.file.sync() {
+            // Nobody knows which bytes were lost, and a second sync would not report it again
+            // (https://wiki.postgresql.org/wiki/Fsync_Errors).
+            self.at = self.synced;
+            return Err(error);
         }
-        let mut head = Vec::new();
-        if complete {
-            self.file.rewind()?;
-            self.file.take(media_type::HEAD).read_to_end(&mut head)?;
-        }
-        Ok(head)
+        self.synced = self.at;
+        Ok(())
     }
 
     /// A checkpoint counts only bytes that are safely on disk.
     fn save_checkpoint(&mut self) -> io::Result<()> {
-        let (Some(checkpoint), Some(object)) = (&self.checkpoint, &self.object) else { return Ok(()) };
-        self.file.sync_data()?;
-        self.synced = self.at;
-        checkpoint.save(object, self.at)
+        if self.checkpoint.is_none() {
+            return Ok(());
+        }
+        self.sync()?;
+        match (&self.checkpoint, &self.object) {
+            (Some(checkpoint), Some(object)) => checkpoint.save(object, self.at),
+            _ => Ok(()),
+        }
+    }
+
+    /// After a failure, such as a full disk: leaves a kept part and its checkpoint in agreement.
+    fn rescue(&mut self) -> io::Result<()> {
+        if self.checkpoint.is_none() {
+            return Ok(());
+        }
+        self.at = self.at.saturating_sub(ROOM).max(self.synced);
+        self.file.set_len(self.at)?;
+        self.save_checkpoint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, path::Path};
+
+    use super::*;
+
+    const MB: usize = 1024 * 1024;
+
+    /// A file on a disk with room for so many bytes, whose syncs may fail.
+    struct Disk {
+        file: File,
+        room: u64,
+        syncs: Cell<u32>,
+        failing_sync: Option<u32>,
+    }
+
+    impl Disk {
+        fn new(path: &Path, room: usize) -> Self {
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+            Self { file: file.expect("a file"), room: room as u64, syncs: Cell::new(0), failing_sync: None }
+        }
+    }
+
+    impl Read for Disk {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.file.read(buffer)
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let left = usize::try_from(self.room.saturating_sub(self.file.stream_position()?)).unwrap_or(usize::MAX);
+            if left == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.file.write(&bytes[..bytes.len().min(left)])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.file.flush()
+        }
+    }
+
+    impl Seek for Disk {
+        fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+            self.file.seek(position)
+        }
+    }
+
+    impl PartFile for Disk {
+        fn set_len(&self, length: u64) -> io::Result<()> {
+            self.file.set_len(length)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.syncs.set(self.syncs.get() + 1);
+            if self.failing_sync == Some(self.syncs.get()) { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
+        }
+    }
+
+    fn object() -> Object {
+        let mut object = Object::default();
+        object.total = Some(100 * MB as u64);
+        object
+    }
+
+    /// Writes `chunks` chunks of 1 MiB, as a download that then breaks off.
+    fn write(disk: Disk, at: usize, checkpoint: &Checkpoint, chunks: u8) -> io::Result<Vec<u8>> {
+        let (commands, queue) = mpsc::channel(usize::from(chunks) + 1);
+        commands.try_send(WriteCommand::Object(object())).expect("room");
+        for byte in 0..chunks {
+            commands.try_send(WriteCommand::Write(vec![byte; MB].into())).expect("room");
+        }
+        drop(commands);
+        let (at, checkpoint) = (at as u64, Some(checkpoint.clone()));
+        Writer { file: disk, at, synced: at, object: None, checkpoint }.run(queue)
+    }
+
+    /// How many bytes a later download can go on with.
+    fn kept(path: &Path, checkpoint: &Checkpoint) -> usize {
+        let length = path.metadata().expect("a file").len();
+        let kept = checkpoint.load(length);
+        assert_eq!(kept.object, object());
+        assert!(kept.offset <= length);
+        usize::try_from(kept.offset).expect("a size")
+    }
+
+    fn place(directory: &tempfile::TempDir) -> (PathBuf, Checkpoint) {
+        (directory.path().join("part"), Checkpoint::new(directory.path().join("part.json"), "a".to_owned()))
+    }
+
+    #[test]
+    fn a_full_disk_keeps_a_part_that_can_be_resumed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, checkpoint) = place(&directory);
+        let error = write(Disk::new(&path, 9 * MB / 2), 0, &checkpoint, 10).expect_err("full");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(kept(&path, &checkpoint), 3 * MB, "four chunks fit, one makes room for the checkpoint");
+        assert_eq!(path.metadata().expect("a file").len(), 3 * MB as u64);
+
+        // It is still full: nothing that was safe is lost.
+        write(Disk::new(&path, 7 * MB / 2), 3 * MB, &checkpoint, 7).expect_err("full");
+        assert_eq!(kept(&path, &checkpoint), 3 * MB);
+    }
+
+    #[test]
+    fn bytes_of_a_failed_sync_are_not_counted() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, checkpoint) = place(&directory);
+        write(Disk::new(&path, 100 * MB), 0, &checkpoint, 2).expect("written");
+        assert_eq!(kept(&path, &checkpoint), 2 * MB);
+        let disk = Disk { failing_sync: Some(1), ..Disk::new(&path, 100 * MB) };
+        write(disk, 2 * MB, &checkpoint, 3).expect_err("not synced");
+        assert_eq!(kept(&path, &checkpoint), 2 * MB);
+    }
+
+    #[test]
+    fn another_object_leaves_no_checkpoint_of_the_old_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, checkpoint) = place(&directory);
+        write(Disk::new(&path, 100 * MB), 0, &checkpoint, 2).expect("written");
+        let (commands, queue) = mpsc::channel(2);
+        commands.try_send(WriteCommand::Truncate).expect("room");
+        commands.try_send(WriteCommand::Write(vec![7; MB].into())).expect("room");
+        drop(commands);
+        let at = 2 * MB as u64;
+        let file = Disk::new(&path, 100 * MB);
+        let writer = Writer { file, at, synced: at, object: Some(object()), checkpoint: Some(checkpoint.clone()) };
+        writer.run(queue).expect("written");
+        assert_eq!(checkpoint.load(MB as u64), super::super::object::ResumePoint::default());
     }
 }
