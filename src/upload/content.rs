@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
@@ -34,7 +34,9 @@ enum Kind {
 }
 
 impl Content {
-    /// A stream of exactly `length` bytes. It can be sent only once: a broken connection ends the upload.
+    /// A stream of exactly `length` bytes, which then ends. More or fewer bytes are an error.
+    ///
+    /// It can be sent only once: a broken connection ends the upload.
     pub fn stream<S>(stream: S, length: u64) -> Self
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -124,14 +126,10 @@ impl Opened {
     pub(crate) async fn open(content: Content) -> Result<Self> {
         let (kind, length, head) = match content.0 {
             Kind::Path(path) => {
-                let file = tokio::fs::File::open(&path).await.map_err(|e| Error::io("read", &path, e))?;
-                let about = file.metadata().await.map_err(|e| Error::io("read", &path, e))?;
-                if !about.is_file() {
-                    return Err(Error::invalid_input(format!("{} is not a file", path.display())));
-                }
+                let (file, length) = open_file(&path).await?;
                 let mut head = Vec::new();
                 file.take(media_type::HEAD).read_to_end(&mut head).await.map_err(|e| Error::io("read", &path, e))?;
-                (Kind::Path(path), about.len(), head)
+                (Kind::Path(path), length, head)
             }
             Kind::Memory(bytes) => {
                 let head = head_of(&bytes);
@@ -168,11 +166,14 @@ impl Opened {
         i64::try_from(self.length).map_err(|_| Error::invalid_input("the file to upload is too large"))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        match &self.kind {
+    /// The error of reading the bytes.
+    pub(crate) fn read_error(&self, error: io::Error) -> Error {
+        let path = match &self.kind {
             Kind::Path(path) => path,
-            Kind::Memory(_) | Kind::Stream { .. } => Path::new("the given bytes"),
-        }
+            Kind::Memory(_) => Path::new("the given bytes"),
+            Kind::Stream { .. } => Path::new("the given stream"),
+        };
+        Error::io("read", path, error)
     }
 
     pub(crate) fn filename(&self) -> Option<String> {
@@ -189,48 +190,88 @@ impl Opened {
 
     /// All bytes. They stay in memory in case they have to be sent another way.
     pub(crate) async fn memory(&mut self) -> Result<Bytes> {
-        let bytes = match &mut self.kind {
-            Kind::Memory(bytes) => bytes.clone(),
-            Kind::Path(path) => tokio::fs::read(&path).await.map_err(|e| Error::io("read", &*path, e))?.into(),
-            Kind::Stream { stream, .. } => {
-                let mut bytes = BytesMut::new();
-                // A stream may be endless: reading stops once it is too long.
-                while let Some(chunk) = stream.next().await {
-                    bytes.extend_from_slice(&chunk.map_err(|e| Error::io("read", "the given stream", e))?);
-                    if bytes.len() as u64 > self.length {
-                        break;
-                    }
-                }
-                bytes.freeze()
-            }
-        };
-        if bytes.len() as u64 != self.length {
-            return Err(Error::invalid_input(format!(
-                "{} bytes came, not the {} that were announced",
-                bytes.len(),
-                self.length
-            )));
+        if let Kind::Memory(bytes) = &self.kind {
+            return Ok(bytes.clone());
         }
+        let mut stream = self.stream().await?;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|e| match e.downcast::<WrongLength>() {
+                Ok(wrong) => Error::invalid_input(format!("the length of the upload is wrong: {wrong}")),
+                Err(e) => self.read_error(e),
+            })?);
+        }
+        let bytes = bytes.freeze();
         self.kind = Kind::Memory(bytes.clone());
         Ok(bytes)
     }
 
-    /// The bytes from the beginning. A stream gives them only once.
+    /// The bytes from the beginning, checked for length. A stream gives them only once.
     pub(crate) async fn stream(&mut self) -> Result<ByteStream> {
-        Ok(match &mut self.kind {
+        let stream: ByteStream = match &mut self.kind {
             Kind::Memory(bytes) => {
                 let bytes = bytes.clone();
                 let chunks =
                     (0..bytes.len()).step_by(CHUNK).map(move |at| Ok(bytes.slice(at..bytes.len().min(at + CHUNK))));
                 Box::pin(futures_util::stream::iter(chunks))
             }
-            Kind::Path(path) => {
-                let file = tokio::fs::File::open(&path).await.map_err(|e| Error::io("read", &*path, e))?;
-                Box::pin(read(file))
-            }
+            Kind::Path(path) => Box::pin(read(open_file(path).await?.0)),
             Kind::Stream { stream, .. } => std::mem::replace(stream, Box::pin(futures_util::stream::empty())),
-        })
+        };
+        Ok(Box::pin(of_length(stream, self.length)))
     }
+}
+
+/// Opens a regular file, and returns its length. The check comes first: to open a pipe waits for its
+/// other end, and to open a device may have an effect.
+async fn open_file(path: &Path) -> Result<(tokio::fs::File, u64)> {
+    let io = |e| Error::io("read", path, e);
+    let length = |metadata: std::fs::Metadata| {
+        let not_a_file = || Error::invalid_input(format!("{} is not a file that can be uploaded", path.display()));
+        if metadata.is_file() { Ok(metadata.len()) } else { Err(not_a_file()) }
+    };
+    length(tokio::fs::metadata(path).await.map_err(io)?)?;
+    let file = tokio::fs::File::open(path).await.map_err(io)?;
+    // It may have been replaced in between.
+    let length = length(file.metadata().await.map_err(io)?)?;
+    Ok((file, length))
+}
+
+/// There are fewer or more bytes than announced.
+#[derive(Debug)]
+struct WrongLength {
+    length: u64,
+    /// `None`: more.
+    end: Option<u64>,
+}
+
+impl fmt::Display for WrongLength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.end {
+            Some(end) => write!(f, "it became shorter: {end} bytes, not {}", self.length),
+            None => write!(f, "it became longer: more than {} bytes", self.length),
+        }
+    }
+}
+
+impl std::error::Error for WrongLength {}
+
+/// The same stream, with an error if it has not exactly `length` bytes. The last chunk is held back
+/// until the stream has ended: a server that has the announced number of bytes would take a longer
+/// file for complete.
+fn of_length(stream: ByteStream, length: u64) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let wrong = move |end| Err(io::Error::new(io::ErrorKind::InvalidData, WrongLength { length, end }));
+    let chunks = stream.try_filter(|chunk| std::future::ready(!chunk.is_empty())).fuse();
+    futures_util::stream::try_unfold((chunks, 0), move |(mut chunks, sent)| async move {
+        let Some(chunk) = chunks.try_next().await? else {
+            return if sent == length { Ok(None) } else { wrong(Some(sent)) };
+        };
+        let sent = sent + chunk.len() as u64;
+        if sent > length || (sent == length && chunks.try_next().await?.is_some()) {
+            return wrong(None);
+        }
+        Ok(Some((chunk, (chunks, sent))))
+    })
 }
 
 /// A file as a stream of chunks.

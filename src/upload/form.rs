@@ -28,7 +28,7 @@ impl Form {
     ) -> Result<Self> {
         let length = bytes.len() as u64;
         let part = multipart::Part::stream_with_length(bytes, length)
-            .file_name(filename.to_owned())
+            .file_name(escape(filename))
             .mime_str(mime_type)
             .map_err(|_| Error::invalid_input(format!("`{}` is not a media type", mime_type.escape_debug())))?;
         let mut form = multipart::Form::new().part("file", part).text("filename", filename.to_owned());
@@ -56,5 +56,33 @@ impl Form {
         let response = api.exec(request, &info).await;
         api.post(&response, &info).await?;
         raw::ResponseValue::from_response(response?).await
+    }
+}
+
+/// A file name in the header of its part, by the rules of HTML forms
+/// (<https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data>).
+fn escape(filename: &str) -> String {
+    filename.replace('\r', "%0D").replace('\n', "%0A").replace('"', "%22")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_filename_cannot_end_its_header() {
+        for (filename, header) in [
+            ("a.png", "a.png"),
+            ("a\nb.png", "a%0Ab.png"),
+            ("a\r\nX-Y: z\r\n\r\n", "a%0D%0AX-Y: z%0D%0A%0D%0A"),
+            ("a\"; name=\"b", "a%22; name=%22b"),
+            ("ä%0A.png", "ä%0A.png"),
+        ] {
+            let form = Form::new(Bytes::from_static(b"0"), "image/png", filename, []).await.expect("a form");
+            let body = String::from_utf8(form.body.to_vec()).expect("text");
+            let line = format!("Content-Disposition: form-data; name=\"file\"; filename=\"{header}\"\r\n");
+            assert!(body.contains(&line), "{body}");
+            assert!(body.contains(&format!("\r\n\r\n{filename}\r\n")), "the field has it as it is: {body}");
+        }
     }
 }

@@ -6,7 +6,7 @@ mod monitor;
 
 use std::{fmt, future::IntoFuture, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
@@ -14,9 +14,14 @@ use tokio::time::Instant;
 use self::{content::Opened, form::Form, monitor::UploadMonitor};
 use crate::{
     client::{Client, call::Call},
-    error::{Error, Exchange, Result},
+    error::{Error, Exchange, Fault, Result},
     files::Files,
-    http::{failure::Failure, storage, transport::Request, url::signed_url},
+    http::{
+        failure::{AttemptError, Failure},
+        storage,
+        transport::Request,
+        url::signed_url,
+    },
     progress::{Progress, ProgressCallback, ProgressReporter},
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePurpose, FileState, PresignedUpload},
@@ -63,13 +68,18 @@ const COMPLETIONS: u32 = 3;
 ///
 /// # Errors
 ///
-/// - [`InvalidInput`](Error::InvalidInput): it is empty, too large, a directory, or of a type that
-///   the service does not accept. Nothing was sent.
-/// - [`Io`](Error::Io): it is missing or cannot be read.
+/// - [`InvalidInput`](Error::InvalidInput): it is empty, too large, no regular file (a directory, a
+///   pipe, a device), or of a type that the service does not accept. Nothing was sent.
+/// - [`Io`](Error::Io): it is missing, cannot be read, or became shorter or longer while it was sent.
 /// - [`FileFailed`](Error::FileFailed): the service could not use it.
 /// - [`WaitTimeout`](Error::WaitTimeout): it was not ready in time; wait for it by its id.
 /// - those of [`Files::create`](crate::Files::create); [`Error::file_id`] is the file that was
 ///   recorded by then.
+///
+/// # Panics
+///
+/// If the progress callback or the caller's stream panics: the panic reaches the caller, and nothing is
+/// sent again.
 ///
 /// # Cancel safety
 ///
@@ -124,9 +134,10 @@ impl Upload {
         self
     }
 
-    /// When the service may delete the file by itself.
+    /// When the service may delete the file by itself. To the microsecond; what is finer is cut off.
     pub fn expires_at(mut self, expires_at: impl Into<DateTime<Utc>>) -> Self {
-        self.options.expires_at = Some(expires_at.into());
+        // What the service documents; JSON and the form are the same text then.
+        self.options.expires_at = Some(expires_at.into().trunc_subsecs(6));
         self
     }
 
@@ -193,7 +204,7 @@ impl UploadOptions {
     async fn form(&self, content: &mut Opened, mime_type: &str) -> Result<Form> {
         let fields = [
             ("purpose", self.purpose.as_ref().map(ToString::to_string)),
-            ("expires_at", self.expires_at.map(|it| it.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))),
+            ("expires_at", self.expires_at.map(|it| it.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
             ("user_id", self.user_id.clone()),
         ];
         let filename = self.filename.as_deref().unwrap_or("file");
@@ -284,13 +295,13 @@ impl Request for Put<'_> {
         let stream = self.content.stream().await.map_err(Failure::Local)?;
         let body = reqwest::Body::wrap_stream(monitor.watch(stream));
         let request = self.http.put(self.url.clone()).headers(self.headers.clone()).body(body);
-        match monitor.with_idle_timeout(request.send(), self.idle_timeout).await {
-            Ok(response) => storage::check(response, exchange, Instant::now() + self.idle_timeout).await,
-            Err(error) => Err(match monitor.take_error() {
-                Some(error) => Failure::Local(Error::io("read", self.content.path(), error)),
-                None => error.into(),
-            }),
+        let response = monitor.with_idle_timeout(request.send(), self.idle_timeout).await;
+        if let Some(error) = monitor.take_error() {
+            return Err(Failure::Local(self.content.read_error(error)));
         }
+        let response = storage::check(response?, exchange, Instant::now() + self.idle_timeout).await?;
+        // A success before the last byte was sent cannot be about all of them.
+        if monitor.is_complete() { Ok(response) } else { Err(AttemptError::new(Fault::Interrupted).into()) }
     }
 
     fn is_repeatable(&self) -> bool {

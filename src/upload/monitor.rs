@@ -1,7 +1,9 @@
 //! Watches the bytes of one attempt leave: progress, the idle timeout, and errors of their source.
 
 use std::{
+    any::Any,
     io,
+    panic::{AssertUnwindSafe, resume_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::time::timeout;
 
 use super::content::ByteStream;
@@ -22,34 +24,52 @@ pub(crate) struct UploadMonitor {
     sent: Arc<AtomicU64>,
     length: u64,
     progress: Arc<Mutex<ProgressReporter>>,
-    error: Arc<Mutex<Option<io::Error>>>,
+    failure: Arc<Mutex<Option<SourceFailure>>>,
+}
+
+/// Why the bytes do not come.
+enum SourceFailure {
+    Read(io::Error),
+    /// Of the stream or the progress callback, both of which are the caller's.
+    Panic(Box<dyn Any + Send>),
 }
 
 impl UploadMonitor {
     pub(crate) fn new(length: u64, progress: ProgressReporter) -> Self {
-        Self { sent: Arc::default(), length, progress: Arc::new(Mutex::new(progress)), error: Arc::default() }
+        Self { sent: Arc::default(), length, progress: Arc::new(Mutex::new(progress)), failure: Arc::default() }
     }
 
-    /// Counts the bytes. An error of their source stays here: HTTP would report it as a broken connection.
+    /// Counts the bytes. A failure of their source stays here: HTTP would report it as a broken
+    /// connection, and a panic would end only the task that drives the connection.
     pub(crate) fn watch(&self, stream: ByteStream) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        let this = self.clone();
-        stream.map(move |chunk| match chunk {
-            Ok(chunk) => {
-                let sent = this.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed) + chunk.len() as u64;
-                let mut progress = this.progress.lock().unwrap_or_else(PoisonError::into_inner);
-                progress.report(sent, Some(this.length), sent == this.length);
-                Ok(chunk)
-            }
-            Err(error) => {
-                let kind = error.kind();
-                *this.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Err(kind.into())
-            }
+        let (counting, failing) = (self.clone(), self.clone());
+        let counted = stream.inspect_ok(move |chunk| {
+            let sent = counting.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed) + chunk.len() as u64;
+            let mut progress = counting.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.report(sent, Some(counting.length), sent == counting.length);
+        });
+        AssertUnwindSafe(counted).catch_unwind().map(move |chunk| {
+            let failure = match chunk {
+                Ok(Ok(chunk)) => return Ok(chunk),
+                Ok(Err(error)) => SourceFailure::Read(error),
+                Err(panic) => SourceFailure::Panic(panic),
+            };
+            *failing.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+            Err(io::ErrorKind::BrokenPipe.into())
         })
     }
 
+    /// Why the bytes ended early, if that was because of their source. A panic of the source goes on here.
     pub(crate) fn take_error(&self) -> Option<io::Error> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()? {
+            SourceFailure::Read(error) => Some(error),
+            SourceFailure::Panic(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Whether all bytes were handed over.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.sent.load(Ordering::Relaxed) == self.length
     }
 
     /// Gives up when no byte has moved for the idle timeout.
