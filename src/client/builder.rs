@@ -14,9 +14,9 @@ use super::{Client, Inner};
 use crate::{
     error::{Error, Result},
     http::{
-        api::Api,
         key::ApiKey,
         retry::Retry,
+        shared::Shared,
         throttle::Throttles,
         url::{base_url, is_loopback},
     },
@@ -199,8 +199,7 @@ impl ClientBuilder {
                 .map_err(|_| Error::invalid_input("the user agent has characters that a header cannot have"))?,
             None => HeaderValue::from_static(USER_AGENT),
         };
-        let local = is_loopback(&base_url);
-        let ours = |keep: bool| http_client(self.connect_timeout, local, keep);
+        let ours = |keep: bool| http_client(self.connect_timeout, &base_url, keep);
         let (http, fresh_http) = match (self.http, self.submit_http) {
             (Some(http), Some(submit)) => (http, submit),
             (Some(http), None) => (http.clone(), http),
@@ -211,7 +210,7 @@ impl ClientBuilder {
         Ok(Client {
             inner: Arc::new(Inner {
                 base_url,
-                api: Arc::new(Api {
+                shared: Arc::new(Shared {
                     http,
                     fresh_http,
                     key: self.key,
@@ -242,19 +241,61 @@ impl fmt::Debug for ClientBuilder {
 }
 
 /// `keep` says whether connections are kept for the next request.
-fn http_client(connect_timeout: Duration, local: bool, keep: bool) -> Result<reqwest::Client> {
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(connect_timeout)
-        // Load balancers close after a minute.
-        .pool_idle_timeout(IDLE_CONNECTION);
-    if !keep {
-        builder = builder.pool_max_idle_per_host(0);
+fn http_client(connect_timeout: Duration, base_url: &reqwest::Url, keep: bool) -> Result<reqwest::Client> {
+    let local = is_loopback(base_url);
+    let builder = || {
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(connect_timeout)
+            // Load balancers close after a minute.
+            .pool_idle_timeout(IDLE_CONNECTION);
+        if !keep {
+            builder = builder.pool_max_idle_per_host(0);
+        }
+        // What is allowed because it stays on this machine must not leave it by way of a proxy.
+        if local { builder.no_proxy() } else { builder }
+    };
+    check_tls_provider()?;
+    builder()
+        .build()
+        .or_else(
+            |error| if local && base_url.scheme() == "http" { without_certificates(builder()) } else { Err(error) },
+        )
+        .map_err(|error| {
+            Error::invalid_input(format!(
+                "the HTTP client cannot be built: {}; if this machine has no CA certificates, install them (the \
+                 package ca-certificates) or pass an `http_client` of your own",
+                redact::root(&error)
+            ))
+        })
+}
+
+/// A machine without CA certificates can still talk to itself.
+#[cfg(any(feature = "rustls", feature = "rustls-no-provider", feature = "native-tls"))]
+fn without_certificates(builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::Client> {
+    builder.tls_certs_only([]).build()
+}
+
+#[cfg(not(any(feature = "rustls", feature = "rustls-no-provider", feature = "native-tls")))]
+fn without_certificates(builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::Client> {
+    builder.build()
+}
+
+/// reqwest panics if there is no provider.
+#[cfg(all(feature = "rustls-no-provider", not(feature = "rustls")))]
+fn check_tls_provider() -> Result<()> {
+    match rustls::crypto::CryptoProvider::get_default() {
+        Some(_) => Ok(()),
+        None => Err(Error::invalid_input(
+            "TLS has no CryptoProvider: install one first, such as with \
+             `rustls::crypto::ring::default_provider().install_default()`, or use the feature `rustls`",
+        )),
     }
-    // What is allowed because it stays on this machine must not leave it by way of a proxy.
-    if local {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|e| Error::invalid_input(format!("the HTTP client cannot be built: {}", redact::root(&e))))
+}
+
+#[cfg(not(all(feature = "rustls-no-provider", not(feature = "rustls"))))]
+#[expect(clippy::unnecessary_wraps, reason = "with another feature it can fail")]
+fn check_tls_provider() -> Result<()> {
+    Ok(())
 }

@@ -129,7 +129,7 @@ impl<T: 'static> Call<T> {
             Err(raw::Error::InvalidResponsePayload(_, e)) => e.to_string(),
             Err(e) => e.to_string(),
         };
-        let excerpt = |text: &str| self.client.api().excerpt(text);
+        let excerpt = |text: &str| self.client.shared().excerpt(text);
         Err(unusable(record.exchange, &record.body, &problem, excerpt).about_generation(self.about))
     }
 }

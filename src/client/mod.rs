@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use crate::{
-    http::{api::Api, retry::Retry, transport::CallOptions},
+    http::{retry::Retry, shared::Shared, transport::CallOptions},
     rate_limit::RateLimit,
     raw::{self, CallState},
     wait::Pace,
@@ -30,7 +30,7 @@ pub struct Client {
 
 struct Inner {
     base_url: String,
-    api: Arc<Api>,
+    shared: Arc<Shared>,
     retry: Retry,
     timeout: Duration,
     submit_timeout: Duration,
@@ -43,12 +43,12 @@ impl Client {
     /// The limit on submitted generations, as the service last sent it to this client.
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
-        self.inner.api.rate_limit()
+        self.inner.shared.rate_limit()
     }
 
     pub(crate) fn raw(&self, options: CallOptions) -> raw::Client {
-        let state = CallState::new(Arc::clone(&self.inner.api), options);
-        raw::Client::new_with_client(&self.inner.base_url, self.inner.api.http.clone(), state)
+        let state = CallState::new(Arc::clone(&self.inner.shared), options);
+        raw::Client::new_with_client(&self.inner.base_url, self.inner.shared.http.clone(), state)
     }
 
     pub(crate) fn options(&self) -> CallOptions {
@@ -71,8 +71,8 @@ impl Client {
         Arc::clone(&self.inner.polls)
     }
 
-    pub(crate) fn api(&self) -> &Api {
-        &self.inner.api
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
     }
 }
 

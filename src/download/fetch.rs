@@ -15,7 +15,8 @@ use super::{
 use crate::{
     error::{Error, Fault, Result},
     http::{
-        failure::{AttemptError, Failure},
+        failure::Failure,
+        fault::AttemptError,
         retry::Retry,
         storage::{self, Get},
         transport::CallContext,

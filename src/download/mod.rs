@@ -165,7 +165,7 @@ impl Download {
             refresh
         });
         let options = FetchOptions {
-            http: client.api().http.clone(),
+            http: client.shared().http.clone(),
             retry: client.options().retry,
             idle_timeout: client.idle_timeout(),
             max_bytes: None,

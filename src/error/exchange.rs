@@ -70,7 +70,7 @@ pub(crate) enum Effect {
 pub enum Fault {
     /// No connection could be made: DNS, TCP or TLS. The request was certainly not sent.
     Connect,
-    /// The server said by HTTP/2 that it did not process the request (`REFUSED_STREAM`, `GOAWAY`).
+    /// The server reports by HTTP/2 that it did not process the request (`REFUSED_STREAM`, `GOAWAY`).
     NotProcessed,
     /// No complete response came in time.
     Timeout,

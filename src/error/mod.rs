@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use self::job::Redacted;
 use crate::{
-    types::{Generation, GenerationFailureCode},
+    types::{File, Generation, GenerationFailureCode},
     util::redact,
 };
 
@@ -49,7 +49,7 @@ pub enum Error {
     GenerationFailed(Box<GenerationFailed>),
     /// The service could not use an uploaded file.
     FileFailed(Box<FileFailed>),
-    /// We stopped waiting. The job goes on: wait again with the same id.
+    /// The wait reached its limit. The job may go on: wait again with the same id.
     WaitTimeout(Box<WaitTimeout>),
     /// A local file could not be read or written.
     Io(Box<IoError>),
@@ -234,7 +234,7 @@ impl fmt::Display for InvalidInput {
     }
 }
 
-/// The deadline of a wait passed. The job goes on, and so does its price.
+/// A wait reached its limit. The job may go on and is paid for all the same.
 #[non_exhaustive]
 pub struct WaitTimeout {
     /// What was waited for.
@@ -243,13 +243,15 @@ pub struct WaitTimeout {
     pub generation_id: Option<Uuid>,
     /// The id of the file, if it was one.
     pub file_id: Option<Uuid>,
-    /// The generation as last seen, if it was ever seen.
+    /// The generation as the last successful poll showed it, if there was one.
     pub generation: Option<Generation>,
+    /// The same of a file.
+    pub file: Option<File>,
     /// How long the wait took.
     pub elapsed: Duration,
-    /// How many times the service was asked.
+    /// How many polls were sent.
     pub polls: u32,
-    /// What was wrong with the last response, if something was.
+    /// The error of the last poll, if it failed.
     pub source: Option<Error>,
 }
 
@@ -260,6 +262,7 @@ impl fmt::Debug for WaitTimeout {
             .field("generation_id", &self.generation_id)
             .field("file_id", &self.file_id)
             .field("generation", &self.generation.as_ref().map(Redacted))
+            .field("file", &self.file.as_ref().map(Redacted))
             .field("elapsed", &self.elapsed)
             .field("polls", &self.polls)
             .field("source", &self.source)
@@ -269,19 +272,26 @@ impl fmt::Debug for WaitTimeout {
 
 impl fmt::Display for WaitTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.waited_for)?;
-        match &self.generation {
-            Some(generation) => write!(f, "was still {}", redact::excerpt(generation.state.as_str()))?,
-            None => f.write_str("had not finished")?,
+        let generation = self.generation.as_ref().map(|it| it.state.as_str());
+        let state = generation.or_else(|| self.file.as_ref().map(|it| it.state.as_str()));
+        let polls = match self.polls {
+            1 => "1 poll".to_owned(),
+            polls => format!("{polls} polls"),
+        };
+        let (what, seconds) = (&self.waited_for, self.elapsed.as_secs_f64());
+        match (state, self.polls) {
+            (Some(state), _) => {
+                let state = redact::excerpt(state);
+                write!(f, "{what} was still {state} after {seconds:.1} s and {polls}; it goes on")?;
+            }
+            (None, 0) => write!(f, "{what} was never polled in {seconds:.1} s; its state is unknown")?,
+            (None, _) => {
+                write!(f, "{what} had no usable response in {seconds:.1} s and {polls}; its state is unknown")?;
+            }
         }
-        write!(
-            f,
-            " after {:.1} s and {} polls; it goes on: wait again with this id",
-            self.elapsed.as_secs_f64(),
-            self.polls
-        )?;
+        f.write_str(": wait again with this id")?;
         if let Some(source) = &self.source {
-            write!(f, " (last poll: {source})")?;
+            write!(f, " (last error: {source})")?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The service or its storage said no: which kind of no, and when to try again.
+//! The service or its storage rejected a request: why, and when to try again.
 
 use std::{fmt, time::Duration};
 
@@ -122,7 +122,7 @@ pub struct RateLimited {
     pub exchange: Exchange,
     /// Which limit.
     pub limit: Limit,
-    /// When to try again, counted from now, if the service said so.
+    /// When to try again, counted from now, if the service says so.
     pub retry_after: Option<Duration>,
     /// The numbers of the limit on requests, if the service sent them.
     pub rate_limit: Option<RateLimit>,

@@ -1,10 +1,5 @@
 //! Requests to the API: the key, a request id for each attempt, limits of time and size.
 
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-};
-
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -13,75 +8,38 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    failure::{AttemptError, Failure},
-    key::ApiKey,
+    failure::Failure,
+    fault::AttemptError,
     response::{CompleteResponse, REQUEST_ID},
-    throttle::Throttles,
+    shared::Shared,
     transport::{CallContext, CallOptions, Peer, Request},
 };
-use crate::{
-    error::{Effect, Error, Exchange, Fault, Result},
-    rate_limit::RateLimit,
-    util::redact,
-};
+use crate::error::{Effect, Error, Exchange, Fault, Result};
 
 /// The operation that is paid for.
 const CREATE: &str = "create_generation";
 
-/// What all calls of a client share.
-pub(crate) struct Api {
-    /// For what may be sent again.
-    pub(crate) http: reqwest::Client,
-    /// For everything else: it keeps no connections. A kept connection may be closed by the server
-    /// at the moment of sending, and on HTTP/1 nothing then tells whether the request was handled.
-    /// A new one also belongs to the runtime of the caller.
-    pub(crate) fresh_http: reqwest::Client,
-    pub(crate) key: ApiKey,
-    pub(crate) user_agent: HeaderValue,
-    pub(crate) max_response_bytes: usize,
-    pub(crate) throttles: Throttles,
-    pub(crate) last_rate_limit: Mutex<Option<RateLimit>>,
-}
-
-impl Api {
-    /// Sends a request of the generated client. The second value is what is known of the exchange.
-    pub(crate) async fn call(
-        &self,
-        request: reqwest::Request,
-        operation: &'static str,
-        options: CallOptions,
-    ) -> Result<(CompleteResponse, Exchange)> {
-        let effect = match operation {
-            CREATE => Effect::Pays,
-            _ if request.method().is_idempotent() => Effect::Idempotent,
-            _ => Effect::Changes,
-        };
-        let mut request = ApiRequest::new(self, request)?;
-        let mut context = CallContext::new(Peer::Api(self), operation, effect, options);
-        let response = context.send(&mut request).await?;
-        Ok((response, context.into_exchange()))
-    }
-
-    /// The limit on submitted generations, as the service last gave it.
-    pub(crate) fn rate_limit(&self) -> Option<RateLimit> {
-        *self.last_rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One short line of foreign text without secrets.
-    pub(crate) fn excerpt(&self, text: &str) -> String {
-        redact::excerpt(&self.key.hide_in(text))
-    }
-}
-
-impl fmt::Debug for Api {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("max_response_bytes", &self.max_response_bytes).finish_non_exhaustive()
-    }
+/// Sends a request of the generated client. The second value is what is known of the exchange.
+pub(crate) async fn call(
+    shared: &Shared,
+    request: reqwest::Request,
+    operation: &'static str,
+    options: CallOptions,
+) -> Result<(CompleteResponse, Exchange)> {
+    let effect = match operation {
+        CREATE => Effect::Pays,
+        _ if request.method().is_idempotent() => Effect::Idempotent,
+        _ => Effect::Changes,
+    };
+    let mut request = ApiRequest::new(shared, request)?;
+    let mut context = CallContext::new(Peer::Api(shared), operation, effect, options);
+    let response = context.send(&mut request).await?;
+    Ok((response, context.into_exchange()))
 }
 
 /// The parts of a request, from which each attempt is built.
 struct ApiRequest<'a> {
-    api: &'a Api,
+    shared: &'a Shared,
     method: Method,
     url: Url,
     headers: HeaderMap,
@@ -89,7 +47,7 @@ struct ApiRequest<'a> {
 }
 
 impl<'a> ApiRequest<'a> {
-    fn new(api: &'a Api, mut request: reqwest::Request) -> Result<Self> {
+    fn new(shared: &'a Shared, mut request: reqwest::Request) -> Result<Self> {
         // A body in memory is here at once; a stream could not be sent again.
         let body = match request.body_mut().take().map(|body| body.collect().now_or_never()) {
             None => None,
@@ -97,7 +55,7 @@ impl<'a> ApiRequest<'a> {
             Some(_) => return Err(Error::invalid_input("the body of a call has to be in memory")),
         };
         let (method, url) = (request.method().clone(), request.url().clone());
-        Ok(Self { api, method, url, headers: std::mem::take(request.headers_mut()), body })
+        Ok(Self { shared, method, url, headers: std::mem::take(request.headers_mut()), body })
     }
 
     fn build(&self, exchange: &Exchange) -> reqwest::Request {
@@ -105,8 +63,8 @@ impl<'a> ApiRequest<'a> {
         let headers = request.headers_mut();
         headers.reserve(self.headers.len() + 5);
         headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        headers.insert(header::AUTHORIZATION, self.api.key.authorization());
-        headers.insert(header::USER_AGENT, self.api.user_agent.clone());
+        headers.insert(header::AUTHORIZATION, self.shared.key.authorization());
+        headers.insert(header::USER_AGENT, self.shared.user_agent.clone());
         // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(id) = exchange.request_id_sent.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
@@ -114,7 +72,7 @@ impl<'a> ApiRequest<'a> {
         }
         match &self.body {
             Some(body) => *request.body_mut() = Some(body.clone().into()),
-            // Servers may answer 411 to a POST without it (RFC 9110, 8.6).
+            // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
             None if self.method == Method::POST => {
                 headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
             }
@@ -128,7 +86,7 @@ impl Request for ApiRequest<'_> {
     type Response = CompleteResponse;
 
     async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<CompleteResponse, Failure> {
-        let http = if exchange.effect == Effect::Idempotent { &self.api.http } else { &self.api.fresh_http };
+        let http = if exchange.effect == Effect::Idempotent { &self.shared.http } else { &self.shared.fresh_http };
         let response = match timeout_at(end, http.execute(self.build(exchange))).await {
             Ok(response) => response.map_err(AttemptError::from)?,
             Err(_) => return Err(AttemptError::new(Fault::Timeout).into()),
@@ -138,18 +96,16 @@ impl Request for ApiRequest<'_> {
             // Only a caller's own reqwest client follows redirects. What the other host did is unknown.
             return Err(AttemptError { status: Some(status), ..AttemptError::new(Fault::Protocol) }.into());
         }
-        let response = CompleteResponse::read(response, end, self.api.max_response_bytes).await?;
+        let response = CompleteResponse::read(response, end, self.shared.max_response_bytes).await?;
         exchange.status = Some(status);
-        exchange.request_id_returned = returned_id(self.api, exchange, &response.headers);
-        if let Some(limit) = response.rate_limit {
-            *self.api.last_rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
-        }
+        exchange.request_id_returned = returned_id(self.shared, exchange, &response.headers);
+        self.shared.set_rate_limit(response.rate_limit);
         if status.is_success() { Ok(response) } else { Err(Failure::Status(response)) }
     }
 }
 
 /// As a rule the id that was sent; another one is foreign text.
-fn returned_id(api: &Api, exchange: &Exchange, headers: &HeaderMap) -> Option<String> {
+fn returned_id(shared: &Shared, exchange: &Exchange, headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    Some(if exchange.request_id_sent.as_deref() == Some(id) { id.to_owned() } else { api.excerpt(id) })
+    Some(if exchange.request_id_sent.as_deref() == Some(id) { id.to_owned() } else { shared.excerpt(id) })
 }

@@ -5,9 +5,11 @@
 
 pub(crate) mod api;
 pub(crate) mod failure;
+pub(crate) mod fault;
 pub(crate) mod key;
 pub(crate) mod response;
 pub(crate) mod retry;
+pub(crate) mod shared;
 pub(crate) mod storage;
 pub(crate) mod throttle;
 pub(crate) mod transport;

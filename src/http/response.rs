@@ -8,7 +8,7 @@ use reqwest::{ResponseBuilderExt as _, Url};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{failure::AttemptError, retry::Author};
+use super::{fault::AttemptError, retry::Author};
 use crate::{
     error::{Effect, Fault, meaning_of_storage},
     rate_limit::{Limit, RateLimit},

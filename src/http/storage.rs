@@ -7,7 +7,8 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    failure::{AttemptError, Failure},
+    failure::Failure,
+    fault::AttemptError,
     response::CompleteResponse,
     retry::Retry,
     transport::{CallContext, CallOptions, Peer, Request},
@@ -69,6 +70,6 @@ pub(crate) async fn check(
     if response.status().is_success() {
         return Ok(response);
     }
-    // With a limit of time: the text of an error may come a byte at a time.
-    Err(Failure::Status(CompleteResponse::read(response, end, 0).await?))
+    // With a limit of time: the text of an error may come a byte at a time. Boxed, as it is rare and large.
+    Err(Failure::Status(Box::pin(CompleteResponse::read(response, end, 0)).await?))
 }

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 use super::{
-    api::Api,
     failure::Failure,
     retry::{Author, Backoff, Disposition, Retry, Verdict, classify, retry_after},
+    shared::Shared,
     throttle::Throttle,
 };
 use crate::{
@@ -54,7 +54,7 @@ pub(crate) trait Request {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Peer<'a> {
     /// With request ids, throttles and the text of the key to hide.
-    Api(&'a Api),
+    Api(&'a Shared),
     Storage,
 }
 
@@ -216,22 +216,22 @@ impl<'a> CallContext<'a> {
             ..Exchange::default()
         };
         failure.into_error(exchange, disposition, asked, |text| match self.peer {
-            Peer::Api(api) => api.excerpt(text),
+            Peer::Api(shared) => shared.excerpt(text),
             Peer::Storage => redact::excerpt(text),
         })
     }
 
-    fn throttle(&self) -> Option<(&'a Api, &'a Throttle)> {
+    fn throttle(&self) -> Option<(&'a Shared, &'a Throttle)> {
         match (self.peer, self.exchange.effect) {
-            (Peer::Api(api), Effect::Pays) => Some((api, &api.throttles.submit)),
-            (Peer::Api(api), _) => Some((api, &api.throttles.rest)),
+            (Peer::Api(shared), Effect::Pays) => Some((shared, &shared.throttles.submit)),
+            (Peer::Api(shared), _) => Some((shared, &shared.throttles.rest)),
             (Peer::Storage, _) => None,
         }
     }
 
     /// Waits for a limit that any task of the client has met, or says why that takes too long.
     async fn pass_throttle(&mut self) -> Result<()> {
-        let Some((api, throttle)) = self.throttle() else { return Ok(()) };
+        let Some((shared, throttle)) = self.throttle() else { return Ok(()) };
         let deadline = clock::after(self.started, self.options.retry.budget);
         let accept = |wait| self.backoff.waits_for_limit(self.started.elapsed(), wait);
         let Err(closed) = throttle.pass(deadline, accept).await else { return Ok(()) };
@@ -240,7 +240,7 @@ impl<'a> CallContext<'a> {
             exchange: std::mem::take(&mut self.exchange),
             limit: closed.limit,
             retry_after: Some(closed.wait),
-            rate_limit: api.rate_limit(),
+            rate_limit: shared.rate_limit(),
             detail: "an earlier response asked this client to wait".to_owned(),
         })))
     }

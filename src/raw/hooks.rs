@@ -11,6 +11,8 @@ use super::{
     state::{CallState, Record},
 };
 
+use crate::http::api;
+
 impl ClientHooks<CallState> for Client {
     async fn pre<E>(
         &self,
@@ -25,7 +27,7 @@ impl ClientHooks<CallState> for Client {
     async fn exec(&self, request: reqwest::Request, info: &OperationInfo) -> reqwest::Result<reqwest::Response> {
         let state = &self.inner;
         *state.record() = Record::default();
-        let outcome = state.api.call(request, info.operation_id, state.options).await;
+        let outcome = api::call(&state.shared, request, info.operation_id, state.options).await;
         let mut record = state.record();
         Ok(match outcome {
             Ok((response, exchange)) => {

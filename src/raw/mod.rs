@@ -16,6 +16,7 @@
     reason = "generated from openapi.yaml"
 )]
 mod client;
+mod decode;
 mod hooks;
 mod state;
 

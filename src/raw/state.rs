@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use crate::{
     error::{Error, Exchange},
-    http::{api::Api, transport::CallOptions},
+    http::{shared::Shared, transport::CallOptions},
     rate_limit::RateLimit,
 };
 
 /// The inner value of the generated client, made anew for each call.
 #[derive(Clone, Debug)]
 pub struct CallState {
-    pub(super) api: Arc<Api>,
+    pub(super) shared: Arc<Shared>,
     pub(super) options: CallOptions,
     record: Arc<Mutex<Record>>,
 }
@@ -32,8 +32,8 @@ pub(crate) struct Record {
 }
 
 impl CallState {
-    pub(crate) fn new(api: Arc<Api>, options: CallOptions) -> Self {
-        Self { api, options, record: Arc::default() }
+    pub(crate) fn new(shared: Arc<Shared>, options: CallOptions) -> Self {
+        Self { shared, options, record: Arc::default() }
     }
 
     pub(crate) fn take_record(&self) -> Record {

@@ -16,12 +16,7 @@ use crate::{
     client::{Client, call::Call},
     error::{Error, Exchange, Fault, Result},
     files::Files,
-    http::{
-        failure::{AttemptError, Failure},
-        storage,
-        transport::Request,
-        url::signed_url,
-    },
+    http::{failure::Failure, fault::AttemptError, storage, transport::Request, url::signed_url},
     progress::{Progress, ProgressCallback, ProgressReporter},
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePurpose, FileState, PresignedUpload},
@@ -265,7 +260,7 @@ impl UploadOptions {
 
         let idle_timeout = self.client.idle_timeout();
         let mut put = Put {
-            http: &self.client.api().http,
+            http: &self.client.shared().http,
             url,
             headers,
             content,

@@ -16,7 +16,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::time::timeout;
 
 use super::content::ByteStream;
-use crate::{error::Fault, http::failure::AttemptError, progress::ProgressReporter};
+use crate::{error::Fault, http::fault::AttemptError, progress::ProgressReporter};
 
 /// Shared by the stream, which the HTTP client owns, and the attempt that waits for the response.
 #[derive(Clone)]

@@ -75,7 +75,7 @@ async fn survive(times: usize, size: usize) {
         // Where each break comes, counted from the one before. The URL expires after each of them.
         for part in [3, 5, 7] {
             emulator.next_download(Transfer::new().cut_after((time * 7919 + size / part) % (size / 4) + 1));
-            emulator.next_download(Transfer::refused(403));
+            emulator.next_download(Transfer::rejected(403));
         }
         let path = directory.path().join(format!("{time}.mp4"));
         let saved = download(&emulator, &generation).save(&path).await.unwrap();
@@ -175,7 +175,7 @@ async fn a_download_that_cannot_be_resumed_leaves_nothing_behind() {
     let directory = TempDir::new().unwrap();
     let generation = output(&emulator, &video(200 * KB, 5)).await;
     for _ in 0..3 {
-        emulator.next_download(Transfer::refused(503));
+        emulator.next_download(Transfer::rejected(503));
     }
     let error = download(&emulator, &generation).save(directory.path().join("a.mp4")).await.unwrap_err();
     let Error::Rejected(rejected) = &error else { panic!("{error}") };
@@ -248,7 +248,7 @@ async fn an_existing_file_is_replaced_only_on_request() {
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
 
     for _ in 0..2 {
-        emulator.next_download(Transfer::refused(404));
+        emulator.next_download(Transfer::rejected(404));
     }
     download(&emulator, &generation).overwrite().save(&path).await.unwrap_err();
     assert_eq!(std::fs::read(&path).unwrap(), b"mine", "only a complete file takes its place");

@@ -34,8 +34,8 @@ also ended within its limit of time, and neither the key nor the query of a sign
 text it sends, was found in any `Display`, `Debug`, source or log line.
 
 Beside the table: 1,000,000 random and mutated inputs were given once to each property in `tests/it/properties.rs`
-(`PROPTEST_CASES=1000000 cargo test --release --test it properties`) without a panic, and `cargo run --example soak`
-submitted 10,000 generations with a fault in every tenth exchange: no job lost, none paid for twice.
+(`PROPTEST_CASES=1000000 cargo test --release --test it properties`) without a panic, and `just soak` submitted
+10,000 generations with a fault in every tenth exchange: no job lost, none paid for twice.
 
 ";
 

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use luma_agents::{
     ApiKey, Client, Content, Error, Retry,
     error::RejectionKind,
-    mock::{self, Answer, Emulator, Ingest, MockServerExt as _, Operation, Transfer},
+    mock::{self, Emulator, Ingest, MockServerExt as _, Operation, Reply, Transfer},
     types::{CreateFile, CreateGeneration, FilePage, FilePurpose, FileState, GenerationType, MediaRef},
 };
 use tempfile::TempDir;
@@ -103,7 +103,7 @@ async fn a_stream_of_known_length_is_sent_either_way() {
 async fn an_upload_that_breaks_is_sent_again() {
     let emulator = emulator().await;
     emulator.next_upload(Transfer::new().cut_after(MB));
-    emulator.next_upload(Transfer::refused(503));
+    emulator.next_upload(Transfer::rejected(503));
     let file = quick(&emulator, Duration::from_secs(10)).files().upload(video(5 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
     assert_eq!(operations(&emulator).iter().filter(|it| **it == Operation::Storage).count(), 3);
@@ -130,7 +130,7 @@ async fn an_expired_envelope_is_a_clear_error() {
 #[tokio::test]
 async fn a_lost_response_to_complete_is_settled_by_the_state_of_the_file() {
     let emulator = emulator().await;
-    emulator.answer(Operation::CompleteFile, Answer::raw(500, "oops").after_acting());
+    emulator.next_reply(Operation::CompleteFile, Reply::raw(500, "oops").after_effect());
     let file = emulator.client().files().upload(video(5 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
 }
@@ -138,7 +138,7 @@ async fn a_lost_response_to_complete_is_settled_by_the_state_of_the_file() {
 #[tokio::test]
 async fn a_completion_that_was_not_received_is_repeated() {
     let emulator = emulator().await;
-    emulator.answer(Operation::CompleteFile, Answer::raw(504, "gateway"));
+    emulator.next_reply(Operation::CompleteFile, Reply::raw(504, "gateway"));
     let file = emulator.client().files().upload(video(5 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
     assert_eq!(operations(&emulator).iter().filter(|it| **it == Operation::CompleteFile).count(), 2);
@@ -148,7 +148,7 @@ async fn a_completion_that_was_not_received_is_repeated() {
 async fn the_error_of_a_failed_upload_has_the_id_of_its_file() {
     let emulator = emulator().await;
     for _ in 0..3 {
-        emulator.next_upload(Transfer::refused(503));
+        emulator.next_upload(Transfer::rejected(503));
     }
     let error = quick(&emulator, Duration::from_secs(10)).files().upload(video(5 * MB)).await.unwrap_err();
     assert_eq!(error.file_id(), Some(emulator.files()[0].id), "{error}");
@@ -157,7 +157,7 @@ async fn the_error_of_a_failed_upload_has_the_id_of_its_file() {
 #[tokio::test]
 async fn a_file_that_is_too_large_for_the_form_is_sent_to_storage() {
     let emulator = emulator().await;
-    emulator.answer(Operation::CreateFile, Answer::refused(413, "too large for a form"));
+    emulator.next_reply(Operation::CreateFile, Reply::rejected(413, "too large for a form"));
     let file = emulator.client().files().upload(picture()).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
     assert!(operations(&emulator).contains(&Operation::CompleteFile));
@@ -172,7 +172,7 @@ async fn a_file_that_cannot_be_used_is_a_typed_error() {
     assert_eq!(failed.file.failure_reason.as_deref(), Some("Corrupt data"));
     assert_eq!(error.file_id(), Some(failed.file.id));
 
-    emulator.next_file(Ingest::new().takes(Duration::from_mins(10)));
+    emulator.next_file(Ingest::new().takes(Duration::from_secs(600)));
     let error = emulator.client().files().upload(picture()).timeout(Duration::from_millis(5)).await.unwrap_err();
     assert!(matches!(error, Error::WaitTimeout(_)) && error.file_id().is_some(), "{error}");
 }

@@ -45,7 +45,8 @@ fn a_program_of_yesterday_compiles_and_runs_on_the_document_of_tomorrow() {
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tomorrow");
     let _ = fs::remove_dir_all(&copy);
     fs::create_dir_all(copy.join("examples")).unwrap();
-    for file in ["Cargo.lock", "build.rs", "README.md"] {
+    fs::create_dir_all(copy.join("crates")).unwrap();
+    for file in ["Cargo.lock", "build.rs", "README.md", "crates/README.md"] {
         fs::copy(root.join(file), copy.join(file)).unwrap();
     }
     // With the same name and version, cargo would take one for the other.
@@ -53,9 +54,9 @@ fn a_program_of_yesterday_compiles_and_runs_on_the_document_of_tomorrow() {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let manifest = manifest.replacen(&format!("\nversion = \"{version}\""), "\nversion = \"999.0.0\"", 1);
     assert!(manifest.contains("999.0.0"));
-    // The benchmarks are named there, and stay behind.
-    let (before, benches) = manifest.split_once("[[bench]]").unwrap();
-    let (_, after) = benches.split_once("[build-dependencies]").unwrap();
+    // The examples and benchmarks are named there, and stay behind.
+    let (before, targets) = manifest.split_once("[[example]]").unwrap();
+    let (_, after) = targets.split_once("[build-dependencies]").unwrap();
     let manifest = format!("{before}[build-dependencies]{after}");
     fs::write(copy.join("Cargo.toml"), manifest).unwrap();
     copy_folder(&root.join("src"), &copy.join("src"));

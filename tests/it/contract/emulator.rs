@@ -1,15 +1,17 @@
+//! What the emulator sends, checked by the document.
+
 use futures_util::TryStreamExt as _;
 use luma_agents::{
     ApiKey, Client,
-    mock::{Answer, Emulator, Ingest, Operation, Script},
+    mock::{Emulator, Ingest, Operation, Reply, Script},
     types::{CreateGeneration, GenerationFailureCode, GenerationType},
 };
 
 use crate::support::{contract_check::assert_conforms, recorder::Recorder};
 
-/// Whatever is not documented for an operation is not answered by it either.
+/// No status, header or field that the document does not have for the operation.
 #[tokio::test]
-async fn what_the_emulator_says_is_what_the_document_allows() {
+async fn the_emulator_responds_as_the_document_allows() {
     let emulator = Emulator::start().await.unwrap();
     let recorder = Recorder::before(emulator.base_url()).await;
     let client =
@@ -26,20 +28,20 @@ async fn what_the_emulator_says_is_what_the_document_allows() {
         let failed = generations.create(duck()).await.unwrap();
         generations.wait(&failed).first_after(pace).every(pace).await.unwrap_err();
     }
-    for answer in [
-        Answer::unknown_model(),
-        Answer::unauthorized(),
-        Answer::insufficient_credits(),
-        Answer::forbidden(),
-        Answer::too_large(),
-        Answer::unusable_media(),
-        Answer::rate_limited(1),
-        Answer::too_many_jobs(),
-        Answer::bad_gateway(),
-        Answer::unavailable(),
+    for reply in [
+        Reply::unknown_model(),
+        Reply::unauthorized(),
+        Reply::insufficient_credits(),
+        Reply::forbidden(),
+        Reply::too_large(),
+        Reply::unusable_media(),
+        Reply::rate_limited(1),
+        Reply::too_many_jobs(),
+        Reply::bad_gateway(),
+        Reply::unavailable(),
     ] {
-        // Of a client of its own, which has not been told to wait.
-        emulator.refuse(answer);
+        // By a client of its own, which no earlier reply holds back.
+        emulator.next_create(reply);
         let refused = client().generations().create(duck()).retry(luma_agents::Retry::none()).await;
         refused.unwrap_err();
     }
@@ -52,7 +54,7 @@ async fn what_the_emulator_says_is_what_the_document_allows() {
     files.list().stream().try_collect::<Vec<_>>().await.unwrap();
     files.delete(&file).await.unwrap();
     files.get(uuid::Uuid::nil()).await.unwrap_err();
-    emulator.answer(Operation::GetFile, Answer::unauthorized());
+    emulator.next_reply(Operation::GetFile, Reply::unauthorized());
     files.get(&file).await.unwrap_err();
 
     let exchanges = recorder.exchanges();

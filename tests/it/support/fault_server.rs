@@ -223,7 +223,6 @@ impl FaultServer {
     }
 
     /// What was submitted for each of them.
-    #[allow(dead_code, reason = "the soak example asks")]
     pub(crate) fn submissions(&self) -> Vec<Vec<u8>> {
         locked(&self.log.jobs).iter().map(|(_, body)| body.clone()).collect()
     }
