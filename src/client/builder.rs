@@ -259,7 +259,9 @@ fn http_client(connect_timeout: Duration, base_url: &reqwest::Url, keep: bool) -
     check_tls_provider()?;
     builder()
         .build()
-        .or_else(|error| if local && base_url.scheme() == "http" { without_certificates(builder()) } else { Err(error) })
+        .or_else(
+            |error| if local && base_url.scheme() == "http" { without_certificates(builder()) } else { Err(error) },
+        )
         .map_err(|error| {
             Error::invalid_input(format!(
                 "the HTTP client cannot be built: {}; if this machine has no CA certificates, install them (the \

@@ -114,7 +114,13 @@ mod tests {
 
     #[test]
     fn a_key_that_cannot_be_sent_is_refused() {
-        for (key, part) in [("", "empty"), (" \n", "empty"), ("luma-api-ä", "ASCII"), ("luma api", "ASCII"), ("\"luma-api-a\"", "quotes")] {
+        for (key, part) in [
+            ("", "empty"),
+            (" \n", "empty"),
+            ("luma-api-ä", "ASCII"),
+            ("luma api", "ASCII"),
+            ("\"luma-api-a\"", "quotes"),
+        ] {
             let error = ApiKey::new(key).expect_err(key).to_string();
             assert!(error.contains(part) && error.contains("nothing was sent"), "{error}");
         }
