@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use fault_server::{Act, FaultServer, Part, Request, Then};
+use fault_server::{Action, FaultServer, Part, Request, Then};
 use futures_util::{StreamExt as _, stream};
 use luma_agents::{ApiKey, Client, Error, Retry, types::CreateGeneration};
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ fn generation(id: &str, state: &str) -> String {
 }
 
 /// One in ten exchanges goes wrong, each time in another way.
-fn fault(request: &Request) -> Option<Act> {
+fn fault(request: &Request) -> Option<Action> {
     let number = request.number;
     if !number.is_multiple_of(10) {
         return None;
@@ -46,39 +46,39 @@ fn fault(request: &Request) -> Option<Act> {
     let whole = "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"id\":";
     let detail = r#"{"detail":"Too many concurrent jobs"}"#;
     Some(match number / 10 % 16 {
-        0 => Act::say("").reads(Part::Head).then(Then::Reset),
-        1 => Act::say("").reads(Part::HalfOfBody).then(Then::Reset),
-        2 => Act::say("").then(Then::Reset),
-        3 => Act::say(""),
-        4 => Act::say("").then(Then::Hang),
-        5 => Act::say(whole),
-        6 => Act::say(whole).then(Then::Repeat(b" ".to_vec(), Duration::from_millis(5))),
-        7 => Act::say("SSH-2.0-OpenSSH_9.9\r\n"),
-        8 => Act::answer(200, &[], "<html>"),
-        9 => Act::api(200, "null"),
-        10 => Act::answer(502, &[], "<html>"),
-        11 => Act::api(503, r#"{"detail":"Image URL ingestion unavailable"}"#).refusing(),
-        12 => Act::api(500, r#"{"detail":"Internal error"}"#),
-        13 => Act::answer(504, &[], "upstream timed out"),
+        0 => Action::send("").reads(Part::Head).then(Then::Reset),
+        1 => Action::send("").reads(Part::HalfOfBody).then(Then::Reset),
+        2 => Action::send("").then(Then::Reset),
+        3 => Action::send(""),
+        4 => Action::send("").then(Then::Hang),
+        5 => Action::send(whole),
+        6 => Action::send(whole).then(Then::Repeat(b" ".to_vec(), Duration::from_millis(5))),
+        7 => Action::send("SSH-2.0-OpenSSH_9.9\r\n"),
+        8 => Action::respond(200, &[], "<html>"),
+        9 => Action::api(200, "null"),
+        10 => Action::respond(502, &[], "<html>"),
+        11 => Action::api(503, r#"{"detail":"Image URL ingestion unavailable"}"#).without_job(),
+        12 => Action::api(500, r#"{"detail":"Internal error"}"#),
+        13 => Action::respond(504, &[], "upstream timed out"),
         // Rare: each holds back all looks for a second, and would hold back submissions for good.
-        14 if !request.submits() && number % 4000 < 160 => Act::api_with(429, &[("retry-after-ms", "2")], detail),
-        _ => Act::api(402, r#"{"detail":"Insufficient credits"}"#).refusing(),
+        14 if !request.submits() && number % 4000 < 160 => Action::api_with(429, &[("retry-after-ms", "2")], detail),
+        _ => Action::api(402, r#"{"detail":"Insufficient credits"}"#).without_job(),
     })
 }
 
 /// A job is queued at the first look at it and completed at the second.
-fn script() -> impl Fn(&Request) -> Act + Send + Sync + 'static {
+fn script() -> impl Fn(&Request) -> Action + Send + Sync + 'static {
     let seen = Mutex::new(HashSet::new());
     move |request| {
         if let Some(act) = fault(request) {
             return act;
         }
         if request.submits() {
-            return Act::api(201, &generation(&request.id.to_string(), "queued"));
+            return Action::api(201, &generation(&request.id.to_string(), "queued"));
         }
         let id = request.path.rsplit('/').next().unwrap_or_default().to_owned();
         let first = seen.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
-        Act::api(200, &generation(&id, if first { "queued" } else { "completed" }))
+        Action::api(200, &generation(&id, if first { "queued" } else { "completed" }))
     }
 }
 

@@ -1,8 +1,7 @@
-//! The promises of the crate, a file each, in one binary.
+//! The promises of the crate, one file for each, in one binary.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod answers;
 mod contract;
 mod downloads;
 mod emulator;
@@ -11,6 +10,7 @@ mod files;
 mod generations;
 mod limits;
 mod properties;
+mod responses;
 mod support;
 mod surface;
 mod tomorrow;

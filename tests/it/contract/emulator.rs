@@ -11,7 +11,7 @@ use crate::support::{contract_check::assert_conforms, recorder::Recorder};
 #[tokio::test]
 async fn what_the_emulator_says_is_what_the_document_allows() {
     let emulator = Emulator::start().await.unwrap();
-    let recorder = Recorder::before(emulator.base_url()).await;
+    let recorder = Recorder::in_front_of(emulator.base_url()).await;
     let client =
         || Client::builder(ApiKey::new(emulator.api_key()).unwrap()).base_url(recorder.base_url()).build().unwrap();
     let luma = client();

@@ -30,7 +30,7 @@ fn shown<T: serde::de::DeserializeOwned>(place: &str) -> T {
 
 async fn served() -> (MockServer, Recorder, Client) {
     let server = MockServer::start_async().await;
-    let recorder = Recorder::before(server.base_url()).await;
+    let recorder = Recorder::in_front_of(server.base_url()).await;
     let client = recorder.client();
     (server, recorder, client)
 }

@@ -155,9 +155,7 @@ fn private_traits(items: &[Item]) -> impl Iterator<Item = String> {
 fn surface(items: &[Item], private_traits: &BTreeSet<String>) -> String {
     let items = public(items, private_traits);
     let mut text = prettyplease::unparse(&syn::File { shebang: None, frontmatter: None, attrs: Vec::new(), items });
-    for path in
-        ["::std::option::", "::std::string::", "::std::vec::", "::std::collections::", "crate::types::"]
-    {
+    for path in ["::std::option::", "::std::string::", "::std::vec::", "::std::collections::", "crate::types::"] {
         text = text.replace(path, "");
     }
     text.replace(" {}\n", ";\n")
