@@ -1,39 +1,42 @@
-//! Uploaded files: upload, list, look, delete.
+//! Uploaded files: upload, list, get, delete; and how a file is waited for.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use futures_util::{Stream, TryStreamExt as _};
+use futures_util::{Stream, TryStreamExt as _, future::BoxFuture};
 
 use crate::{
-    client::{Call, Client},
+    client::{Client, call::Call},
     error::{Error, Exchange, FileFailed, Result, WaitTimeout},
     http::retry::Retry,
     id::FileId,
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePage, FilePurpose, FileState},
-    wait::{Job, TimedOut, Timing, Wait},
+    wait::{Job, POLL_TIMEOUT, TimedOut, Timing, Wait},
 };
 
+/// A filter may leave some pages empty; this many in a row are an endless list.
+const MAX_EMPTY_PAGES: u32 = 100;
+
 impl Client {
-    /// Uploaded files: upload, list, look, delete.
+    /// Uploaded files: upload, list, get, delete.
     #[must_use]
     pub fn files(&self) -> Files {
         Files { client: self.clone() }
     }
 }
 
-/// Uploaded files: upload, list, look, delete. From [`Client::files`].
+/// Uploaded files: upload, list, get, delete. From [`Client::files`].
 #[derive(Clone, Debug)]
 pub struct Files {
     pub(crate) client: Client,
 }
 
 impl Files {
-    /// Records a file whose bytes are then to be sent to the URL in the answer.
-    /// [`upload`](Self::upload) does that and all the rest.
+    /// Records a file. Its bytes must then be sent to the URL in the response;
+    /// [`upload`](Self::upload) does all of this.
     ///
-    /// Sent again only where nothing can have been recorded. Repeating it by hand records a second
-    /// file, which costs nothing that is known of and can be deleted.
+    /// Sent again only where nothing can have been recorded. Calling it twice records a second file,
+    /// which can be deleted; no price for it is known.
     pub fn create<R>(&self, request: R) -> Call<CreateFileResponse>
     where
         R: TryInto<CreateFile, Error: std::fmt::Display>,
@@ -49,10 +52,10 @@ impl Files {
         }
     }
 
-    /// Tells the service that the bytes of a recorded file have been sent.
+    /// Reports to the service that the bytes of a recorded file have been sent.
     ///
-    /// Sent again only where it can have had no effect. Repeating it by hand is harmless as far as is
-    /// known: the file is the same, and its state tells what became of it.
+    /// Sent again only where it can have had no effect. Calling it twice is harmless as far as is
+    /// known: the file is the same, and its state shows the result.
     pub fn complete(&self, id: impl Into<FileId>) -> Call<File> {
         self.about(id, |client, id| {
             Call::new(client, async move |api: raw::Client| api.complete_file().file_id(id).send().await)
@@ -60,14 +63,14 @@ impl Files {
         })
     }
 
-    /// Looks at a file once.
+    /// Gets a file.
     pub fn get(&self, id: impl Into<FileId>) -> Call<File> {
-        self.about(id, look)
+        self.about(id, get)
     }
 
     /// Deletes a file: new generations cannot use it any more.
     ///
-    /// If a first attempt took effect and its answer was lost, the second may be refused with 404.
+    /// If a first attempt took effect and its response was lost, the second may be rejected with 404.
     pub fn delete(&self, id: impl Into<FileId>) -> Call<()> {
         self.about(id, |client, id| {
             Call::new(client, async move |api: raw::Client| api.delete_file().file_id(id).send().await)
@@ -84,9 +87,15 @@ impl Files {
         let FileId { id, known } = id.into();
         let client = self.client.clone();
         let about = id.as_ref().ok().copied().unwrap_or_default();
-        // The loop is the retry: one look, one request.
-        let look = Arc::new(move || look(client.clone(), about).retry(Retry::none()).into_future());
-        Wait::new(id, known.map(|it| *it), self.client.pace(), look, self.client.polls())
+        let default = POLL_TIMEOUT.min(client.options().timeout);
+        // The loop is the retry: one poll, one request.
+        let poll = Arc::new(move |limit: Option<Duration>| {
+            let call = get(client.clone(), about).retry(Retry::none()).timeout(limit.unwrap_or(default));
+            let poll: BoxFuture<'static, Result<File>> =
+                Box::pin(async move { call.await.map_err(|e| e.about_file(about)) });
+            poll
+        });
+        Wait::new(id, known.map(|it| *it), self.client.pace(), poll, self.client.polls())
     }
 
     /// The files of the account, newest first.
@@ -102,7 +111,7 @@ impl Files {
     }
 }
 
-fn look(client: Client, id: uuid::Uuid) -> Call<File> {
+fn get(client: Client, id: uuid::Uuid) -> Call<File> {
     Call::new(client, async move |api: raw::Client| api.get_file().file_id(id).send().await)
         .check(move |file| check(file, id))
 }
@@ -113,7 +122,7 @@ fn check(file: &File, id: uuid::Uuid) -> Result<(), String> {
 
 /// Which files to list: a [`page`](Self::page), or a [`stream`](Self::stream) over all pages.
 #[derive(Clone, Debug)]
-#[must_use = "a list does nothing until asked for a page or a stream"]
+#[must_use = "a list does nothing until its page or stream is awaited"]
 pub struct ListFiles {
     client: Client,
     purpose: Option<FilePurpose>,
@@ -167,23 +176,52 @@ impl ListFiles {
         })
     }
 
-    /// All files, page after page as they are asked for. Ends after the first error.
+    /// All files; a page is fetched when the stream needs it. Ends after the first error.
+    ///
+    /// # Errors
+    ///
+    /// As a page, and [`UnexpectedResponse`](Error::UnexpectedResponse) if the pages lead nowhere: a
+    /// cursor comes twice or is missing, or 100 pages in a row are empty.
     pub fn stream(self) -> impl Stream<Item = Result<File>> + Send + 'static {
-        let pages = futures_util::stream::try_unfold((Some(self), HashSet::new()), async |(next, mut seen)| {
-            let Some(list) = next else { return Ok(None) };
-            let FilePage { data, has_more, next_cursor, .. } = list.page().await?;
-            let next = match next_cursor {
-                _ if !has_more => None,
-                // A cursor seen before would lead round in a circle.
-                Some(cursor) if seen.insert(cursor.clone()) => Some(list.cursor(cursor)),
-                _ => {
-                    return Err(Error::unexpected(Exchange::of("list_files"), "more files follow, and no way to them"));
-                }
+        let cursors = Cursors { seen: self.cursor.iter().cloned().collect(), empty_pages: 0 };
+        let pages = futures_util::stream::try_unfold((Some(self), cursors), async |(list, mut cursors)| {
+            let Some(list) = list else { return Ok(None) };
+            let page = list.page().await?;
+            // The files of a page come before the error about the next one.
+            let (next, error) = match cursors.after(&page) {
+                Ok(cursor) => (cursor.map(|cursor| list.cursor(cursor)), None),
+                Err(problem) => (None, Some(Err(Error::unexpected(Exchange::of("list_files"), problem)))),
             };
-            let files = futures_util::stream::iter(data.into_iter().map(Ok::<_, Error>));
-            Ok::<_, Error>(Some((files, (next, seen))))
+            let files = futures_util::stream::iter(page.data.into_iter().map(Ok).chain(error));
+            Ok::<_, Error>(Some((files, (next, cursors))))
         });
         Box::pin(pages.try_flatten())
+    }
+}
+
+/// Leads from page to page, and to an end.
+#[derive(Debug, Default)]
+struct Cursors {
+    seen: HashSet<String>,
+    /// In a row.
+    empty_pages: u32,
+}
+
+impl Cursors {
+    /// The cursor of the page after this one, if there is one.
+    fn after(&mut self, page: &FilePage) -> Result<Option<String>, &'static str> {
+        if !page.has_more {
+            return Ok(None);
+        }
+        self.empty_pages = if page.data.is_empty() { self.empty_pages + 1 } else { 0 };
+        match &page.next_cursor {
+            None => Err("more files follow, but there is no cursor"),
+            Some(cursor) if !self.seen.insert(cursor.clone()) => {
+                Err("a cursor came twice: the pages go round in a circle")
+            }
+            Some(_) if self.empty_pages >= MAX_EMPTY_PAGES => Err("100 pages in a row are empty"),
+            Some(cursor) => Ok(Some(cursor.clone())),
+        }
     }
 }
 
@@ -200,27 +238,68 @@ impl Job for File {
         Timing { first_after: Duration::from_millis(500), ..Timing::seconds(0, 2, 300) }
     }
 
-    /// What counts is the time since the bytes came, which nobody tells.
+    /// What counts is the time since the bytes arrived, which the service does not say.
     fn age(&self) -> Duration {
         Duration::ZERO
     }
 
-    fn verdict(self) -> Result<Self> {
+    fn into_result(self) -> Result<Self> {
         match self.state {
             FileState::Failed | FileState::Deleted => Err(Error::FileFailed(Box::new(FileFailed { file: self }))),
             _ => Ok(self),
         }
     }
 
-    fn timed_out(TimedOut { id, elapsed, polls, trouble, .. }: TimedOut<Self>) -> Error {
+    fn timed_out(TimedOut { id, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: format!("file {id}"),
             generation_id: None,
             file_id: Some(id),
             generation: None,
+            file: last,
             elapsed,
             polls,
-            source: trouble,
+            source: last_error,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(files: usize, has_more: bool, cursor: Option<&str>) -> FilePage {
+        let file = serde_json::json!({
+            "id": uuid::Uuid::nil(), "created_at": "2026-06-23T12:00:00Z", "mime_type": "image/png",
+            "purpose": "input", "size_bytes": 1, "state": "ready",
+        });
+        serde_json::from_value(serde_json::json!({
+            "data": vec![file; files], "has_more": has_more, "next_cursor": cursor,
+        }))
+        .expect("a page")
+    }
+
+    #[test]
+    fn pages_end_with_the_last_one_or_with_an_error() {
+        let mut cursors = Cursors::default();
+        assert_eq!(cursors.after(&page(1, true, Some("a"))), Ok(Some("a".to_owned())));
+        assert_eq!(cursors.after(&page(1, true, Some("b"))), Ok(Some("b".to_owned())));
+        assert!(cursors.after(&page(1, true, Some("a"))).is_err(), "round in a circle");
+        assert!(cursors.after(&page(1, true, None)).is_err(), "no way on");
+        assert_eq!(cursors.after(&page(0, false, Some("c"))), Ok(None));
+    }
+
+    #[test]
+    fn endless_empty_pages_are_an_error_and_some_are_not() {
+        let next = |cursors: &mut Cursors, n: u32, files| cursors.after(&page(files, true, Some(&n.to_string())));
+        let mut cursors = Cursors::default();
+        for n in 0..99 {
+            next(&mut cursors, n, 0).expect("a cursor");
+        }
+        next(&mut cursors, 99, 1).expect("a file in between");
+        for n in 100..199 {
+            next(&mut cursors, n, 0).expect("a cursor");
+        }
+        next(&mut cursors, 199, 0).expect_err("100 empty pages");
     }
 }

@@ -1,4 +1,4 @@
-//! Images and videos: submit, look, wait; and what a generation can tell about itself.
+//! Images and videos: submit, get, wait; and how a generation is waited for.
 
 use std::{
     fmt,
@@ -12,23 +12,23 @@ use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 use uuid::Uuid;
 
 use crate::{
-    client::{Call, Client},
+    client::{Client, call::Call},
     error::{Error, GenerationFailed, Result, WaitTimeout},
     http::retry::Retry,
     id::GenerationId,
     types::{CreateGeneration, Generation, GenerationState, GenerationType},
-    wait::{Job, Outcome, TimedOut, Timing, Wait},
+    wait::{Job, Outcome, POLL_TIMEOUT, TimedOut, Timing, Wait},
 };
 
 impl Client {
-    /// Images and videos: submit, look, wait.
+    /// Images and videos: submit, get, wait.
     #[must_use]
     pub fn generations(&self) -> Generations {
         Generations { client: self.clone() }
     }
 }
 
-/// Images and videos: submit, look, wait. From [`Client::generations`].
+/// Images and videos: submit, get, wait. From [`Client::generations`].
 #[derive(Clone, Debug)]
 pub struct Generations {
     client: Client,
@@ -38,8 +38,8 @@ impl Generations {
     /// Submits a job. Costs money once accepted; there is no way to cancel or list jobs, so keep the id.
     ///
     /// **At most one job is created, whatever happens.** The request is sent again only where nothing
-    /// can have been created: no connection came about, the service answered 429, or it answered
-    /// 502 or 503 itself. A 429 is waited out as far as the [`Retry`] policy allows.
+    /// can have been created: no connection could be made, the response was 429, or the service
+    /// itself wrote a 502 or 503. A 429 is waited out as far as the [`Retry`] policy allows.
     ///
     /// [`Call::response`] gives the rate limit along with the generation.
     ///
@@ -67,8 +67,8 @@ impl Generations {
         .timeout(self.client.submit_timeout())
     }
 
-    /// Looks at a generation once. Free. Each look at a completed one mints new URLs for its outputs,
-    /// good for one hour.
+    /// Gets a generation. Free. Each call for a completed one mints new URLs for its outputs, valid
+    /// for one hour.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl Generations {
     /// 404 if there is no such generation, or it is another account's.
     pub fn get(&self, id: impl Into<GenerationId>) -> Call<Generation> {
         match id.into().id {
-            Ok(id) => look(&self.client, id),
+            Ok(id) => get(&self.client, id),
             Err(error) => Call::invalid(self.client.clone(), error),
         }
     }
@@ -102,16 +102,19 @@ impl Generations {
         let GenerationId { id, known } = id.into();
         let client = self.client.clone();
         let about = id.as_ref().ok().copied().unwrap_or_default();
-        // The loop is the retry: one look, one request.
-        let look = Arc::new(move || look(&client, about).retry(Retry::none()).into_future());
-        Wait::new(id, known.map(|it| *it), self.client.pace(), look, self.client.polls())
+        let default = POLL_TIMEOUT.min(client.options().timeout);
+        // The loop is the retry: one poll, one request.
+        let poll = Arc::new(move |limit: Option<Duration>| {
+            get(&client, about).retry(Retry::none()).timeout(limit.unwrap_or(default)).into_future()
+        });
+        Wait::new(id, known.map(|it| *it), self.client.pace(), poll, self.client.polls())
     }
 
-    /// Waits for many generations at once: gives results in the order in which they end, each with
-    /// its id. One failure does not touch the others.
+    /// Waits for many generations at once: yields results in the order in which they end, each with
+    /// its id. One failure does not affect the others.
     ///
-    /// However many there are, at most 64 requests are in flight, and a 429 heard for one holds
-    /// back all.
+    /// However many there are, at most 64 requests are in flight, and a 429 for one of them delays
+    /// all.
     ///
     /// ```no_run
     /// # async fn example(luma: luma_agents::Client, ids: Vec<uuid::Uuid>) -> luma_agents::Result<()> {
@@ -133,9 +136,13 @@ impl Generations {
 
 /// Waits for many generations at once. A [`Stream`] too, of each generation's id and outcome.
 ///
-/// It begins when it is first polled, and makes progress while it is polled. Dropping it stops all
+/// It begins when it is first awaited, and makes progress while it is awaited. Dropping it stops all
 /// waiting; the jobs go on.
-#[must_use = "nothing is waited for until this is polled"]
+///
+/// # Panics
+///
+/// As a [`Wait`].
+#[must_use = "nothing is waited for until this is awaited"]
 pub struct WaitAll {
     /// Not begun yet.
     waiting: Vec<Wait<Generation>>,
@@ -143,17 +150,17 @@ pub struct WaitAll {
 }
 
 impl WaitAll {
-    /// How long to wait before the first look at each.
+    /// The delay before the first poll of each.
     pub fn first_after(self, delay: Duration) -> Self {
         self.each(|wait| wait.first_after(delay))
     }
 
-    /// How long to wait between looks at each.
+    /// The delay between polls of each.
     pub fn every(self, interval: Duration) -> Self {
         self.each(|wait| wait.every(interval))
     }
 
-    /// When to stop waiting for each, counted from when this is first polled.
+    /// The limit of each wait, counted from when this is first awaited.
     pub fn timeout(self, limit: Duration) -> Self {
         self.each(|wait| wait.timeout(limit))
     }
@@ -191,13 +198,13 @@ impl fmt::Debug for WaitAll {
     }
 }
 
-fn look(client: &Client, id: Uuid) -> Call<Generation> {
+fn get(client: &Client, id: Uuid) -> Call<Generation> {
     Call::new(client.clone(), async move |api: crate::raw::Client| api.get_generation().generation_id(id).send().await)
         .about(id)
         .check(move |generation| check(generation, id))
 }
 
-/// Structure is strict where values are not.
+/// Values may be unknown; the structure may not.
 fn check(generation: &Generation, id: Uuid) -> Result<(), String> {
     if generation.id != id {
         return Err(format!("it is about another generation, {}", generation.id));
@@ -226,7 +233,7 @@ impl Job for Generation {
         }
     }
 
-    /// By the clock of the service against ours: good enough to shorten a first delay.
+    /// The difference between two clocks, the service's and ours: exact enough to shorten a first delay.
     fn age(&self) -> Duration {
         chrono::DateTime::parse_from_rfc3339(&self.created_at)
             .ok()
@@ -234,22 +241,23 @@ impl Job for Generation {
             .unwrap_or_default()
     }
 
-    fn verdict(self) -> Result<Self> {
+    fn into_result(self) -> Result<Self> {
         match self.state {
             GenerationState::Failed => Err(Error::GenerationFailed(Box::new(GenerationFailed { generation: self }))),
             _ => Ok(self),
         }
     }
 
-    fn timed_out(TimedOut { id, last, elapsed, polls, trouble }: TimedOut<Self>) -> Error {
+    fn timed_out(TimedOut { id, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: format!("generation {id}"),
             generation_id: Some(id),
             file_id: None,
             generation: last,
+            file: None,
             elapsed,
             polls,
-            source: trouble,
+            source: last_error,
         }))
     }
 }

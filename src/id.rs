@@ -9,7 +9,7 @@ use crate::{
 
 /// Names a generation or a file: by its id, as a [`Uuid`] or text, or by any copy of it.
 ///
-/// A copy also tells a wait the kind of job and its age.
+/// From a copy, a wait also knows the kind of job and its age.
 #[derive(Debug)]
 pub struct Id<T> {
     pub(crate) id: Result<Uuid>,

@@ -1,4 +1,5 @@
-#![doc = include_str!("../README.md")]
+// As a test, the README needs the emulator.
+#![cfg_attr(any(feature = "mock", not(doctest)), doc = include_str!("../README.md"))]
 
 mod client;
 pub mod download;
@@ -8,7 +9,7 @@ mod generations;
 mod http;
 mod id;
 mod media;
-#[cfg(feature = "mock")]
+#[cfg(feature = "emulator")]
 pub mod mock;
 mod progress;
 mod rate_limit;
@@ -19,7 +20,11 @@ mod util;
 mod wait;
 
 pub use self::{
-    client::{Call, Client, ClientBuilder, Response},
+    client::{
+        Client,
+        builder::ClientBuilder,
+        call::{Call, Response},
+    },
     download::{Download, Saved},
     error::{Error, Result},
     files::{Files, ListFiles},

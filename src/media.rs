@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::{
     error::{Error, Result},
     types::{Base64, DataRef, File, FileRef, Generation, GenerationRef, MediaRef, Url, UrlRef},
+    util::redact,
 };
 
 /// References to media: exactly one of a URL, data, an earlier generation, an uploaded file.
@@ -15,14 +16,16 @@ impl MediaRef {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] if it is not an absolute `https` URL: the service takes no other.
+    /// [`Error::InvalidInput`] if it is not an absolute `https` URL.
     pub fn url(url: impl AsRef<str>) -> Result<Self> {
         let url = url.as_ref();
-        if !url.starts_with("https://") {
-            let shown = crate::util::redact::url(url);
-            return Err(Error::invalid_input(format!(
-                "`{shown}` cannot be fetched by the service: it takes https only"
-            )));
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        if scheme.eq_ignore_ascii_case("data") {
+            return Err(Error::invalid_input("the service does not fetch `data:` URIs; use `MediaRef::data`"));
+        }
+        if !scheme.eq_ignore_ascii_case("https") {
+            let shown = redact::excerpt(&redact::url(url));
+            return Err(Error::invalid_input(format!("the service fetches https URLs only, not `{shown}`")));
         }
         let url = Url::try_from(url).map_err(|e| Error::invalid_input(e.to_string()))?;
         Ok(Self::UrlRef(UrlRef::of(url)))
@@ -47,8 +50,8 @@ impl MediaRef {
         Self::FileRef(FileRef::of(id))
     }
 
-    /// Says what the media is, such as `video/mp4`. Only a URL needs it: data has it already, and
-    /// the service knows it of generations and files.
+    /// Sets the media type, such as `video/mp4`. Only a URL needs one: data has it already, and the
+    /// service knows that of generations and files.
     #[must_use]
     pub fn with_media_type(mut self, media_type: impl Into<String>) -> Self {
         match &mut self {
@@ -60,7 +63,7 @@ impl MediaRef {
     }
 }
 
-/// What can be referred to can stand where a reference is asked for, optional or not.
+/// A generation or a file converts to a reference to it, also where the reference is optional.
 macro_rules! refers {
     ($($what:ty => $reference:ident,)+) => {$(
         impl From<&$what> for MediaRef {
@@ -86,4 +89,29 @@ macro_rules! refers {
 refers! {
     Generation => generation,
     File => file,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_urls_are_accepted_and_the_error_is_short() {
+        for url in ["https://example.com/a.png", "HTTPS://example.com/a.png?b=c"] {
+            assert!(MediaRef::url(url).is_ok(), "{url}");
+        }
+        let data = format!("data:image/png;base64,{}", "A".repeat(5_000_000));
+        let long = format!("http://example.com/{}", "a".repeat(5_000_000));
+        for (url, part) in [
+            (data.as_str(), "MediaRef::data"),
+            (&long, "http://example.com/aaa"),
+            ("http://example.com/a?secret", "`http://example.com/a?…`"),
+            ("cat.png", "`cat.png`"),
+            ("", "``"),
+            ("https://", "URL"),
+        ] {
+            let error = MediaRef::url(url).expect_err("not https").to_string();
+            assert!(error.contains(part) && error.len() < 400, "{error}");
+        }
+    }
 }

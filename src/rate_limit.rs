@@ -1,4 +1,4 @@
-//! What the service says of its limits, in headers and by refusing.
+//! Limits of the account: the numbers in headers, and which limit a 429 is about.
 
 use std::{
     fmt,
@@ -7,7 +7,7 @@ use std::{
 
 use http::HeaderMap;
 
-/// The limit on submitted generations per minute, as the service last told it (`X-RateLimit-*`).
+/// The limit on submitted generations per minute, as the service last sent it (`X-RateLimit-*`).
 ///
 /// The numbers are the account's, shared by all its programs, and may count weight instead of
 /// requests: three units for one costly job have been seen. Do not compute capacity from them.
@@ -35,11 +35,11 @@ impl RateLimit {
 
     /// How far apart requests have to be so that the limit is kept.
     pub(crate) fn spacing(&self) -> Duration {
-        Duration::from_mins(1) / u32::try_from(self.limit.clamp(1, 600)).unwrap_or(600)
+        Duration::from_secs(60) / u32::try_from(self.limit.clamp(1, 600)).unwrap_or(600)
     }
 }
 
-/// The limits that the service answers with 429.
+/// The limits that a 429 may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
@@ -47,7 +47,7 @@ pub enum Limit {
     Requests,
     /// Jobs (or their weight) at the same time: it frees when a job ends.
     Concurrency,
-    /// The answer does not tell.
+    /// The response does not say.
     Unknown,
 }
 

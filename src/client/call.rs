@@ -7,18 +7,34 @@ use uuid::Uuid;
 
 use crate::{
     client::Client,
-    error::{Error, Exchange, OutcomeUnknown, Result, UnexpectedResponse},
-    http::{
-        retry::Retry,
-        transport::{Options, created_id, text},
-    },
+    error::{Error, Exchange, Result},
+    http::{failure::unusable, retry::Retry, transport::CallOptions},
     rate_limit::RateLimit,
-    raw::{self, Record, ResponseValue},
+    raw::{self, ResponseValue},
 };
 
 type Raw<T> = Result<ResponseValue<T>, raw::Error>;
 type Operation<T> = Box<dyn FnOnce(raw::Client) -> BoxFuture<'static, Raw<T>> + Send>;
 type Check<T> = Box<dyn FnOnce(&T) -> Result<(), String> + Send>;
+
+impl Client {
+    /// Any one operation of the API, through the generated client, with the key, retries, limits and
+    /// errors of this one. For operations that the rest of this crate has no method for.
+    ///
+    /// ```no_run
+    /// # async fn example(luma: luma_agents::Client) -> luma_agents::Result<()> {
+    /// let page = luma.call(async |api| api.list_files().limit(3).send().await).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn call<T, F, Fut>(&self, operation: F) -> Call<T>
+    where
+        F: FnOnce(raw::Client) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<ResponseValue<T>, raw::Error>> + Send + 'static,
+        T: 'static,
+    {
+        Call::new(self.clone(), operation)
+    }
+}
 
 /// A call of the API that has not been made yet: `.await` it.
 ///
@@ -29,13 +45,13 @@ type Check<T> = Box<dyn FnOnce(&T) -> Result<(), String> + Send>;
 #[must_use = "a call does nothing until awaited"]
 pub struct Call<T> {
     client: Client,
-    options: Options,
+    options: CallOptions,
     operation: Result<Operation<T>>,
     check: Option<Check<T>>,
     about: Option<Uuid>,
 }
 
-/// The answer to a call, with what its headers told.
+/// The response to a call, with what its headers say.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Response<T> {
@@ -43,7 +59,7 @@ pub struct Response<T> {
     pub value: T,
     /// How the exchange went: status, request ids, attempts, time.
     pub exchange: Exchange,
-    /// The limit on submitted generations, if the answer told it: those to `create` do.
+    /// The limit on submitted generations, if the response has it: those to `create` do.
     pub rate_limit: Option<RateLimit>,
 }
 
@@ -62,7 +78,7 @@ impl<T: 'static> Call<T> {
         Self { options: client.options(), client, operation: Err(error), check: None, about: None }
     }
 
-    /// What has to be true of the answer beyond its types.
+    /// What has to be true of the response beyond its types.
     pub(crate) fn check(self, check: impl FnOnce(&T) -> Result<(), String> + Send + 'static) -> Self {
         Self { check: Some(Box::new(check)), ..self }
     }
@@ -74,16 +90,16 @@ impl<T: 'static> Call<T> {
 
     /// When to send this call again, instead of what the client is set to.
     pub fn retry(self, retry: Retry) -> Self {
-        Self { options: Options { retry, ..self.options }, ..self }
+        Self { options: CallOptions { retry, ..self.options }, ..self }
     }
 
     /// Limit of one attempt of this call, instead of what the client is set to. The budget of the
     /// [`Retry`] policy (five minutes by default) is a limit to the call as a whole.
     pub fn timeout(self, timeout: Duration) -> Self {
-        Self { options: Options { timeout, ..self.options }, ..self }
+        Self { options: CallOptions { timeout, ..self.options }, ..self }
     }
 
-    /// Makes the call and returns its answer with what the headers told.
+    /// Makes the call and returns its response with what the headers say.
     ///
     /// # Errors
     ///
@@ -93,56 +109,28 @@ impl<T: 'static> Call<T> {
         let state = api.inner.clone();
         let outcome = (self.operation?)(api).await;
         let mut record = state.take_record();
-        let unusable = Unusable { client: &self.client, about: self.about };
         if outcome.is_err()
             && let Some(error) = record.error.take()
         {
-            return Err(error);
+            return Err(error.about_generation(self.about));
         }
-        match outcome {
+        let problem = match outcome {
             Ok(value) => {
                 let value = value.into_inner();
                 match self.check.map_or(Ok(()), |check| check(&value)) {
-                    Ok(()) => Ok(Response { value, exchange: record.exchange, rate_limit: record.rate_limit }),
-                    Err(problem) => Err(unusable.error(record, &problem)),
+                    Ok(()) => {
+                        return Ok(Response { value, exchange: record.exchange, rate_limit: record.rate_limit });
+                    }
+                    Err(problem) => problem,
                 }
             }
-            Err(raw::Error::InvalidRequest(message)) => Err(Error::invalid_input(message)),
-            Err(raw::Error::CommunicationError(e)) => Err(Error::invalid_input(e.without_url().to_string())),
-            Err(raw::Error::InvalidResponsePayload(_, e)) => Err(unusable.error(record, &e.to_string())),
-            Err(e) => Err(unusable.error(record, &e.to_string())),
-        }
-    }
-}
-
-/// The makings of an error about an answer with a 2xx status that cannot be used.
-struct Unusable<'a> {
-    client: &'a Client,
-    about: Option<Uuid>,
-}
-
-impl Unusable<'_> {
-    fn error(&self, record: Record, problem: &str) -> Error {
-        let transport = self.client.transport();
-        let problem = transport.excerpt(problem);
-        let excerpt = transport.excerpt(&text(&record.body));
-        let exchange = record.exchange;
-        if !exchange.repeatable {
-            // The request was accepted by all we know. If the id can be made out, nothing is lost.
-            return Error::OutcomeUnknown(Box::new(OutcomeUnknown {
-                fault: None,
-                generation_id: created_id(exchange.operation, &record.body),
-                problem: Some(format!("{problem}: {excerpt}")),
-                source: None,
-                exchange,
-            }));
-        }
-        Error::UnexpectedResponse(Box::new(UnexpectedResponse {
-            exchange,
-            problem,
-            excerpt,
-            generation_id: self.about,
-        }))
+            Err(raw::Error::InvalidRequest(message)) => return Err(Error::invalid_input(message)),
+            Err(raw::Error::CommunicationError(e)) => return Err(Error::invalid_input(e.without_url().to_string())),
+            Err(raw::Error::InvalidResponsePayload(_, e)) => e.to_string(),
+            Err(e) => e.to_string(),
+        };
+        let excerpt = |text: &str| self.client.shared().excerpt(text);
+        Err(unusable(record.exchange, &record.body, &problem, excerpt).about_generation(self.about))
     }
 }
 

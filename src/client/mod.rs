@@ -1,39 +1,28 @@
-//! [`Client`] and how it is built.
+//! [`Client`]: the settings and connections that all calls share. It names no resource; each of its
+//! methods for one stands beside what it returns.
 
-mod call;
+pub(crate) mod builder;
+pub(crate) mod call;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use crate::{
-    error::{Error, Result},
-    http::{
-        key::ApiKey,
-        retry::Retry,
-        transport::{Options, Transport},
-        url::{base_url, is_loopback},
-    },
+    http::{retry::Retry, shared::Shared, transport::CallOptions},
     rate_limit::RateLimit,
-    raw::{self, CallState, ResponseValue},
-    util::redact,
+    raw::{self, CallState},
     wait::Pace,
 };
 
-pub use call::{Call, Response};
-
-const BASE_URL: &str = "https://agents.lumalabs.ai/v1";
-const BASE_URL_VARIABLE: &str = "LUMA_BASE_URL";
-const USER_AGENT: &str = concat!("luma-agents-rust/", env!("CARGO_PKG_VERSION"));
-
-/// How long a connection is kept for the next request.
-const IDLE_CONNECTION: Duration = Duration::from_secs(25);
-
-/// Waits started together by the thousand share this many connections.
-const POLLS_IN_FLIGHT: usize = 64;
-
 /// A client of the Luma Agents API. Clones are cheap and share connections, limits and the key.
+///
+/// # Runtimes
+///
+/// A submission, like all that must not be sent twice, goes out on a connection of its own, made in
+/// the runtime of its caller. Reads share kept connections, and each of those is driven by the runtime
+/// in which it was made: when that runtime is blocked or gone, reads on it fail and are sent again.
+/// Use one runtime for the life of a client, or a client for each runtime.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -41,7 +30,7 @@ pub struct Client {
 
 struct Inner {
     base_url: String,
-    transport: Arc<Transport>,
+    shared: Arc<Shared>,
     retry: Retry,
     timeout: Duration,
     submit_timeout: Duration,
@@ -51,59 +40,19 @@ struct Inner {
 }
 
 impl Client {
-    /// A client with the key in `LUMA_AGENTS_API_KEY`, and the base URL in `LUMA_BASE_URL` if that is set.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidInput`] if the key is missing or malformed, or the base URL cannot be used.
-    pub fn from_env() -> Result<Self> {
-        ClientBuilder::from_env()?.build()
-    }
-
-    /// A client for `key`, with default settings. The environment is not read.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidInput`] if the key is malformed.
-    pub fn new(key: impl Into<String>) -> Result<Self> {
-        Self::builder(ApiKey::try_from(key.into())?).build()
-    }
-
-    /// Starts a client for `key` with other settings.
-    pub fn builder(key: ApiKey) -> ClientBuilder {
-        ClientBuilder::new(key)
-    }
-
-    /// The limit on submitted generations, as the service last told it to this client.
+    /// The limit on submitted generations, as the service last sent it to this client.
     #[must_use]
     pub fn rate_limit(&self) -> Option<RateLimit> {
-        self.inner.transport.rate_limit()
+        self.inner.shared.rate_limit()
     }
 
-    /// Any one operation of the API, through the generated client, with the key, retries, limits and
-    /// errors of this one. For operations that the rest of this crate has no method for.
-    ///
-    /// ```no_run
-    /// # async fn example(luma: luma_agents::Client) -> luma_agents::Result<()> {
-    /// let page = luma.call(async |api| api.list_files().limit(3).send().await).await?;
-    /// # Ok(()) }
-    /// ```
-    pub fn call<T, F, Fut>(&self, operation: F) -> Call<T>
-    where
-        F: FnOnce(raw::Client) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<ResponseValue<T>, raw::Error>> + Send + 'static,
-        T: 'static,
-    {
-        Call::new(self.clone(), operation)
+    pub(crate) fn raw(&self, options: CallOptions) -> raw::Client {
+        let state = CallState::new(Arc::clone(&self.inner.shared), options);
+        raw::Client::new_with_client(&self.inner.base_url, self.inner.shared.http.clone(), state)
     }
 
-    pub(crate) fn raw(&self, options: Options) -> raw::Client {
-        let state = CallState::new(Arc::clone(&self.inner.transport), options);
-        raw::Client::new_with_client(&self.inner.base_url, self.inner.transport.http.clone(), state)
-    }
-
-    pub(crate) fn options(&self) -> Options {
-        Options { retry: self.inner.retry, timeout: self.inner.timeout }
+    pub(crate) fn options(&self) -> CallOptions {
+        CallOptions { retry: self.inner.retry, timeout: self.inner.timeout }
     }
 
     pub(crate) fn submit_timeout(&self) -> Duration {
@@ -122,8 +71,8 @@ impl Client {
         Arc::clone(&self.inner.polls)
     }
 
-    pub(crate) fn transport(&self) -> &Transport {
-        &self.inner.transport
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
     }
 }
 
@@ -135,168 +84,4 @@ impl fmt::Debug for Client {
             .field("timeout", &self.inner.timeout)
             .finish_non_exhaustive()
     }
-}
-
-/// Settings of a [`Client`] to be.
-#[derive(Clone)]
-#[must_use]
-pub struct ClientBuilder {
-    key: ApiKey,
-    base_url: String,
-    http: Option<reqwest::Client>,
-    user_agent: Option<String>,
-    retry: Retry,
-    timeout: Duration,
-    submit_timeout: Duration,
-    connect_timeout: Duration,
-    idle_timeout: Duration,
-    max_response_bytes: usize,
-    pace: Pace,
-}
-
-impl ClientBuilder {
-    /// The default settings, for `key`.
-    pub fn new(key: ApiKey) -> Self {
-        Self {
-            key,
-            base_url: BASE_URL.to_owned(),
-            http: None,
-            user_agent: None,
-            retry: Retry::default(),
-            timeout: Duration::from_secs(30),
-            submit_timeout: Duration::from_mins(3),
-            connect_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(30),
-            max_response_bytes: 8 * 1024 * 1024,
-            pace: Pace::default(),
-        }
-    }
-
-    /// The default settings, with key and base URL from `LUMA_AGENTS_API_KEY` and `LUMA_BASE_URL`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidInput`] if the key is missing or malformed.
-    pub fn from_env() -> Result<Self> {
-        let builder = Self::new(ApiKey::from_env()?);
-        Ok(match std::env::var(BASE_URL_VARIABLE) {
-            Ok(url) if !url.trim().is_empty() => builder.base_url(url),
-            _ => builder,
-        })
-    }
-
-    /// Where the API is, with the version in its path. Default `https://agents.lumalabs.ai/v1`.
-    ///
-    /// `https` only; `http` is accepted for this machine (loopback), for tests.
-    pub fn base_url(self, base_url: impl Into<String>) -> Self {
-        Self { base_url: base_url.into(), ..self }
-    }
-
-    /// A reqwest client of your own, for proxies, certificates or a shared pool of connections.
-    ///
-    /// **Build it with `redirect(Policy::none())` and without retries.** A client that follows
-    /// redirects or retries by itself may send a paid request twice before this crate hears of it; an
-    /// answer from another URL is taken as an error. Its own timeouts and proxies hold;
-    /// [`connect_timeout`](Self::connect_timeout) has no effect on it.
-    pub fn http_client(self, http: reqwest::Client) -> Self {
-        Self { http: Some(http), ..self }
-    }
-
-    /// The name and version of your program, put in front of this crate's own in `User-Agent`.
-    pub fn user_agent(self, product: impl Into<String>) -> Self {
-        Self { user_agent: Some(product.into()), ..self }
-    }
-
-    /// When to send again. See [`Retry`] for the default.
-    pub fn retry(self, retry: Retry) -> Self {
-        Self { retry, ..self }
-    }
-
-    /// Limit of one attempt of a call, answer included. Default 30 s.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
-    }
-
-    /// The same for submitting a generation, and for uploads that go along with their request. The
-    /// service fetches the media that a generation refers to, up to about 18 s each, before it
-    /// answers; and giving up early only leaves open what became of a paid request. Default three minutes.
-    pub fn submit_timeout(self, submit_timeout: Duration) -> Self {
-        Self { submit_timeout, ..self }
-    }
-
-    /// Limit for making a connection. Default 10 s.
-    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
-        Self { connect_timeout, ..self }
-    }
-
-    /// How long a download or upload may stand still. There is no limit to it as a whole. Default 30 s.
-    pub fn idle_timeout(self, idle_timeout: Duration) -> Self {
-        Self { idle_timeout, ..self }
-    }
-
-    /// Largest answer to a call that is read, in bytes. Downloads are not meant. Default 8 MiB.
-    pub fn max_response_bytes(self, bytes: usize) -> Self {
-        Self { max_response_bytes: bytes, ..self }
-    }
-
-    /// When waits look at jobs, unless they say otherwise: first after one delay, then at an interval.
-    /// By default they follow the kind of job; tests want milliseconds.
-    pub fn pace(mut self, first_after: Duration, every: Duration) -> Self {
-        self.pace.first_after = Some(first_after);
-        self.pace.every = Some(every);
-        self
-    }
-
-    /// Checks the settings and builds the client. Nothing is sent.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidInput`] if the base URL or the user agent cannot be used, or TLS cannot be set up.
-    pub fn build(self) -> Result<Client> {
-        let base_url = base_url(&self.base_url)?;
-        let user_agent = match &self.user_agent {
-            Some(product) => HeaderValue::from_str(&format!("{} {USER_AGENT}", product.trim()))
-                .map_err(|_| Error::invalid_input("the user agent has characters that a header cannot have"))?,
-            None => HeaderValue::from_static(USER_AGENT),
-        };
-        let http = match self.http {
-            Some(http) => http,
-            None => http_client(self.connect_timeout, is_loopback(&base_url))?,
-        };
-        let base_url = base_url.as_str().trim_end_matches('/').to_owned();
-        Ok(Client {
-            inner: Arc::new(Inner {
-                base_url,
-                transport: Arc::new(Transport::new(http, self.key, user_agent, self.max_response_bytes)),
-                retry: self.retry,
-                timeout: self.timeout,
-                submit_timeout: self.submit_timeout,
-                idle_timeout: self.idle_timeout,
-                pace: self.pace,
-                polls: Arc::new(Semaphore::new(POLLS_IN_FLIGHT)),
-            }),
-        })
-    }
-}
-
-impl fmt::Debug for ClientBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder")
-            .field("base_url", &redact::url(&self.base_url))
-            .field("retry", &self.retry)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
-}
-
-fn http_client(connect_timeout: Duration, local: bool) -> Result<reqwest::Client> {
-    let builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(connect_timeout)
-        // Load balancers close after a minute; a paid request must not meet a connection just closed.
-        .pool_idle_timeout(IDLE_CONNECTION);
-    // What is allowed because it stays on this machine must not leave it by way of a proxy.
-    let builder = if local { builder.no_proxy() } else { builder };
-    builder.build().map_err(|e| Error::invalid_input(format!("the HTTP client cannot be built: {e}")))
 }

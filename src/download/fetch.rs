@@ -1,7 +1,7 @@
 //! One object on its way from storage: broken answers are resumed where it is safe, expired URLs
 //! replaced, changed objects noticed.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::{
     error::{Error, Fault, Result},
-    http::{storage::Storage, transport::Broken, url::signed_url},
+    http::{failure::Failure, fault::AttemptError, storage::Get, transport::CallContext, url::signed_url},
     util::redact,
 };
 
@@ -89,7 +89,9 @@ pub(crate) enum Piece {
 
 /// One object on its way. The only loop that resumes.
 pub(crate) struct Fetch {
-    storage: Storage,
+    http: reqwest::Client,
+    call: CallContext<'static>,
+    idle_timeout: Duration,
     url: reqwest::Url,
     refresh: Option<Refresh>,
     index: usize,
@@ -108,7 +110,9 @@ pub(crate) struct Fetch {
 
 impl Fetch {
     pub(crate) fn new(
-        storage: Storage,
+        http: reqwest::Client,
+        call: CallContext<'static>,
+        idle_timeout: Duration,
         url: reqwest::Url,
         refresh: Option<Refresh>,
         index: usize,
@@ -116,7 +120,9 @@ impl Fetch {
         ResumePoint { offset, object }: ResumePoint,
     ) -> Self {
         Self {
-            storage,
+            http,
+            call,
+            idle_timeout,
             url,
             refresh,
             index,
@@ -133,7 +139,7 @@ impl Fetch {
     /// Cancel safe: state changes only after the last `await` of a step.
     pub(crate) async fn next(&mut self) -> Result<Piece> {
         // What the taker of the bytes needs for itself is no time of the transfer.
-        self.storage.resume();
+        self.call.resume();
         loop {
             if self.response.is_none() && self.object.total == Some(self.offset) && self.offset > 0 {
                 return Ok(Piece::End);
@@ -142,7 +148,7 @@ impl Fetch {
                 return Ok(Piece::Restart);
             }
             let Some(response) = &mut self.response else { continue };
-            let broken = match timeout(self.storage.idle_timeout, response.chunk()).await {
+            let error = match timeout(self.idle_timeout, response.chunk()).await {
                 Ok(Ok(Some(mut bytes))) => {
                     let skipped = self.skip.min(bytes.len() as u64);
                     self.skip -= skipped;
@@ -152,47 +158,46 @@ impl Fetch {
                     }
                     self.offset += bytes.len() as u64;
                     self.refreshed = false;
-                    self.storage.progress();
+                    self.call.progress();
                     self.check_size(self.offset)?;
                     return Ok(Piece::Bytes(bytes));
                 }
                 Ok(Ok(None)) if self.skip == 0 && self.object.total.is_none_or(|total| total == self.offset) => {
                     return Ok(Piece::End);
                 }
-                Ok(Ok(None)) => Broken::new(Fault::Interrupted),
-                Ok(Err(error)) => Broken::from(error),
-                Err(_) => Broken::new(Fault::Timeout),
+                Ok(Ok(None)) => AttemptError::new(Fault::Interrupted),
+                Ok(Err(error)) => AttemptError::from(error),
+                Err(_) => AttemptError::new(Fault::Timeout),
             };
             self.response = None;
-            self.storage.pause(broken).await?;
+            self.call.retry(error.into()).await?;
         }
     }
 
     /// Makes sure that there is an answer to read from. `false`: it is another object than before.
     pub(crate) async fn connect(&mut self) -> Result<bool> {
         while self.response.is_none() {
-            let response = match self.storage.get(&self.url, &self.headers()).await {
-                Ok(response) => response,
-                Err(broken) => {
-                    self.storage.pause(broken).await?;
-                    continue;
-                }
+            let mut get = Get { http: &self.http, url: &self.url, headers: self.headers() };
+            let failure = match self.call.attempt(&mut get).await {
+                Ok(response) => return self.accept(response),
+                Err(failure) => failure,
             };
-            match response.status() {
-                StatusCode::OK | StatusCode::PARTIAL_CONTENT => return self.accept(response),
+            match &failure {
                 // What we have is not within what there is: it is another object.
-                StatusCode::RANGE_NOT_SATISFIABLE if self.offset > 0 => {
+                Failure::Status(response)
+                    if response.status == StatusCode::RANGE_NOT_SATISFIABLE && self.offset > 0 =>
+                {
                     self.begin_anew()?;
                     return Ok(false);
                 }
-                StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED if !self.refreshed => {
-                    let Some(refresh) = &self.refresh else { return Err(self.storage.refusal(response).await) };
+                Failure::Status(response) if response.is_expired() && !self.refreshed => {
+                    let Some(refresh) = &self.refresh else { return Err(self.call.error(failure)) };
                     tracing::debug!("the URL has expired: asking for a new one");
                     let url = refresh(self.index).await?;
                     self.url = signed_url(&url)?;
                     self.refreshed = true;
                 }
-                _ => self.storage.refused(response).await?,
+                _ => self.call.retry(failure).await?,
             }
         }
         Ok(true)
@@ -264,15 +269,15 @@ impl Fetch {
         headers
     }
 
-    fn check_size(&self, bytes: u64) -> Result<()> {
+    fn check_size(&mut self, bytes: u64) -> Result<()> {
         match self.max_bytes {
-            Some(max) if bytes > max => Err(self.storage.no_answer(Broken::new(Fault::TooLarge))),
+            Some(max) if bytes > max => Err(self.call.error(AttemptError::new(Fault::TooLarge).into())),
             _ => Ok(()),
         }
     }
 
     pub(crate) fn unexpected(&self, problem: &str) -> Error {
-        Error::unexpected(self.storage.exchange(None), problem)
+        Error::unexpected(self.call.exchange(), problem)
     }
 }
 

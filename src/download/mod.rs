@@ -17,7 +17,7 @@ use self::{
 use crate::{
     client::Client,
     error::{Error, Exchange, Result},
-    http::{retry::Retry, storage::Storage, url::signed_url},
+    http::{retry::Retry, storage, url::signed_url},
     progress::{Meter, Progress, Watcher},
     types::{Generation, GenerationOutput, Url},
 };
@@ -148,7 +148,7 @@ impl Download {
             refresh
         });
         Self {
-            http: client.transport().http.clone(),
+            http: client.shared().http.clone(),
             source,
             refresh,
             retry: client.options().retry,
@@ -295,9 +295,18 @@ impl Download {
 
     fn fetch(&self, output: &Output, from: ResumePoint) -> Result<Fetch> {
         let url = output.url.as_ref().ok_or_else(|| Error::invalid_input("what to download is not an absolute URL"))?;
-        let storage = Storage::new(self.http.clone(), "download", self.idle_timeout, self.retry);
+        let call = storage::call("download", self.idle_timeout, self.retry);
         let url = signed_url(url.as_str())?;
-        Ok(Fetch::new(storage, url, self.refresh.clone(), output.name.index, self.max_bytes, from))
+        Ok(Fetch::new(
+            self.http.clone(),
+            call,
+            self.idle_timeout,
+            url,
+            self.refresh.clone(),
+            output.name.index,
+            self.max_bytes,
+            from,
+        ))
     }
 }
 

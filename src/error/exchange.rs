@@ -5,15 +5,17 @@ use std::{fmt, time::Duration};
 use http::StatusCode;
 use uuid::Uuid;
 
+use crate::util::redact;
+
 /// What is known of one exchange with the service: the last attempt of a call.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Exchange {
     /// The operation of the API, such as `create_generation`.
     pub operation: &'static str,
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     pub status: Option<StatusCode>,
-    /// The `X-Request-Id` that was sent. The service logs it, even if its answer is lost.
+    /// The `X-Request-Id` that was sent. The service logs it, even if its response is lost.
     pub request_id_sent: Option<String>,
     /// The `X-Request-Id` that came back.
     pub request_id_returned: Option<String>,
@@ -21,20 +23,18 @@ pub struct Exchange {
     pub attempts: u32,
     /// How long the call took.
     pub elapsed: Duration,
+    /// The generation that the call was about.
+    pub generation_id: Option<Uuid>,
     /// The file that an upload had recorded by then: it can be deleted.
     pub file_id: Option<Uuid>,
-    /// Whether the request changes nothing when sent twice.
-    pub(crate) repeatable: bool,
+    pub(crate) effect: Effect,
+    /// Whether it was with the storage behind a signed URL, not with the API.
+    pub(crate) is_storage: bool,
 }
 
 impl Exchange {
     pub(crate) fn of(operation: &'static str) -> Self {
         Self { operation, ..Self::default() }
-    }
-
-    /// Whether it was with the storage behind a signed URL, not with the API.
-    pub(super) fn is_storage(&self) -> bool {
-        matches!(self.operation, "download" | "upload")
     }
 
     /// ` (request 4f1c…, 3 attempts, 1.2 s)`.
@@ -52,19 +52,33 @@ impl Exchange {
     }
 }
 
-/// What broke between the request and its answer.
+/// What a request does on the service, which decides when it may be sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Sending it twice changes nothing more: GET, DELETE, PUT.
+    #[default]
+    Idempotent,
+    /// It changes something, and no money is lost if it happens twice.
+    Changes,
+    /// It creates a job that is paid for.
+    Pays,
+}
+
+/// What broke between a request and its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// No connection came about: DNS, TCP or TLS. The request was certainly not sent.
+    /// No connection could be made: DNS, TCP or TLS. The request was certainly not sent.
     Connect,
-    /// No complete answer came in time.
+    /// The server reports by HTTP/2 that it did not process the request (`REFUSED_STREAM`, `GOAWAY`).
+    NotProcessed,
+    /// No complete response came in time.
     Timeout,
-    /// The connection broke, or the answer was cut short.
+    /// The connection broke, or the response was cut short.
     Interrupted,
     /// What came back is not HTTP.
     Protocol,
-    /// The answer is larger than the limit of the client.
+    /// The response is larger than the limit of the client.
     TooLarge,
 }
 
@@ -72,10 +86,11 @@ impl Fault {
     fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "no connection could be made",
-            Self::Timeout => "no complete answer came in time",
-            Self::Interrupted => "the connection broke before the answer was complete",
-            Self::Protocol => "the answer was not valid HTTP",
-            Self::TooLarge => "the answer was larger than the client's limit",
+            Self::NotProcessed => "the server did not process the request",
+            Self::Timeout => "no complete response came in time",
+            Self::Interrupted => "the connection broke before the response was complete",
+            Self::Protocol => "the response was not valid HTTP",
+            Self::TooLarge => "the response was larger than the client's limit",
         }
     }
 }
@@ -88,17 +103,11 @@ impl fmt::Display for Fault {
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// The innermost cause, which is the one that says something.
 fn write_root(source: Option<&Source>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Some(source) = source else { return Ok(()) };
-    let mut root: &dyn std::error::Error = source.as_ref();
-    while let Some(inner) = root.source() {
-        root = inner;
-    }
-    write!(f, ": {root}")
+    source.map_or(Ok(()), |source| write!(f, ": {}", redact::root(source.as_ref())))
 }
 
-/// No usable answer, and nothing changed.
+/// No usable response, and nothing changed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NoResponse {
@@ -127,11 +136,11 @@ impl fmt::Display for NoResponse {
 pub struct OutcomeUnknown {
     /// How the exchange went. Quote its request id to support to learn the outcome.
     pub exchange: Exchange,
-    /// What broke, if no answer came at all; the status is in the exchange otherwise.
+    /// What broke, if no complete response came; else the status is in the exchange.
     pub fault: Option<Fault>,
-    /// The generation, if the answer gave its id in spite of everything. It can be waited for.
+    /// The generation, if the response had its id in spite of everything. It can be waited for.
     pub generation_id: Option<Uuid>,
-    /// What is wrong with the answer, and its beginning.
+    /// What is wrong with the response, and its beginning.
     pub problem: Option<String>,
     pub(crate) source: Option<Source>,
 }
@@ -141,8 +150,8 @@ impl fmt::Display for OutcomeUnknown {
         write!(f, "{}: outcome unknown: ", self.exchange.operation)?;
         match (self.fault, self.exchange.status) {
             (Some(fault), _) => fault.fmt(f)?,
-            (None, Some(status)) => write!(f, "answered {status}")?,
-            (None, None) => f.write_str("the answer could not be used")?,
+            (None, Some(status)) => write!(f, "status {status}")?,
+            (None, None) => f.write_str("the response could not be used")?,
         }
         write_root(self.source.as_ref(), f)?;
         if let Some(problem) = &self.problem {
@@ -156,23 +165,21 @@ impl fmt::Display for OutcomeUnknown {
     }
 }
 
-/// An answer that claims success but is not what the API documents.
+/// A response that claims success but is not what the API documents.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UnexpectedResponse {
     /// How the exchange went.
     pub exchange: Exchange,
-    /// What is wrong with the answer.
+    /// What is wrong with the response.
     pub problem: String,
-    /// The beginning of the answer, without URLs' queries and keys.
+    /// The beginning of the response, without keys and the queries of URLs.
     pub excerpt: String,
-    /// The generation that was asked for, if the call was about one.
-    pub generation_id: Option<Uuid>,
 }
 
 impl fmt::Display for UnexpectedResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: unexpected answer", self.exchange.operation)?;
+        write!(f, "{}: unexpected response", self.exchange.operation)?;
         if let Some(status) = self.exchange.status {
             write!(f, " ({status})")?;
         }

@@ -7,7 +7,7 @@ use crate::{
     util::redact,
 };
 
-/// What the service told, for `Debug`: its free texts may hold anything.
+/// A value of the service for `Debug`: its free texts may hold anything.
 pub(super) struct Redacted<'a, T>(pub(super) &'a T);
 
 impl<T: fmt::Debug> fmt::Debug for Redacted<'_, T> {
@@ -20,7 +20,7 @@ impl<T: fmt::Debug> fmt::Debug for Redacted<'_, T> {
 /// A generation ended in `failed`.
 #[non_exhaustive]
 pub struct GenerationFailed {
-    /// The generation as the service last told it.
+    /// The generation as the service last sent it.
     pub generation: Generation,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for GenerationFailed {
 /// The service could not use an uploaded file.
 #[non_exhaustive]
 pub struct FileFailed {
-    /// The file as the service last told it.
+    /// The file as the service last sent it.
     pub file: File,
 }
 

@@ -11,13 +11,15 @@ use uuid::Uuid;
 
 use self::job::Redacted;
 use crate::{
-    types::{Generation, GenerationFailureCode},
+    types::{File, Generation, GenerationFailureCode},
     util::redact,
 };
 
 pub use crate::rate_limit::Limit;
+pub(crate) use exchange::Effect;
 pub use exchange::{Exchange, Fault, NoResponse, OutcomeUnknown, UnexpectedResponse};
 pub use job::{FileFailed, GenerationFailed};
+pub(crate) use rejected::meaning_of_storage;
 pub use rejected::{RateLimited, Rejected, RejectionKind};
 
 /// The result of everything in this crate that can fail.
@@ -32,22 +34,22 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
     InvalidInput(Box<InvalidInput>),
-    /// No usable answer came, and nothing was changed on the service: calling again is safe.
+    /// No usable response came, and nothing was changed on the service: calling again is safe.
     NoResponse(Box<NoResponse>),
-    /// A request that may cost money or change something was sent, and no readable answer tells
+    /// A request that may cost money or change something was sent, and no readable response says
     /// what became of it. **Do not simply call again**: for a generation that could pay twice.
     OutcomeUnknown(Box<OutcomeUnknown>),
-    /// The service answered with a refusal; [`Rejected::kind`] says which.
+    /// The service rejected the request; [`Rejected::kind`] says why.
     Rejected(Box<Rejected>),
     /// A limit of the account was met (429). Nothing was created.
     RateLimited(Box<RateLimited>),
-    /// The answer claims success but does not have the shape that the API documents.
+    /// The response claims success but does not have the shape that the API documents.
     UnexpectedResponse(Box<UnexpectedResponse>),
     /// The generation ended in `failed`; [`GenerationFailed::code`] says why.
     GenerationFailed(Box<GenerationFailed>),
     /// The service could not use an uploaded file.
     FileFailed(Box<FileFailed>),
-    /// We stopped waiting. The job goes on: wait again with the same id.
+    /// The wait reached its limit. The job may go on: wait again with the same id.
     WaitTimeout(Box<WaitTimeout>),
     /// A local file could not be read or written.
     Io(Box<IoError>),
@@ -58,31 +60,44 @@ impl Error {
         Self::InvalidInput(Box::new(InvalidInput { message: message.into() }))
     }
 
-    /// The service did what its documents do not say.
+    /// The service did what its documentation does not say.
     pub(crate) fn unexpected(exchange: Exchange, problem: impl Into<String>) -> Self {
         let (problem, excerpt) = (problem.into(), String::new());
-        Self::UnexpectedResponse(Box::new(UnexpectedResponse { exchange, problem, excerpt, generation_id: None }))
+        Self::UnexpectedResponse(Box::new(UnexpectedResponse { exchange, problem, excerpt }))
     }
 
-    /// Remembers the file that a failed upload has left behind.
+    /// Adds the file that a failed upload has left behind.
     pub(crate) fn about_file(mut self, id: Uuid) -> Self {
-        let exchange = match &mut self {
-            Self::NoResponse(e) => &mut e.exchange,
-            Self::OutcomeUnknown(e) => &mut e.exchange,
-            Self::Rejected(e) => &mut e.exchange,
-            Self::RateLimited(e) => &mut e.exchange,
-            Self::UnexpectedResponse(e) => &mut e.exchange,
-            _ => return self,
-        };
-        exchange.file_id = Some(id);
+        if let Some(exchange) = self.exchange_mut() {
+            exchange.file_id = Some(id);
+        }
         self
+    }
+
+    /// Adds the generation that the call was about.
+    pub(crate) fn about_generation(mut self, id: Option<Uuid>) -> Self {
+        if let Some(exchange) = self.exchange_mut() {
+            exchange.generation_id = id;
+        }
+        self
+    }
+
+    fn exchange_mut(&mut self) -> Option<&mut Exchange> {
+        match self {
+            Self::NoResponse(e) => Some(&mut e.exchange),
+            Self::OutcomeUnknown(e) => Some(&mut e.exchange),
+            Self::Rejected(e) => Some(&mut e.exchange),
+            Self::RateLimited(e) => Some(&mut e.exchange),
+            Self::UnexpectedResponse(e) => Some(&mut e.exchange),
+            _ => None,
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io(Box::new(IoError { action, path: path.into(), source }))
     }
 
-    /// The status of the HTTP answer that led to this error, if there was one.
+    /// The status of the HTTP response that led to this error, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.exchange()?.status
@@ -126,9 +141,8 @@ impl Error {
         match self {
             Self::GenerationFailed(e) => Some(e.generation.id),
             Self::WaitTimeout(e) => e.generation.as_ref().map(|it| it.id).or(e.generation_id),
-            Self::OutcomeUnknown(e) => e.generation_id,
-            Self::UnexpectedResponse(e) => e.generation_id,
-            _ => None,
+            Self::OutcomeUnknown(e) => e.generation_id.or(e.exchange.generation_id),
+            _ => self.exchange()?.generation_id,
         }
     }
 
@@ -165,7 +179,7 @@ impl Error {
         }
     }
 
-    /// Whether time ran out: for one answer, or for a wait.
+    /// Whether time ran out: for one response, or for a wait.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
@@ -220,7 +234,7 @@ impl fmt::Display for InvalidInput {
     }
 }
 
-/// The deadline of a wait passed. The job goes on, and so does its price.
+/// A wait reached its limit. The job may go on and is paid for all the same.
 #[non_exhaustive]
 pub struct WaitTimeout {
     /// What was waited for.
@@ -229,13 +243,15 @@ pub struct WaitTimeout {
     pub generation_id: Option<Uuid>,
     /// The id of the file, if it was one.
     pub file_id: Option<Uuid>,
-    /// The generation as last seen, if it was ever seen.
+    /// The generation as the last successful poll showed it, if there was one.
     pub generation: Option<Generation>,
+    /// The same of a file.
+    pub file: Option<File>,
     /// How long the wait took.
     pub elapsed: Duration,
-    /// How many times the service was asked.
+    /// How many polls were sent.
     pub polls: u32,
-    /// What was wrong with the last answer, if something was.
+    /// The error of the last poll, if it failed.
     pub source: Option<Error>,
 }
 
@@ -246,6 +262,7 @@ impl fmt::Debug for WaitTimeout {
             .field("generation_id", &self.generation_id)
             .field("file_id", &self.file_id)
             .field("generation", &self.generation.as_ref().map(Redacted))
+            .field("file", &self.file.as_ref().map(Redacted))
             .field("elapsed", &self.elapsed)
             .field("polls", &self.polls)
             .field("source", &self.source)
@@ -255,19 +272,26 @@ impl fmt::Debug for WaitTimeout {
 
 impl fmt::Display for WaitTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.waited_for)?;
-        match &self.generation {
-            Some(generation) => write!(f, "was still {}", redact::excerpt(generation.state.as_str()))?,
-            None => f.write_str("had not finished")?,
+        let generation = self.generation.as_ref().map(|it| it.state.as_str());
+        let state = generation.or_else(|| self.file.as_ref().map(|it| it.state.as_str()));
+        let polls = match self.polls {
+            1 => "1 poll".to_owned(),
+            polls => format!("{polls} polls"),
+        };
+        let (what, seconds) = (&self.waited_for, self.elapsed.as_secs_f64());
+        match (state, self.polls) {
+            (Some(state), _) => {
+                let state = redact::excerpt(state);
+                write!(f, "{what} was still {state} after {seconds:.1} s and {polls}; it goes on")?;
+            }
+            (None, 0) => write!(f, "{what} was never polled in {seconds:.1} s; its state is unknown")?,
+            (None, _) => {
+                write!(f, "{what} had no usable response in {seconds:.1} s and {polls}; its state is unknown")?;
+            }
         }
-        write!(
-            f,
-            " after {:.1} s and {} polls; it goes on: wait again with this id",
-            self.elapsed.as_secs_f64(),
-            self.polls
-        )?;
+        f.write_str(": wait again with this id")?;
         if let Some(source) = &self.source {
-            write!(f, " (last poll: {source})")?;
+            write!(f, " (last error: {source})")?;
         }
         Ok(())
     }

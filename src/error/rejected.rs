@@ -1,4 +1,4 @@
-//! The service or its storage said no: which kind of no, and when to try again.
+//! The service or its storage rejected a request: why, and when to try again.
 
 use std::{fmt, time::Duration};
 
@@ -7,26 +7,30 @@ use http::StatusCode;
 use super::exchange::Exchange;
 use crate::rate_limit::{Limit, RateLimit};
 
-/// A refusal by the service.
+/// The service, or its storage, rejected the request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Rejected {
     /// How the exchange went.
     pub exchange: Exchange,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: StatusCode,
-    /// What the service says, for people: its wording changes, never match on it.
+    /// The reason of storage for programs, such as `ExpiredToken`. The API has none.
+    pub code: Option<String>,
+    /// The reason for people: its wording changes, never match on it.
     pub detail: String,
     /// How long the service asks to wait, if it does.
     pub retry_after: Option<Duration>,
 }
 
 impl Rejected {
-    /// What kind of refusal this is, by its status.
+    /// What kind of rejection this is, by its status and, from storage, its code.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
-        match self.status.as_u16() {
-            401 | 403 if self.exchange.is_storage() => RejectionKind::Expired,
+        let status =
+            if self.exchange.is_storage { meaning_of_storage(self.status, self.code.as_deref()) } else { self.status };
+        match status.as_u16() {
+            401 | 403 if self.exchange.is_storage => RejectionKind::Expired,
             300..=399 => RejectionKind::Redirected,
             401 => RejectionKind::Unauthorized,
             402 => RejectionKind::InsufficientCredits,
@@ -34,7 +38,7 @@ impl Rejected {
             404 | 410 => RejectionKind::NotFound,
             413 => RejectionKind::TooLarge,
             422 => RejectionKind::UnusableMedia,
-            408 | 500..=599 => RejectionKind::Unavailable,
+            408 | 429 | 500..=599 => RejectionKind::Unavailable,
             _ => RejectionKind::InvalidRequest,
         }
     }
@@ -42,7 +46,7 @@ impl Rejected {
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} refused: {}", self.exchange.operation, self.status)?;
+        write!(f, "{} rejected: {}", self.exchange.operation, self.status)?;
         if !self.detail.is_empty() {
             write!(f, ": {}", self.detail)?;
         }
@@ -51,7 +55,7 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// The kinds of refusal, each with something else to do.
+/// The kinds of rejection, each with something else to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
@@ -63,7 +67,7 @@ pub enum RejectionKind {
     InsufficientCredits,
     /// 403: the account is suspended or deactivated. Contact support.
     Forbidden,
-    /// 401 or 403 by the storage: a signed URL has expired. Get the generation again for a new one.
+    /// Storage: a signed URL has expired. Get the generation again for a new one.
     Expired,
     /// 404: there is no such thing, or it belongs to another account.
     NotFound,
@@ -71,7 +75,7 @@ pub enum RejectionKind {
     TooLarge,
     /// 422: a medium cannot be fetched or decoded, or parameters do not go together.
     UnusableMedia,
-    /// 5xx that the service itself wrote, or 408: nothing was created. Call again later.
+    /// 408, 5xx, or storage asks to slow down: nothing was created. Call again later.
     Unavailable,
     /// 3xx: the base URL leads elsewhere. Redirects are not followed, so that neither the key nor
     /// a paid request ends up on another host.
@@ -95,20 +99,34 @@ impl RejectionKind {
     }
 }
 
+/// The status that says what storage means. S3 answers some conditions with 400 and puts the reason
+/// in `<Code>` (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+pub(crate) fn meaning_of_storage(status: StatusCode, code: Option<&str>) -> StatusCode {
+    if status != StatusCode::BAD_REQUEST {
+        return status;
+    }
+    match code {
+        Some("RequestTimeout") => StatusCode::REQUEST_TIMEOUT,
+        Some("ExpiredToken" | "InvalidToken" | "RequestExpired" | "TokenRefreshRequired") => StatusCode::FORBIDDEN,
+        Some("InternalError" | "ServerBusy" | "ServiceUnavailable" | "SlowDown") => StatusCode::SERVICE_UNAVAILABLE,
+        _ => status,
+    }
+}
+
 /// A limit of the account was met.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RateLimited {
-    /// How the exchange went. Its attempts are 0 if the client knew from an earlier answer and
-    /// sent nothing.
+    /// How the exchange went. Its attempts are 0 if the client knew of the limit from an earlier
+    /// response and sent nothing.
     pub exchange: Exchange,
     /// Which limit.
     pub limit: Limit,
-    /// When to try again, counted from now, if the service said so.
+    /// When to try again, counted from now, if the service says so.
     pub retry_after: Option<Duration>,
     /// The numbers of the limit on requests, if the service sent them.
     pub rate_limit: Option<RateLimit>,
-    /// What the service says, for people.
+    /// The reason for people.
     pub detail: String,
 }
 

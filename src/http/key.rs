@@ -29,17 +29,21 @@ impl ApiKey {
     ///
     /// [`Error::InvalidInput`] if it is empty or has characters that a key cannot have.
     /// A key that does not begin with `luma-api-` is accepted with a warning in the log: the
-    /// service refuses it today.
+    /// service rejects it today.
     pub fn new(key: impl AsRef<str>) -> Result<Self> {
         let key = key.as_ref().trim();
         if key.is_empty() {
             return Err(Error::invalid_input("the API key is empty"));
         }
+        // `docker --env-file` and other tools keep the quotes of a value.
+        if key.starts_with(['"', '\'']) || key.ends_with(['"', '\'']) {
+            return Err(Error::invalid_input("the API key is in quotes: remove them"));
+        }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::invalid_input("the API key has characters other than visible ASCII"));
         }
         if !key.starts_with(redact::KEY_PREFIX) {
-            tracing::warn!("the API key does not begin with `luma-api-`: the service will refuse it");
+            tracing::warn!("the API key does not begin with `luma-api-`: the service will reject it");
         }
         let bytes = Bytes::from_owner(Zeroizing::new(format!("{SCHEME}{key}").into_bytes()));
         let mut authorization = HeaderValue::from_maybe_shared(bytes)
@@ -110,7 +114,13 @@ mod tests {
 
     #[test]
     fn a_key_that_cannot_be_sent_is_refused() {
-        for (key, part) in [("", "empty"), (" \n", "empty"), ("luma-api-ä", "ASCII"), ("luma api", "ASCII")] {
+        for (key, part) in [
+            ("", "empty"),
+            (" \n", "empty"),
+            ("luma-api-ä", "ASCII"),
+            ("luma api", "ASCII"),
+            ("\"luma-api-a\"", "quotes"),
+        ] {
             let error = ApiKey::new(key).expect_err(key).to_string();
             assert!(error.contains(part) && error.contains("nothing was sent"), "{error}");
         }

@@ -3,14 +3,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use crate::error::Fault;
+use crate::error::{Effect, Fault};
 
 /// How a call deals with faults and limits.
 ///
 /// What is *safe* to send again is not a matter of policy: a request that may have created a job is
-/// never sent a second time. The policy only says how often and for how long to try what is safe.
+/// never sent a second time. The policy says how often and for how long to try what is safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Retry {
@@ -18,6 +18,7 @@ pub struct Retry {
     pub(crate) first_delay: Duration,
     pub(crate) max_delay: Duration,
     pub(crate) budget: Duration,
+    pub(crate) strict: bool,
 }
 
 impl Default for Retry {
@@ -27,7 +28,8 @@ impl Default for Retry {
             attempts: 3,
             first_delay: Duration::from_millis(500),
             max_delay: Duration::from_secs(8),
-            budget: Duration::from_mins(5),
+            budget: Duration::from_secs(300),
+            strict: false,
         }
     }
 }
@@ -40,51 +42,63 @@ impl Retry {
 
     /// How many times a request is sent in all when it meets faults. At least 1; default 3.
     ///
-    /// A 429 is no fault: being told to wait uses up time, not attempts. With 1 nothing is waited
+    /// A 429 is not a fault: waiting for a limit uses up time, not attempts. With 1 nothing is waited
     /// out or sent again.
     pub fn attempts(self, attempts: u32) -> Self {
         Self { attempts: attempts.max(1), ..self }
     }
 
     /// Upper bound of the delay after the first fault; it doubles with each further one.
-    /// Default 0.5 s. The delay itself is drawn evenly between zero and the bound (full jitter).
+    /// Default 0.5 s. The delay itself is random between zero and the bound (full jitter).
     pub fn first_delay(self, first_delay: Duration) -> Self {
         Self { first_delay, ..self }
     }
 
-    /// What the bound of the delay does not grow beyond. Default 8 s.
+    /// The largest value of that bound. Default 8 s.
     pub fn max_delay(self, max_delay: Duration) -> Self {
         Self { max_delay, ..self }
     }
 
     /// How long a call may take in all, waits included. Default five minutes.
     ///
-    /// A wait that would outlive it (a long `Retry-After`) is not begun: the call ends at once with
-    /// the error that carries it.
+    /// A wait that would outlive the budget (a long `Retry-After`) does not begin: the call ends at
+    /// once with the error that carries it. A call that changes something keeps time for the response
+    /// of its last attempt: its timeout, but at most half of the budget. With a budget of 12 s, such a
+    /// call waits for a limit for less than 6 s.
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget, ..self }
+    }
+
+    /// Takes a 502 or 503 to a submission as an unknown outcome, whoever wrote it.
+    ///
+    /// By default a submission is sent again after a 502 or 503 that the API itself wrote: its
+    /// documentation says that nothing was created and that the request may be repeated. If that were
+    /// wrong, two jobs would exist. With `strict` such a response ends the call with
+    /// [`OutcomeUnknown`](crate::Error::OutcomeUnknown).
+    pub fn strict(self) -> Self {
+        Self { strict: true, ..self }
     }
 
     /// The delay after the `fault`-th fault (from 1); `jitter` in 0..=1.
     fn delay(&self, fault: u32, jitter: f64) -> Duration {
         let doubled = self.first_delay.saturating_mul(1_u32.checked_shl(fault - 1).unwrap_or(u32::MAX));
-        // A day at most, so that no sum of it can overflow.
-        doubled.min(self.max_delay).min(Duration::from_hours(24)).mul_f64(jitter.clamp(0.0, 1.0))
+        doubled.min(self.max_delay).min(DAY).mul_f64(jitter.clamp(0.0, 1.0))
     }
 }
 
-/// How far a call has come in spending its policy.
+/// How much of its policy a call has used.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     policy: Retry,
     /// How much of the budget the next attempt needs for itself.
     reserve: Duration,
     faults: u32,
+    limits: u32,
 }
 
 impl Backoff {
     pub(crate) fn new(policy: Retry, reserve: Duration) -> Self {
-        Self { policy, reserve, faults: 0 }
+        Self { policy, reserve, faults: 0, limits: 0 }
     }
 
     /// A fault was met after `elapsed`: how long to wait before the next attempt, if there is one.
@@ -94,24 +108,28 @@ impl Backoff {
             return None;
         }
         let own = self.policy.delay(self.faults, fastrand::f64());
-        self.within_budget(elapsed, retry_after.map_or(own, |asked| asked.max(own)))
+        let delay = retry_after.map_or(own, |asked| asked.max(own));
+        self.fits(elapsed, delay).then_some(delay)
     }
 
-    /// How long a limit holds: as long as asked, and up to a second more, as the service advises.
+    /// How long a limit holds: as long as the service asks and up to a second more, as it advises.
+    /// Without advice a second, then twice as long each time, up to the longest delay.
     ///
-    /// Never less than the first delay: limits use up no attempts, and a zero would be asked for
-    /// again and again without a pause.
-    pub(crate) fn limit_delay(&self, retry_after: Option<Duration>) -> Duration {
-        match retry_after.map(|asked| asked.max(self.policy.first_delay)) {
-            Some(asked) => asked.saturating_add(Duration::from_secs(1).min(asked).mul_f64(fastrand::f64())),
-            None => self.policy.max_delay,
-        }
+    /// Never less than the first delay: limits use up no attempts, so a zero would repeat without a pause.
+    pub(crate) fn limit_delay(&mut self, retry_after: Option<Duration>) -> Duration {
+        self.limits += 1;
+        let floor = self.policy.first_delay;
+        let Some(asked) = retry_after else {
+            let doubled = Duration::from_secs(1).saturating_mul(1_u32.checked_shl(self.limits - 1).unwrap_or(u32::MAX));
+            return doubled.min(self.policy.max_delay).max(floor);
+        };
+        let asked = asked.max(floor);
+        asked.saturating_add(Duration::from_secs(1).min(asked).mul_f64(fastrand::f64()))
     }
 
-    /// A limit was met after `elapsed` that holds for `delay`: whether it may be waited out.
-    pub(crate) fn after_limit(&self, elapsed: Duration, delay: Duration) -> Option<Duration> {
-        // One attempt means: no patience either.
-        if self.policy.attempts == 1 { None } else { self.within_budget(elapsed, delay) }
+    /// Whether a limit that holds for `delay` may be waited out. One attempt means: it may not.
+    pub(crate) fn waits_for_limit(&self, elapsed: Duration, delay: Duration) -> bool {
+        self.policy.attempts > 1 && self.fits(elapsed, delay)
     }
 
     /// Progress was made: earlier faults no longer count.
@@ -119,23 +137,34 @@ impl Backoff {
         self.faults = 0;
     }
 
-    fn within_budget(&self, elapsed: Duration, delay: Duration) -> Option<Duration> {
-        (elapsed.saturating_add(delay).saturating_add(self.reserve) < self.policy.budget).then_some(delay)
+    fn fits(&self, elapsed: Duration, delay: Duration) -> bool {
+        elapsed.saturating_add(delay).saturating_add(self.reserve) < self.policy.budget
     }
+}
+
+/// Who wrote a response, by its headers and body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Author {
+    Api,
+    Storage,
+    /// A gateway in front of either, or nobody knows.
+    Unknown,
 }
 
 /// What one attempt led to, as far as it matters for what to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// An answer, and whether the API itself wrote it (not a gateway in front of it).
-    Answer { status: StatusCode, by_api: bool },
-    /// No complete answer.
+    Response {
+        status: StatusCode,
+        author: Author,
+    },
+    /// No complete response.
     Fault(Fault),
 }
 
-/// What to make of it if it stays the last attempt.
+/// What a call ends with if this was its last attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum Disposition {
     Success,
     Rejected,
     RateLimited,
@@ -145,55 +174,63 @@ pub(crate) enum Ending {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    pub(crate) ending: Ending,
+    pub(crate) disposition: Disposition,
     /// Whether sending it again is safe and may help.
-    pub(crate) again: bool,
+    pub(crate) retry: bool,
 }
 
-/// The one place that decides what an attempt means.
+/// The one place that decides what an attempt means, for the API and for storage.
 ///
-/// `repeatable` is true for requests that change nothing when sent twice (GET, DELETE, PUT). For
-/// all others only what certainly had no effect may be sent again: no connection, 429, and a 502
-/// or 503 written by the API itself, which never charges for them (its document says so).
-pub(crate) fn classify(repeatable: bool, outcome: Outcome) -> Verdict {
-    let (ending, again) = match outcome {
-        Outcome::Fault(Fault::Connect) => (Ending::NoResponse, true),
-        Outcome::Fault(fault) if repeatable => (Ending::NoResponse, fault != Fault::TooLarge),
-        Outcome::Fault(_) => (Ending::OutcomeUnknown, false),
-        Outcome::Answer { status, by_api } => match status.as_u16() {
-            200..=299 => (Ending::Success, false),
-            429 => (Ending::RateLimited, true),
-            502 | 503 if by_api => (Ending::Rejected, true),
-            408 | 500.. if repeatable => (Ending::Rejected, true),
-            409 if repeatable || by_api => (Ending::Rejected, false),
-            // Neither says that nothing was done; 303 says where the result of it is.
-            100..=199 | 303 if !repeatable => (Ending::OutcomeUnknown, false),
-            408 | 409 | 500.. => (Ending::OutcomeUnknown, false),
-            _ => (Ending::Rejected, false),
+/// What is not idempotent is sent again only where it certainly had no effect: no connection, not
+/// processed by the server's own word (RFC 9113, 8.7), 429, and, unless `strict`, a 502 or 503
+/// written by the API itself, which never charges for them (its documentation says so).
+pub(crate) fn classify(effect: Effect, strict: bool, outcome: Outcome) -> Verdict {
+    use Disposition::{NoResponse, OutcomeUnknown, RateLimited, Rejected, Success};
+    let idempotent = effect == Effect::Idempotent;
+    let (disposition, retry) = match outcome {
+        Outcome::Fault(Fault::Connect | Fault::NotProcessed) => (NoResponse, true),
+        Outcome::Fault(fault) if idempotent => (NoResponse, fault != Fault::TooLarge),
+        Outcome::Fault(_) => (OutcomeUnknown, false),
+        Outcome::Response { status, author } => match status.as_u16() {
+            200..=299 => (Success, false),
+            // Storage has no limit of the account: it asks to slow down.
+            429 if author == Author::Storage => (Rejected, true),
+            429 => (RateLimited, true),
+            408 | 500.. if idempotent => (Rejected, true),
+            502 | 503 if author == Author::Api && !strict => (Rejected, true),
+            409 if author == Author::Api && effect == Effect::Changes => (Rejected, false),
+            // None of them says that nothing was done; a redirect may lead to the result of it.
+            100..=199 | 300..=399 | 408 | 409 | 500.. if !idempotent => (OutcomeUnknown, false),
+            _ => (Rejected, false),
         },
     };
-    Verdict { ending, again }
+    Verdict { disposition, retry }
 }
 
 /// How long the service asks to wait: `Retry-After-Ms`, else `Retry-After` in seconds (whole or
 /// fractional) or as an HTTP date. What is past or negative is zero; what is none of these is nothing.
+///
+/// A date counts from the response's own `Date`, since the clock of this machine may be wrong; `now`
+/// stands in where there is none.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    if let Some(ms) =
-        text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()).and_then(|ms| seconds(ms / 1000.0))
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let date = |text: &str| httpdate::parse_http_date(text).ok();
+    if let Some(ms) = text(RETRY_AFTER_MS).and_then(|text| text.parse::<f64>().ok()).and_then(|ms| seconds(ms / 1000.0))
     {
         return Some(ms);
     }
-    let text = text("retry-after")?;
-    if let Ok(number) = text.parse::<f64>() {
+    let asked = text(header::RETRY_AFTER)?;
+    if let Ok(number) = asked.parse::<f64>() {
         return seconds(number);
     }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(now).unwrap_or(Duration::ZERO).min(DAY))
+    let now = text(header::DATE).and_then(date).unwrap_or(now);
+    Some(date(asked)?.duration_since(now).unwrap_or(Duration::ZERO).min(DAY))
 }
 
-/// At most: nobody waits longer, and sums of it cannot overflow.
-const DAY: Duration = Duration::from_hours(24);
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// No delay is longer, so that no sum of delays can overflow.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn seconds(number: f64) -> Option<Duration> {
     (!number.is_nan()).then(|| Duration::from_secs_f64(number.clamp(0.0, DAY.as_secs_f64())))
@@ -253,9 +290,8 @@ mod tests {
         assert_eq!(policy.delay(u32::MAX, 1.0), policy.max_delay);
         assert_eq!(policy.delay(3, 0.0), Duration::ZERO);
         let endless = policy.first_delay(Duration::MAX).max_delay(Duration::MAX).budget(Duration::MAX);
-        assert_eq!(endless.delay(u32::MAX, 1.0), Duration::from_hours(24));
-        let limit = Backoff::new(endless, Duration::MAX).limit_delay(None);
-        assert_eq!(limit, Duration::MAX);
+        assert_eq!(endless.delay(u32::MAX, 1.0), DAY);
+        assert_eq!(Backoff::new(endless, Duration::MAX).limit_delay(None), Duration::MAX);
     }
 
     #[test]
@@ -265,64 +301,92 @@ mod tests {
         let asked = Duration::from_secs(20);
         assert_eq!(backoff.after_fault(Duration::ZERO, Some(asked)), Some(asked));
         assert_eq!(backoff.after_fault(Duration::from_secs(41), Some(asked)), None);
-        assert_eq!(backoff.after_limit(Duration::ZERO, asked), Some(asked));
-        assert_eq!(backoff.after_limit(Duration::ZERO, Duration::from_hours(1)), None);
+        assert!(backoff.waits_for_limit(Duration::ZERO, asked));
+        assert!(!backoff.waits_for_limit(Duration::ZERO, Duration::from_secs(3600)));
         let paid = Backoff::new(policy, Duration::from_secs(30));
-        assert_eq!(paid.after_limit(Duration::from_secs(5), asked), Some(asked));
-        assert_eq!(paid.after_limit(Duration::from_secs(15), asked), None);
+        assert!(paid.waits_for_limit(Duration::from_secs(5), asked));
+        assert!(!paid.waits_for_limit(Duration::from_secs(15), asked));
     }
 
     #[test]
     fn a_limit_holds_as_long_as_asked_and_up_to_a_second_more() {
-        let backoff = Backoff::new(Retry::default(), Duration::ZERO);
+        let mut backoff = Backoff::new(Retry::default(), Duration::ZERO);
         for (asked, at_least) in [(0.0, 0.5), (0.2, 0.5), (1.0, 1.0), (60.0, 60.0)] {
             let delay = backoff.limit_delay(Some(Duration::from_secs_f64(asked))).as_secs_f64();
             assert!(delay >= at_least && delay <= at_least + at_least.min(1.0), "{delay} for {asked}");
         }
-        assert_eq!(backoff.limit_delay(None), Duration::from_secs(8));
+    }
+
+    #[test]
+    fn a_limit_without_advice_holds_twice_as_long_each_time() {
+        let mut backoff = Backoff::new(Retry::default(), Duration::ZERO);
+        let delays: Vec<_> = (0..6).map(|_| backoff.limit_delay(None).as_secs()).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 8, 8]);
     }
 
     #[test]
     fn faults_use_up_attempts_and_limits_do_not() {
         let mut backoff = Backoff::new(Retry::default(), Duration::ZERO);
         for _ in 0..10 {
-            assert!(backoff.after_limit(Duration::ZERO, Duration::from_secs(1)).is_some());
+            assert!(backoff.waits_for_limit(Duration::ZERO, Duration::from_secs(1)));
         }
         assert!(backoff.after_fault(Duration::ZERO, None).is_some());
         assert!(backoff.after_fault(Duration::ZERO, None).is_some());
         assert!(backoff.after_fault(Duration::ZERO, None).is_none());
         let impatient = Backoff::new(Retry::none(), Duration::ZERO);
-        assert!(impatient.after_limit(Duration::ZERO, Duration::ZERO).is_none());
+        assert!(!impatient.waits_for_limit(Duration::ZERO, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_date_counts_from_the_date_of_the_response() {
+        let skewed = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 + 3600);
+        let dated =
+            headers(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")]);
+        assert_eq!(retry_after(&dated, skewed), Some(Duration::from_secs(10)));
+        let broken = headers(&[("date", "yesterday"), ("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT")]);
+        assert_eq!(retry_after(&broken, skewed), Some(Duration::ZERO));
     }
 
     #[test]
     fn every_status_and_fault_has_one_meaning() {
-        use Ending::{NoResponse, OutcomeUnknown, RateLimited, Rejected};
+        use Author::{Api, Storage, Unknown};
+        use Disposition::{NoResponse, OutcomeUnknown, RateLimited, Rejected};
+        use Effect::{Changes, Idempotent, Pays};
         for status in (100..=199).chain(300..=999) {
-            for by_api in [false, true] {
-                for repeatable in [false, true] {
-                    let expected = match (status, repeatable, by_api) {
-                        (429, _, _) => (RateLimited, true),
-                        (408 | 500..=999, true, _) | (502 | 503, false, true) => (Rejected, true),
-                        (100..=199 | 303 | 408 | 500..=999, false, _) | (409, false, false) => (OutcomeUnknown, false),
-                        _ => (Rejected, false),
-                    };
-                    let status = StatusCode::from_u16(status).expect("a status");
-                    let verdict = classify(repeatable, Outcome::Answer { status, by_api });
-                    assert_eq!((verdict.ending, verdict.again), expected, "{status} {by_api} {repeatable}");
+            for author in [Api, Storage, Unknown] {
+                for effect in [Idempotent, Changes, Pays] {
+                    for strict in [false, true] {
+                        let expected = match (status, effect, author) {
+                            (429, _, Storage) | (408 | 500..=999, Idempotent, _) => (Rejected, true),
+                            (429, ..) => (RateLimited, true),
+                            (502 | 503, _, Api) if !strict => (Rejected, true),
+                            (409, Changes, Api) | (_, Idempotent, _) => (Rejected, false),
+                            (100..=199 | 300..=399 | 408 | 409 | 500..=999, ..) => (OutcomeUnknown, false),
+                            _ => (Rejected, false),
+                        };
+                        let response =
+                            Outcome::Response { status: StatusCode::from_u16(status).expect("a status"), author };
+                        let verdict = classify(effect, strict, response);
+                        assert_eq!(
+                            (verdict.disposition, verdict.retry),
+                            expected,
+                            "{status} {author:?} {effect:?} {strict}"
+                        );
+                    }
                 }
             }
         }
         for (fault, read, write) in [
             (Fault::Connect, (NoResponse, true), (NoResponse, true)),
+            (Fault::NotProcessed, (NoResponse, true), (NoResponse, true)),
             (Fault::Timeout, (NoResponse, true), (OutcomeUnknown, false)),
             (Fault::Interrupted, (NoResponse, true), (OutcomeUnknown, false)),
             (Fault::Protocol, (NoResponse, true), (OutcomeUnknown, false)),
             (Fault::TooLarge, (NoResponse, false), (OutcomeUnknown, false)),
         ] {
-            for (repeatable, expected) in [(true, read), (false, write)] {
-                let verdict = classify(repeatable, Outcome::Fault(fault));
-                assert_eq!((verdict.ending, verdict.again), expected, "{fault:?} {repeatable}");
+            for (effect, expected) in [(Idempotent, read), (Changes, write), (Pays, write)] {
+                let verdict = classify(effect, true, Outcome::Fault(fault));
+                assert_eq!((verdict.disposition, verdict.retry), expected, "{fault:?} {effect:?}");
             }
         }
     }

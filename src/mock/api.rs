@@ -1,307 +1,312 @@
-//! The API of the emulator: from a request to its answer.
+//! The API of the emulator: from a request to its response.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    io,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::SecondsFormat;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use httpmock::{HttpMockRequest, HttpMockResponse};
+use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    answer::{Answer, Operation, Reply, unix_seconds},
-    contract::{self, Checked},
-    world::{Grant, Request, Upload, World},
+    document::{Document, Endpoint, Input, Violation},
+    reply::{HttpReply, Operation, Reply, unix_seconds},
+    rules, schema,
+    server::Body,
+    state::{self, Shared, State, Upload, timestamp},
+    storage,
 };
-use crate::types::{CreateFileResponse, File, FilePage, FilePurpose, FileState, Generation, PresignedUpload, Secret};
+use crate::types::{FileState, GenerationState};
 
-/// What every key of the emulator's clients is.
+/// The only key.
 pub(super) const KEY: &str = "luma-api-emulator";
 
 const API_VERSION: &str = "2026-04-01";
 const REQUESTS_PER_MINUTE: usize = 30;
 
-/// A request, taken apart.
-pub(super) struct Call {
-    method: Method,
-    path: String,
-    query: String,
-    headers: HeaderMap,
-    body: Bytes,
+/// What the request asks for, or why it is rejected.
+pub(super) type Checked<T = ()> = Result<T, HttpReply>;
+
+pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Result<Response<Body>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let (reply, delay) = respond(&shared, &head, body);
+    tokio::time::sleep(delay).await;
+    Ok(reply.into_response())
 }
 
-impl From<&HttpMockRequest> for Call {
-    fn from(request: &HttpMockRequest) -> Self {
-        let headers = request
-            .headers_vec()
-            .iter()
-            .filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?)));
-        let uri: Uri = request.uri_str().parse().unwrap_or_default();
-        Self {
-            method: request.method_str().parse().unwrap_or_default(),
-            path: uri.path().to_owned(),
-            query: uri.query().unwrap_or_default().to_owned(),
-            headers: headers.collect(),
-            body: request.body_bytes(),
+/// The reply, and how much later it is sent.
+fn respond(shared: &Shared, head: &Parts, body: Bytes) -> (HttpReply, Duration) {
+    let endpoint = shared.document.endpoint(&head.method, head.uri.path());
+    let operation = endpoint.and_then(|it| Operation::by_id(&it.id));
+    let json: Option<Value> = serde_json::from_slice(&body).ok();
+    let kept = if json.is_some() { body.len() } else { 0 };
+    let mut state = shared.lock();
+    let scripted = operation.and_then(|it| state.replies.get_mut(&it)?.pop_front()).unwrap_or_else(Reply::normal);
+    let call = Call { document: &shared.document, head, body, json: json.as_ref() };
+    let normal = scripted.takes_effect.then(|| call.carry_out(&mut state, endpoint).unwrap_or_else(|error| error));
+    let mut reply = scripted.http.or(normal).unwrap_or_else(|| HttpReply::empty(500));
+    if reply.by_api {
+        let id = call.header("x-request-id").map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+        reply = reply.header("X-Request-Id", &id).header("X-API-Version", &API_VERSION);
+    }
+    let request = state::Request {
+        operation,
+        method: head.method.clone(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: marked(head.headers.clone()),
+        body: json.unwrap_or_default(),
+        status: StatusCode::from_u16(reply.status).ok(),
+    };
+    state.requests.push(request, kept);
+    (reply, scripted.delay)
+}
+
+/// With credentials marked as sensitive.
+fn marked(mut headers: HeaderMap) -> HeaderMap {
+    for credential in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE] {
+        if let Some(value) = headers.get_mut(credential) {
+            value.set_sensitive(true);
         }
     }
+    headers
 }
 
-impl Call {
-    pub(super) fn operation(&self) -> Option<Operation> {
-        Operation::of(&self.method, &self.path)
-    }
+/// A request with all that it takes to carry it out.
+struct Call<'a> {
+    document: &'a Document,
+    head: &'a Parts,
+    body: Bytes,
+    json: Option<&'a Value>,
+}
 
+impl Call<'_> {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.head.headers.get(name)?.to_str().ok()
     }
 
     /// The id in the path.
     fn id(&self) -> Option<Uuid> {
-        // The canonical form only: `Uuid` would take others too.
-        let id = self.path.trim_matches('/').split('/').nth(1)?;
-        id.parse::<Uuid>().ok().filter(|parsed| parsed.to_string().eq_ignore_ascii_case(id))
+        schema::uuid(self.head.uri.path().trim_matches('/').split('/').nth(1)?)
     }
-}
 
-/// Answers a request and writes down that it came.
-pub(super) fn answer(world: &mut World, call: &Call) -> HttpMockResponse {
-    let operation = call.operation();
-    let scripted = operation.and_then(|operation| world.answers.get_mut(&operation)?.pop_front());
-    let Answer { reply, acts, .. } = scripted.unwrap_or_else(Answer::usual);
-    let body = serde_json::from_slice(&call.body).ok();
-    let usual = acts.then(|| carry_out(world, operation, call, body.as_ref()).unwrap_or_else(|refusal| refusal));
-    let reply = reply.or(usual).unwrap_or_else(|| Reply::empty(500));
-    let request_id = call.header("x-request-id").map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+    fn json(&self) -> Checked<&Value> {
+        self.json.ok_or_else(|| HttpReply::invalid(&[Violation::new(&["body"], "JSON decode error")]))
+    }
 
-    let mut headers = call.headers.clone();
-    for secret in ["authorization", "proxy-authorization", "cookie"] {
-        if let Some(value) = headers.get_mut(secret) {
-            value.set_sensitive(true);
+    fn carry_out(&self, state: &mut State, endpoint: Option<&Endpoint>) -> Checked<HttpReply> {
+        self.authorize()?;
+        let endpoint = endpoint.ok_or_else(|| HttpReply::detail(404, "Not Found"))?;
+        let url = reqwest::Url::parse(&format!("http://localhost/?{}", self.head.uri.query().unwrap_or_default()));
+        let query = url.iter().flat_map(reqwest::Url::query_pairs).filter(|(name, _)| !name.is_empty());
+        let query = endpoint.query.read(query.map(|(name, text)| (name.into_owned(), text.into_owned())))?;
+        match Operation::by_id(&endpoint.id) {
+            Some(Operation::CreateGeneration) => self.create_generation(state, endpoint),
+            Some(Operation::GetGeneration) => self.get_generation(state),
+            Some(Operation::CreateFile) => self.create_file(state, endpoint),
+            Some(Operation::ListFiles) => self.list_files(state, &query),
+            Some(Operation::GetFile) => self.get_file(state),
+            Some(Operation::CompleteFile) => self.complete_file(state),
+            Some(Operation::DeleteFile) => self.delete_file(state),
+            Some(Operation::Storage) | None => self.example(endpoint),
         }
     }
-    world.requests.push(Request {
-        operation,
-        method: call.method.clone(),
-        path: call.path.clone(),
-        query: call.query.clone(),
-        headers,
-        body: body.unwrap_or_default(),
-        status: StatusCode::from_u16(reply.status).ok(),
-    });
 
-    let response = HttpMockResponse::builder().status(reply.status).headers(reply.headers).body(reply.body);
-    if reply.by_api {
-        response.header("X-Request-Id", request_id).header("X-API-Version", API_VERSION).build()
-    } else {
-        response.build()
-    }
-}
-
-fn carry_out(world: &mut World, operation: Option<Operation>, call: &Call, body: Option<&Value>) -> Checked<Reply> {
-    authorize(call)?;
-    let body = || body.ok_or_else(|| contract::malformed("body", "JSON decode error"));
-    match operation {
-        Some(Operation::CreateGeneration) => create_generation(world, body()?),
-        Some(Operation::GetGeneration) => get_generation(world, call),
-        Some(Operation::CreateFile) => create_file(world, call, body),
-        Some(Operation::ListFiles) => list_files(world, call),
-        Some(Operation::GetFile) => get_file(world, call),
-        Some(Operation::CompleteFile) => complete_file(world, call),
-        Some(Operation::DeleteFile) => delete_file(world, call),
-        Some(Operation::Storage) | None => Err(Reply::detail(404, "Not Found")),
-    }
-}
-
-/// The scheme is case sensitive; a key without the prefix is answered like a missing one.
-fn authorize(call: &Call) -> Checked {
-    match call.header("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
-        Some(KEY) => Ok(()),
-        Some(key) if key.starts_with(crate::util::redact::KEY_PREFIX) => Err(Reply::detail(401, "Invalid API key")),
-        _ => Err(Reply::detail(401, "Missing or invalid API key")),
-    }
-}
-
-fn create_generation(world: &mut World, request: &Value) -> Checked<Reply> {
-    contract::check_generation(request, world)?;
-    let reply = Reply::json(201, &shown(&world.accept(Uuid::new_v4(), request.clone())));
-    let used = world.jobs.iter().filter(|job| job.submitted.elapsed().is_ok_and(|age| age.as_secs() < 60)).count();
-    Ok(reply
-        .header("X-RateLimit-Limit", &REQUESTS_PER_MINUTE)
-        .header("X-RateLimit-Remaining", &REQUESTS_PER_MINUTE.saturating_sub(used))
-        .header("X-RateLimit-Reset", &(unix_seconds() + 60)))
-}
-
-fn get_generation(world: &mut World, call: &Call) -> Checked<Reply> {
-    let missing = || Reply::detail(404, "Generation not found");
-    let id = call.id().ok_or_else(missing)?;
-    if let Some(job) = world.jobs.iter_mut().find(|job| job.accepted.id == id) {
-        job.looks += 1;
-    }
-    world.show(id).map(|generation| Reply::json(200, &shown(&generation))).ok_or_else(missing)
-}
-
-/// With the nulls that the service sends.
-fn shown(generation: &Generation) -> Value {
-    let mut shown = json!(generation);
-    for name in ["failure_code", "failure_reason"] {
-        if shown.get(name).is_none() {
-            shown[name] = Value::Null;
-        }
-    }
-    shown
-}
-
-fn create_file<'a>(world: &mut World, call: &Call, body: impl Fn() -> Checked<&'a Value>) -> Checked<Reply> {
-    let form = call.header("content-type").and_then(|media_type| multer::parse_boundary(media_type).ok());
-    let (request, bytes) = match form {
-        Some(boundary) => {
-            let (request, bytes) = read_form(call.body.clone(), boundary)?;
-            (request, Some(bytes))
-        }
-        None => (body()?.clone(), None),
-    };
-    contract::check_file(&request)?;
-    let text = |name: &str| request[name].as_str().map(str::to_owned);
-    let expires_at = text("expires_at").map(|it| it.parse::<DateTime<Utc>>()).transpose();
-    let purpose = text("purpose").map_or(FilePurpose::Input, FilePurpose::from);
-    let size = request["size_bytes"].as_i64().unwrap_or_default();
-    let mime_type = text("mime_type").unwrap_or_default();
-    let file = File {
-        filename: text("filename"),
-        expires_at: expires_at
-            .map_err(|_| contract::malformed("body.expires_at", "Input should be a valid datetime"))?,
-        user_id: text("user_id"),
-        ..File::of(now(), Uuid::new_v4(), mime_type, purpose, size, FileState::Pending)
-    };
-    let upload = if bytes.is_some() { None } else { presign(world, &file) };
-    let answer = CreateFileResponse { upload, ..CreateFileResponse::of(file.clone(), file.id, file.state.clone()) };
-    let complete = bytes.is_some().then(SystemTime::now);
-    let ingest = world.ingests.pop_front().unwrap_or_default();
-    world.files.push(Upload { file, bytes, ingest, complete, looks: 0 });
-    Ok(Reply::json(201, &json!(answer)))
-}
-
-fn presign(world: &mut World, file: &File) -> Option<PresignedUpload> {
-    let headers = BTreeMap::from([
-        ("Content-Type".to_owned(), file.mime_type.clone()),
-        ("x-amz-meta-file-id".to_owned(), file.id.to_string()),
-    ]);
-    let expires_at = now() + world.url_lifetime;
-    let url = world.sign(Grant::put(file.id, headers.clone()))?;
-    Some(PresignedUpload {
-        headers: headers.into_iter().map(|(name, value)| (name, Secret::from(value))).collect(),
-        ..PresignedUpload::of(expires_at, "PUT".to_owned(), url)
-    })
-}
-
-/// The form as the JSON that would announce its file, and the bytes of the file.
-fn read_form(body: Bytes, boundary: String) -> Checked<(Value, Bytes)> {
-    let body = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(body)]);
-    let read = async {
-        let mut form = multer::Multipart::new(body, boundary);
-        let (mut request, mut bytes) = (json!({}), None);
-        while let Some(part) = form.next_field().await? {
-            let name = part.name().unwrap_or_default().to_owned();
-            if name == "file" {
-                let media_type = part.content_type().map_or("application/octet-stream", AsRef::as_ref);
-                request["mime_type"] = media_type.into();
-                if let (Some(filename), None) = (part.file_name(), request.get("filename")) {
-                    request["filename"] = filename.into();
-                }
-                let content = part.bytes().await?;
-                request["size_bytes"] = content.len().into();
-                bytes = Some(content);
-            } else {
-                request[name] = part.text().await?.into();
+    /// The scheme is case sensitive; a key without the prefix is the same as none.
+    fn authorize(&self) -> Checked {
+        match self.header("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
+            Some(KEY) => Ok(()),
+            Some(key) if key.starts_with(crate::util::redact::KEY_PREFIX) => {
+                Err(HttpReply::detail(401, "Invalid API key"))
             }
+            _ => Err(HttpReply::detail(401, "Missing or invalid API key")),
         }
-        Ok::<_, multer::Error>((request, bytes))
-    };
-    // The body is all here: nothing in it can pend.
-    match read.now_or_never() {
-        Some(Ok((request, Some(bytes)))) => Ok((request, bytes)),
-        Some(Ok((_, None))) => Err(contract::malformed("body.file", "Field required")),
-        _ => Err(Reply::detail(400, "There was an error parsing the body")),
+    }
+
+    /// An operation that the document has and the emulator does not: the example in the document.
+    fn example(&self, endpoint: &Endpoint) -> Checked<HttpReply> {
+        if let Some(input) = &endpoint.json {
+            input.check(self.json()?)?;
+        }
+        let (status, body) = &endpoint.success;
+        Ok(body.as_ref().map_or_else(|| HttpReply::empty(*status), |body| HttpReply::json(*status, body)))
+    }
+
+    fn create_generation(&self, state: &mut State, endpoint: &Endpoint) -> Checked<HttpReply> {
+        let request = self.json()?;
+        if let Some(input) = &endpoint.json {
+            rules::check_generation(input, request, state)?;
+        }
+        let id = Uuid::new_v4();
+        state.accept(id, request.clone());
+        let accepted = state.generation(self.document, id, Some(GenerationState::Queued));
+        let recent = |at: &SystemTime| at.elapsed().is_ok_and(|age| age.as_secs() < 60);
+        let used = state.jobs.iter().filter(|job| recent(&job.submitted)).count();
+        Ok(HttpReply::json(201, &accepted.unwrap_or_default())
+            .header("X-RateLimit-Limit", &REQUESTS_PER_MINUTE)
+            .header("X-RateLimit-Remaining", &REQUESTS_PER_MINUTE.saturating_sub(used))
+            .header("X-RateLimit-Reset", &(unix_seconds() + 60)))
+    }
+
+    fn get_generation(&self, state: &mut State) -> Checked<HttpReply> {
+        let missing = || HttpReply::detail(404, "Generation not found");
+        let id = self.id().ok_or_else(missing)?;
+        if let Some(job) = state.jobs.iter_mut().find(|job| job.id == id) {
+            job.polls += 1;
+        }
+        state.generation(self.document, id, None).map(|it| HttpReply::json(200, &it)).ok_or_else(missing)
+    }
+
+    fn create_file(&self, state: &mut State, endpoint: &Endpoint) -> Checked<HttpReply> {
+        let boundary = self.header("content-type").and_then(|media_type| multer::parse_boundary(media_type).ok());
+        let (request, bytes) = match (boundary, &endpoint.form) {
+            (Some(boundary), Some(form)) => {
+                let (request, bytes) = read_form(form, self.body.clone(), boundary)?;
+                (request, Some(bytes))
+            }
+            _ => {
+                let request = self.json()?;
+                if let Some(input) = &endpoint.json {
+                    input.check(request)?;
+                }
+                (request.clone(), None)
+            }
+        };
+        rules::check_file(&request)?;
+        let ingest = state.ingests.pop_front().unwrap_or_default();
+        let mut file = Upload::new(Uuid::new_v4(), request, ingest);
+        let upload = match bytes {
+            Some(bytes) => {
+                file.receive(&bytes);
+                file.completed = Some(SystemTime::now());
+                Value::Null
+            }
+            None => self.presign(state, &file),
+        };
+        let response = json!({
+            "id": file.id, "state": file.state, "file": file.to_json(self.document), "upload": upload,
+        });
+        state.files.push(file);
+        Ok(HttpReply::json(201, &self.document.value("CreateFileResponse", response)))
+    }
+
+    fn presign(&self, state: &mut State, file: &Upload) -> Value {
+        let headers = storage::upload_headers(file.id, file.mime_type());
+        let expires_at = timestamp(SystemTime::now() + state.signer.lifetime, SecondsFormat::Millis);
+        let upload = json!({
+            "url": state.signer.sign(&http::Method::PUT, &format!("files/{}", file.id)),
+            "method": "PUT",
+            "headers": headers.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Value>(),
+            "expires_at": expires_at,
+        });
+        self.document.value("PresignedUpload", upload)
+    }
+
+    fn list_files(&self, state: &mut State, query: &Value) -> Checked<HttpReply> {
+        let limit = query["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(25);
+        let wanted = |name: &str, value: &str| query[name].as_str().is_none_or(|wanted| wanted == value);
+        state.files.iter_mut().for_each(Upload::advance);
+        // The cursor is the last file of the page before; those newer than it are left out.
+        let end = match query["cursor"].as_str() {
+            None => state.files.len(),
+            Some(cursor) => state
+                .files
+                .iter()
+                .position(|file| cursor_of(file) == cursor)
+                .ok_or_else(|| HttpReply::detail(400, "Invalid cursor"))?,
+        };
+        let files = state.files.iter().take(end).rev();
+        let mut files = files.filter(|it| wanted("purpose", it.purpose()) && wanted("state", it.state.as_str()));
+        let page: Vec<_> = files.by_ref().take(limit).collect();
+        let has_more = files.next().is_some();
+        let fields = json!({
+            "data": page.iter().map(|file| file.to_json(self.document)).collect::<Value>(),
+            "has_more": has_more,
+            "next_cursor": page.last().filter(|_| has_more).map(|file| cursor_of(file)),
+        });
+        Ok(HttpReply::json(200, &self.document.value("FilePage", fields)))
+    }
+
+    fn find<'s>(&self, state: &'s mut State) -> Checked<&'s mut Upload> {
+        let missing = || HttpReply::detail(404, "File not found");
+        let id = self.id().ok_or_else(missing)?;
+        state.file_mut(id).ok_or_else(missing)
+    }
+
+    fn get_file(&self, state: &mut State) -> Checked<HttpReply> {
+        let file = self.find(state)?;
+        if file.completed.is_some() {
+            file.polls += 1;
+        }
+        file.advance();
+        Ok(HttpReply::json(200, &file.to_json(self.document)))
+    }
+
+    fn complete_file(&self, state: &mut State) -> Checked<HttpReply> {
+        let file = self.find(state)?;
+        if file.state != FileState::Pending || file.completed.is_some() {
+            return Err(HttpReply::detail(409, "File is not ready for this operation"));
+        }
+        if file.is_media.is_none() {
+            return Err(HttpReply::detail(400, "File has not been uploaded"));
+        }
+        file.completed = Some(SystemTime::now());
+        Ok(HttpReply::json(200, &file.to_json(self.document)))
+    }
+
+    fn delete_file(&self, state: &mut State) -> Checked<HttpReply> {
+        let file = self.find(state)?;
+        if file.state == FileState::Deleted {
+            return Err(HttpReply::detail(404, "File not found"));
+        }
+        file.state = FileState::Deleted;
+        file.deleted = Some(SystemTime::now());
+        Ok(HttpReply::empty(204))
     }
 }
 
-fn list_files(world: &mut World, call: &Call) -> Checked<Reply> {
-    let mut query = json!({});
-    for (name, value) in
-        reqwest::Url::parse(&format!("http://localhost/?{}", call.query)).iter().flat_map(reqwest::Url::query_pairs)
-    {
-        let number = (name == "limit").then(|| value.parse::<i64>().ok()).flatten();
-        query[name.as_ref()] = number.map_or_else(|| value.into(), Value::from);
-    }
-    contract::check_page(&query)?;
-    let limit = query["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(25);
-    let wanted = |name: &str, value: &str| query[name].as_str().is_none_or(|wanted| wanted == value);
-    world.files.iter_mut().for_each(Upload::advance);
-    // The cursor is the last file of the page before; those newer than it are left out.
-    let end = match query["cursor"].as_str() {
-        None => world.files.len(),
-        Some(cursor) => world
-            .files
-            .iter()
-            .position(|upload| cursor_of(&upload.file) == cursor)
-            .ok_or_else(|| Reply::detail(400, "Invalid cursor"))?,
-    };
-    let mut files = world.files[..end]
-        .iter()
-        .rev()
-        .map(|upload| &upload.file)
-        .filter(|file| wanted("purpose", file.purpose.as_str()) && wanted("state", file.state.as_str()));
-    let data: Vec<_> = files.by_ref().take(limit).cloned().collect();
-    let has_more = files.next().is_some();
-    let next_cursor = data.last().filter(|_| has_more).map(cursor_of);
-    Ok(Reply::json(200, &json!(FilePage { next_cursor, ..FilePage::of(data, has_more) })))
-}
-
-fn cursor_of(file: &File) -> String {
+fn cursor_of(file: &Upload) -> String {
     format!("c-{}", file.id.simple())
 }
 
-fn find<'a>(world: &'a mut World, call: &Call) -> Checked<&'a mut Upload> {
-    let missing = || Reply::detail(404, "File not found");
-    let id = call.id().ok_or_else(missing)?;
-    world.files.iter_mut().find(|upload| upload.file.id == id).ok_or_else(missing)
-}
-
-fn get_file(world: &mut World, call: &Call) -> Checked<Reply> {
-    let upload = find(world, call)?;
-    if upload.complete.is_some() {
-        upload.looks += 1;
+/// The form as the JSON that would announce its file, and the bytes of the file.
+fn read_form(input: &Input, body: Bytes, boundary: String) -> Checked<(Value, Bytes)> {
+    let body = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(body)]);
+    let read = async {
+        let mut form = multer::Multipart::new(body, boundary);
+        let (mut texts, mut file) = (Vec::new(), None);
+        while let Some(part) = form.next_field().await? {
+            let name = part.name().unwrap_or_default().to_owned();
+            if name == "file" {
+                let media_type = part.content_type().map_or("application/octet-stream", AsRef::as_ref).to_owned();
+                let filename = part.file_name().map(str::to_owned);
+                file = Some((media_type, filename, part.bytes().await?));
+                // To a schema it is only there.
+                texts.push((name, String::new()));
+            } else {
+                texts.push((name, part.text().await?));
+            }
+        }
+        Ok::<_, multer::Error>((texts, file))
+    };
+    // The body is all here: nothing in it can pend.
+    let Some(Ok((texts, file))) = read.now_or_never() else {
+        return Err(HttpReply::detail(400, "There was an error parsing the body"));
+    };
+    let mut request = input.read(texts)?;
+    let (media_type, filename, bytes) =
+        file.ok_or_else(|| HttpReply::invalid(&[Violation::new(&["body", "file"], "Field required")]))?;
+    request["mime_type"] = media_type.into();
+    request["size_bytes"] = bytes.len().into();
+    if request["filename"].is_null() {
+        request["filename"] = filename.into();
     }
-    upload.advance();
-    Ok(Reply::json(200, &json!(upload.file)))
-}
-
-fn complete_file(world: &mut World, call: &Call) -> Checked<Reply> {
-    let upload = find(world, call)?;
-    if upload.file.state != FileState::Pending || upload.complete.is_some() {
-        return Err(Reply::detail(409, "File is not ready for this operation"));
-    }
-    if upload.bytes.is_none() {
-        return Err(Reply::detail(400, "File has not been uploaded"));
-    }
-    upload.complete = Some(SystemTime::now());
-    Ok(Reply::json(200, &json!(upload.file)))
-}
-
-fn delete_file(world: &mut World, call: &Call) -> Checked<Reply> {
-    let upload = find(world, call)?;
-    if upload.file.state == FileState::Deleted {
-        return Err(Reply::detail(404, "File not found"));
-    }
-    upload.file.state = FileState::Deleted;
-    upload.file.deleted_at = Some(now());
-    upload.bytes = None;
-    Ok(Reply::empty(204))
-}
-
-fn now() -> DateTime<Utc> {
-    SystemTime::now().into()
+    Ok((request, bytes))
 }

@@ -1,28 +1,31 @@
-use std::{
-    fmt,
-    time::{Duration, SystemTime},
-};
+//! The handle of an emulator, and how it is built.
 
-use httpmock::{HttpMockRequest, MockServer};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    answer::{Answer, Operation},
-    api::{self, Call},
+    api,
+    document::Document,
+    reply::{Operation, Reply},
     script::{Ingest, Script, Transfer},
-    storage::Storage,
-    world::{Request, Shared},
+    server::{self, Server},
+    state::{Request, Shared},
+    storage,
 };
 use crate::{
-    ApiKey, Client, Error, Result,
+    client::Client,
+    error::Result,
+    http::key::ApiKey,
     types::{File, Generation},
 };
 
-/// The emulator is done in no time: waits need not be patient.
+/// Of a client of the emulator: nothing there takes long.
 const PACE: Duration = Duration::from_millis(10);
 
 /// The service on this machine: jobs that run as you script them, files, and a storage with signed
-/// URLs on an origin of its own. Nothing costs anything.
+/// URLs on an origin of its own. Nothing is paid for.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,87 +44,94 @@ const PACE: Duration = Duration::from_millis(10);
 /// # Ok(()) }
 /// ```
 ///
-/// What is scripted with [`next`](Self::next), [`answer`](Self::answer) and the like is used up once, in
-/// order; without a script everything goes well. The emulator lives by the clock of the machine, even
-/// where tokio's is paused. At most 25 emulators and mock servers run in a process at a time
-/// (`HTTPMOCK_MAX_SERVERS`); the next one waits until one is dropped.
+/// Each thing scripted with [`next`](Self::next), [`next_reply`](Self::next_reply) and the like is used
+/// once, in order; without a script everything succeeds. Jobs and URLs age by the clock of the machine.
+/// Under a paused clock of tokio every call to an emulator times out at once: the clock advances while the
+/// program waits for a socket.
 ///
-/// # What it is true to
+/// It keeps all jobs and files, and the last 10,000 [`requests`](Self::requests). It ends when it is dropped.
+///
+/// # What it checks
+///
+/// Every query, JSON body and form by `openapi.yaml`: a field, value or limit that the document gains is
+/// in force with the next build. A request that violates it gets 422 with a list of places. Fields that
+/// the document does not have are violations too, unless
+/// [`allow_unknown_fields`](EmulatorBuilder::allow_unknown_fields) is set. An operation that the document
+/// has and the emulator does not replies with the example in the document.
 ///
 /// Documented by the service, with status and text:
 ///
-/// - what the key has to look like; the headers of every answer and of limits;
+/// - the form of the key; the headers of every response and of limits;
 /// - which models, aspect ratios, sources and how many references a type takes; the length of prompts;
 /// - one origin for each reference, a `media_type` with `data`, valid base64, `https`, 50 MB an image;
-/// - `Generation not found` for every id that is not one.
+/// - `Generation not found` for unknown and malformed ids.
 ///
-/// Documented, but with a status (422) and text that are made up here: what excludes what among the
-/// options of videos, keyframes and their indexes, `manga` with portrait ratios only.
+/// Documented, but with a status (422) and text that are chosen here: which options of videos exclude each
+/// other, keyframes and their indexes, `manga` with portrait ratios only.
 ///
 /// Decided here, on the strict side:
 ///
-/// - unknown fields, wrong types and values out of range are refused with 422 and a list;
-/// - a ratio on `video_edit`, and references on videos and layerings, are refused;
-/// - a generation or file that is referred to has to exist, be done, and be of the right kind;
-/// - inline media must not be recognisable as something else; unrecognisable bytes pass;
+/// - a ratio on `video_edit`, and references on videos and layerings, are rejected;
+/// - a generation or file that is referred to has to exist, be completed or ready, and be of the right kind;
+/// - inline media must not be recognisable as something else; unrecognisable bytes are accepted;
 /// - every error about files; 201 for a new file; deleted files stay readable and listed;
 /// - an upload needs exactly the signed headers, the announced length, and no API key.
+///
+/// A model, type or ratio that the document has and these rules do not name is accepted in any combination.
 ///
 /// Not done: URLs are not fetched, media not decoded or moderated, and limits not enforced unless
 /// scripted. Every image is a PNG, whatever `output_format` asks for; a video or an EXR is only the
 /// beginning of one; that an EXR's output has the type `exr` is a guess.
 pub struct Emulator {
-    server: MockServer,
+    address: SocketAddr,
     shared: Shared,
     client: Client,
-    _storage: Storage,
+    _servers: [Server; 2],
 }
 
 impl Emulator {
-    /// Starts one on free ports of this machine. Needs a tokio runtime, which also runs the storage.
+    /// Starts one with the default settings, on free ports of this machine.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if there is no port to listen on; [`Error::InvalidInput`] if no HTTP client can be
-    /// built.
+    /// As for [`EmulatorBuilder::start`].
     pub async fn start() -> Result<Self> {
-        let (listener, address) = Storage::listen().await.map_err(|e| Error::io("listen on", "127.0.0.1:0", e))?;
-        let shared = Shared::new(format!("http://{address}"));
-        let server = MockServer::start_async().await;
-        let client = Client::builder(ApiKey::new(api::KEY)?).base_url(server.base_url()).pace(PACE, PACE).build()?;
-        let emulator = Self { _storage: Storage::start(listener, shared.clone()), server, shared, client };
-        emulator.serve(None);
-        Ok(emulator)
+        Self::builder().start().await
     }
 
-    /// A client of the emulator, whose waits look every 10 ms instead of at the pace of the service.
-    /// Clones of one: they share what they learn of limits.
+    /// Starts with other settings.
+    pub fn builder() -> EmulatorBuilder {
+        EmulatorBuilder::default()
+    }
+
+    /// A client of the emulator, whose waits poll every 10 ms. All clients from here share what they learn
+    /// of rate limits.
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Where its API is, for a client of your own.
+    /// The base URL of its API, for a client of your own.
     #[must_use]
     pub fn base_url(&self) -> String {
-        self.server.base_url()
+        format!("http://{}", self.address)
     }
 
-    /// The only key that it takes.
+    /// The only key that it accepts.
     #[must_use]
     pub fn api_key(&self) -> &'static str {
         api::KEY
     }
 
-    /// How the next generation goes.
+    /// How the next generation runs.
     pub fn next(&self, script: Script) {
         self.shared.lock().scripts.push_back(script);
     }
 
-    /// Lets a generation with this id exist, as if an earlier run of the program had submitted it. It
-    /// goes as the next script says.
+    /// Adds a generation with this id, as if an earlier run of the program had submitted it. It runs as the
+    /// next script says.
     pub fn existing(&self, id: Uuid) {
-        self.shared.lock().accept(id, serde_json::json!({ "prompt": id }));
+        self.shared.lock().accept(id, json!({ "prompt": id }));
     }
 
     /// How the next file is taken in.
@@ -139,69 +149,117 @@ impl Emulator {
         self.shared.lock().uploads.push_back(transfer);
     }
 
-    /// Answers the next submission of a generation so.
-    pub fn refuse(&self, answer: Answer) {
-        self.answer(Operation::CreateGeneration, answer);
+    /// The reply to the next submission of a generation.
+    pub fn next_create(&self, reply: Reply) {
+        self.next_reply(Operation::CreateGeneration, reply);
     }
 
-    /// Answers the next request of this operation so. No effect on [`Operation::Storage`]: see
+    /// The reply to the next request for this operation. Has no effect on [`Operation::Storage`]: see
     /// [`next_download`](Self::next_download) and [`next_upload`](Self::next_upload).
-    pub fn answer(&self, operation: Operation, answer: Answer) {
-        let delay = answer.delay;
-        self.shared.lock().answers.entry(operation).or_default().push_back(answer);
-        if delay.is_some() {
-            self.serve(delay);
-        }
+    pub fn next_reply(&self, operation: Operation, reply: Reply) {
+        self.shared.lock().replies.entry(operation).or_default().push_back(reply);
     }
 
-    /// How long signed URLs made from now on live. Default one hour.
+    /// The lifetime of URLs that are signed from now on. Default one hour.
     pub fn url_lifetime(&self, lifetime: Duration) {
-        self.shared.lock().url_lifetime = lifetime;
+        self.shared.lock().signer.lifetime = lifetime;
     }
 
-    /// Lets every signed URL made so far expire.
+    /// Makes every URL signed so far expire.
     pub fn expire_urls(&self) {
-        self.shared.lock().grants.values_mut().for_each(|grant| grant.expires = SystemTime::UNIX_EPOCH);
+        self.shared.lock().signer.expire_all();
     }
 
-    /// Every generation that was created, each of which would have been paid for, as it stands now.
-    /// This is no look.
+    /// Every generation that was created, each of which would have been paid for, as it stands. Does not
+    /// count as a poll.
     #[must_use]
     pub fn jobs(&self) -> Vec<Generation> {
-        let mut world = self.shared.lock();
-        let ids: Vec<_> = world.jobs.iter().map(|job| job.accepted.id).collect();
-        ids.into_iter().filter_map(|id| world.show(id)).collect()
+        let mut state = self.shared.lock();
+        let ids: Vec<_> = state.jobs.iter().map(|job| job.id).collect();
+        let jobs = ids.into_iter().filter_map(|id| state.generation(&self.shared.document, id, None));
+        jobs.filter_map(|job| serde_json::from_value(job).ok()).collect()
     }
 
-    /// Every file that was created, the deleted ones too, as it stands now.
+    /// Every file that was created, the deleted ones too, as it stands. Does not count as a poll.
     #[must_use]
     pub fn files(&self) -> Vec<File> {
-        self.shared.lock().files.iter().map(|upload| upload.file.clone()).collect()
+        let state = self.shared.lock();
+        let files = state.files.iter().map(|file| file.to_json(&self.shared.document));
+        files.filter_map(|file| serde_json::from_value(file).ok()).collect()
     }
 
-    /// The requests so far, to API and storage, in the order in which they were answered.
+    /// The requests to API and storage, in the order in which they were handled. The last 10,000 are kept,
+    /// fewer where their bodies exceed 256 MiB together.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.lock().requests.clone()
-    }
-
-    /// Serves what is to be answered after `delay`: a mock has one delay, so there is one for each.
-    fn serve(&self, delay: Option<Duration>) {
-        let (watched, answering) = (self.shared.clone(), self.shared.clone());
-        let due = move |request: &HttpMockRequest| {
-            let next = |operation| watched.lock().answers.get(&operation)?.front()?.delay;
-            Call::from(request).operation().and_then(next) == delay
-        };
-        self.server.mock(|when, then| {
-            when.is_true(due);
-            then.delay(delay.unwrap_or_default())
-                .respond_with(move |request| api::answer(&mut answering.lock(), &Call::from(request)));
-        });
+        self.shared.lock().requests.to_vec()
     }
 }
 
 impl fmt::Debug for Emulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Emulator").field("base_url", &self.base_url()).finish_non_exhaustive()
+    }
+}
+
+/// Settings of an [`Emulator`] to be.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct EmulatorBuilder {
+    port: u16,
+    storage_port: u16,
+    unknown_fields: bool,
+}
+
+impl EmulatorBuilder {
+    /// The port of the API. Default 0, which is any free one.
+    pub fn port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    /// The port of the storage. Default 0, which is any free one.
+    pub fn storage_port(self, port: u16) -> Self {
+        Self { storage_port: port, ..self }
+    }
+
+    /// Accepts fields and query parameters that the document does not have, instead of rejecting them with
+    /// 422. What the service does is not published.
+    pub fn allow_unknown_fields(self) -> Self {
+        Self { unknown_fields: true, ..self }
+    }
+
+    /// Starts the emulator, on the address 127.0.0.1 and on the tokio runtime of the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`](crate::Error::Io) if a port is taken; [`Error::InvalidInput`](crate::Error::InvalidInput)
+    /// if no HTTP client can be built.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn start(self) -> Result<Emulator> {
+        let document = Document::built_in(self.unknown_fields)?;
+        self.start_with(document).await
+    }
+
+    /// Starts it with another document than the crate was built from.
+    pub(super) async fn start_with(self, document: Arc<Document>) -> Result<Emulator> {
+        let (api, address) = server::listen(self.port).await?;
+        let (storage, storage_address) = server::listen(self.storage_port).await?;
+        let shared = Shared::new(document, format!("http://{storage_address}"));
+        let base_url = format!("http://{address}");
+        let client = Client::builder(ApiKey::new(api::KEY)?).base_url(base_url).pace(PACE, PACE).build()?;
+        let servers = [
+            Server::start(api, {
+                let shared = shared.clone();
+                move |request| api::serve(shared.clone(), request)
+            }),
+            Server::start(storage, {
+                let shared = shared.clone();
+                move |request| storage::serve(shared.clone(), request)
+            }),
+        ];
+        Ok(Emulator { address, shared, client, _servers: servers })
     }
 }

@@ -1,30 +1,17 @@
-//! What mocks answer with. Each is complete and valid; change the fields that a test is about.
+//! Bodies for mocks. Each is complete and valid; change the fields that a test is about.
 
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
-use httpmock::MockServer;
 use uuid::Uuid;
 
-use crate::{
-    ApiKey, Client, Result,
-    types::{
-        Error, File, FilePurpose, FileState, Generation, GenerationFailureCode, GenerationOutput, GenerationState,
-        GenerationType, Model, Url,
-    },
+use crate::types::{
+    Error, File, FilePurpose, FileState, Generation, GenerationFailureCode, GenerationOutput, GenerationState,
+    GenerationType, Model, Url,
 };
 
 /// The id of every [`generation`] and [`file`] made here.
 const ID: Uuid = Uuid::from_u128(0xd290_f1ee_6c54_4b01_90e6_d701_748f_0851);
-
-/// A client of `server`.
-///
-/// # Errors
-///
-/// None as long as the server listens on this machine.
-pub fn client(server: &MockServer) -> Result<Client> {
-    Client::builder(ApiKey::new("luma-api-mock")?).base_url(server.base_url()).build()
-}
 
 /// An image in this state, submitted now: with an output if completed, with a code if failed. Its id is
 /// always the same.
@@ -61,7 +48,7 @@ pub fn file(state: FileState) -> File {
     }
 }
 
-/// The body of a refusal.
+/// The body of an error.
 #[must_use]
 pub fn error(detail: &str) -> Error {
     Error::of(detail.into())

@@ -1,9 +1,13 @@
-//! Tests without the network (feature `mock`): an [`Emulator`] of the service, and typed mocks of
-//! every operation for single answers, those that it would never give included.
+//! Tests without the network: an [`Emulator`] of the service (feature `emulator`), and typed mocks of
+//! single operations (feature `mock`), which can also respond as the service never would.
 //!
-//! [`MockServerExt`] gives an [`httpmock`](https://docs.rs/httpmock) server a method for every operation of
-//! the API, with the types of this crate: a mock that the API could not answer does not compile. The
-//! functions here make what those mocks answer with.
+//! The emulator is a server on this machine. It checks requests, runs jobs and stores files; what it does
+//! next can be scripted with [`Script`], [`Ingest`], [`Transfer`] and [`Reply`].
+//!
+//! The typed mocks are methods on an [`httpmock`](https://docs.rs/httpmock) server, one for every operation
+//! of the API, in the trait `MockServerExt`. They take the types of this crate, so a mock that does not fit
+//! the API does not compile. [`generation`], [`file()`], [`failed_generation`] and [`error`](error()) make
+//! bodies for them. The examples below use typed mocks; for the emulator see [`Emulator`].
 //!
 //! # A job that succeeds
 //!
@@ -23,7 +27,7 @@
 //! });
 //!
 //! let job = luma.generations().create(CreateGeneration::builder().prompt("a duck")).await?;
-//! // Without the service's pace, which is 20 seconds for a first look.
+//! // The default pace is that of the service: 20 seconds until the first poll.
 //! let done = luma.generations().wait(job.id).first_after(std::time::Duration::ZERO).await?;
 //! assert_eq!(done.outputs().len(), 1);
 //! create.assert(); // exactly one job was paid for
@@ -51,7 +55,8 @@
 //!
 //! # A limit, then success
 //!
-//! Mocks are asked in the order in which they were made, so the one that is used up comes first.
+//! The first mock that matches is used, in the order in which they were made. So the one with a limited
+//! number of uses comes first.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -72,8 +77,8 @@
 //! });
 //!
 //! let luma = mock::client(&server)?;
-//! let answer = luma.generations().create(CreateGeneration::builder().prompt("a duck")).response().await?;
-//! assert_eq!(answer.exchange.attempts, 2);
+//! let response = luma.generations().create(CreateGeneration::builder().prompt("a duck")).response().await?;
+//! assert_eq!(response.exchange.attempts, 2);
 //! limited.assert();
 //! # Ok(()) }
 //! ```
@@ -99,7 +104,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # A state that nobody knows yet
+//! # A state that this version does not know
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -126,38 +131,31 @@
 //! # Ok(()) }
 //! ```
 
-mod answer;
 mod api;
-mod contract;
+mod document;
 mod emulator;
 mod fixtures;
 mod picture;
+mod reply;
+mod rules;
+mod schema;
 mod script;
+mod server;
+mod state;
 mod storage;
-mod world;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "mock")]
+mod typed;
 
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unused_imports,
-    clippy::all,
-    clippy::pedantic,
-    clippy::unwrap_used,
-    reason = "generated from openapi.yaml"
-)]
-mod generated {
-    use crate::types;
-
-    include!(concat!(env!("OUT_DIR"), "/mock.rs"));
-}
-
+#[cfg(feature = "mock")]
 #[doc(no_inline)]
 pub use httpmock::{self, MockServer};
 
-pub use answer::{Answer, Operation};
-pub use emulator::Emulator;
-pub use fixtures::{client, error, failed_generation, file, generation};
+pub use emulator::{Emulator, EmulatorBuilder};
+pub use fixtures::{error, failed_generation, file, generation};
+pub use reply::{Operation, Reply};
 pub use script::{Ingest, Script, Transfer};
-pub use world::Request;
-
-pub use generated::{MockServerExt, operations};
+pub use state::Request;
+#[cfg(feature = "mock")]
+pub use typed::{MockServerExt, client, operations};

@@ -1,8 +1,9 @@
 //! What the emulator delivers: small media that follow from the prompt.
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 
-use crate::types::{Layer, LayerBounds};
+use super::document::Document;
 
 /// Longest side of a picture, in pixels.
 const SIDE: u32 = 256;
@@ -19,34 +20,59 @@ pub(super) fn png(prompt: &str, ratio: Option<&str>) -> Bytes {
     })
 }
 
-/// The three layers of a picture, front to back: a hard one, a soft one and the background.
-pub(super) fn layers(prompt: &str) -> Vec<(Bytes, Layer)> {
-    let scene = Scene::of(prompt);
-    let layer = |index: i64, label: &str, alpha_hint: &str, (x, y, width, height): (u32, u32, u32, u32)| {
-        let side = i64::from(SIDE);
-        let bounds = LayerBounds::of(side, side, height.into(), width.into(), x.into(), y.into());
-        let description = format!("The {label} of the picture.");
-        Layer { bounds: Some(bounds), ..Layer::of(alpha_hint.to_owned(), description, index, label.to_owned()) }
-    };
-    let disc = |colour: Rgb, side: u32, soft: bool| {
-        encode(side, side, move |x, y| {
-            let [r, g, b] = colour;
-            let from_centre = |at: u32| (2 * at).abs_diff(side);
-            let distance = from_centre(x).pow(2) + from_centre(y).pow(2);
-            let inside = (side * side).saturating_sub(distance);
-            let alpha = if soft { mix(0, u8::MAX, inside, side * side) } else { u8::MAX * u8::from(inside > 0) };
-            [r, g, b, alpha]
-        })
-    };
-    let background = encode(SIDE, SIDE, |x, y| {
-        let [r, g, b] = scene.sky(x + y, 2 * SIDE);
-        [r, g, b, u8::MAX]
-    });
-    vec![
-        (disc(scene.disc, 64, false), layer(0, "subject", "hard", (96, 96, 64, 64))),
-        (disc(scene.top, 128, true), layer(1, "glow", "soft", (64, 64, 128, 128))),
-        (background, layer(2, "background", "none", (0, 0, SIDE, SIDE))),
-    ]
+/// A layer of a picture.
+pub(super) struct Layer {
+    /// From the front.
+    pub(super) index: u32,
+    label: &'static str,
+    alpha_hint: &'static str,
+    /// Left edge, top edge and side.
+    bounds: (u32, u32, u32),
+}
+
+/// The layers of every picture, front to back.
+pub(super) const LAYERS: [Layer; 3] = [
+    Layer { index: 0, label: "subject", alpha_hint: "hard", bounds: (96, 96, 64) },
+    Layer { index: 1, label: "glow", alpha_hint: "soft", bounds: (64, 64, 128) },
+    Layer { index: 2, label: "background", alpha_hint: "none", bounds: (0, 0, SIDE) },
+];
+
+impl Layer {
+    pub(super) fn to_json(&self, document: &Document) -> Value {
+        let (x, y, side) = self.bounds;
+        let bounds =
+            json!({ "x": x, "y": y, "width": side, "height": side, "canvas_width": SIDE, "canvas_height": SIDE });
+        let fields = json!({
+            "index": self.index,
+            "label": self.label,
+            "description": format!("The {} of the picture.", self.label),
+            "alpha_hint": self.alpha_hint,
+            "bounds": document.value("LayerBounds", bounds),
+        });
+        document.value("Layer", fields)
+    }
+
+    pub(super) fn png(&self, prompt: &str) -> Bytes {
+        let scene = Scene::of(prompt);
+        let side = self.bounds.2;
+        let disc = |[r, g, b]: Rgb, soft: bool| {
+            encode(side, side, move |x, y| {
+                let from_centre = |at: u32| (2 * at).abs_diff(side);
+                let distance = from_centre(x).pow(2) + from_centre(y).pow(2);
+                let inside = (side * side).saturating_sub(distance);
+                let alpha = if soft { mix(0, u8::MAX, inside, side * side) } else { u8::MAX * u8::from(inside > 0) };
+                [r, g, b, alpha]
+            })
+        };
+        match self.index {
+            0 => disc(scene.disc, false),
+            1 => disc(scene.top, true),
+            _ => encode(side, side, |x, y| {
+                let [r, g, b] = scene.sky(x + y, 2 * side);
+                [r, g, b, u8::MAX]
+            }),
+        }
+    }
 }
 
 /// Bytes that begin as an MP4 does. No player can show them.
@@ -83,6 +109,7 @@ impl Scene {
         }
     }
 
+    /// The colour of the sky, `way` of `whole` from its top.
     fn sky(&self, way: u32, whole: u32) -> Rgb {
         let [r, g, b] = [0, 1, 2].map(|channel: usize| {
             let of = |colour: &Rgb| colour.get(channel).copied().unwrap_or_default();

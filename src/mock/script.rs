@@ -1,4 +1,4 @@
-//! How things go: generations, uploaded files, transfers of bytes.
+//! Scripts: how generations run, how uploaded files are taken in, how transfers of bytes fail.
 
 use std::time::Duration;
 
@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use crate::types::{GenerationFailureCode, GenerationState, GenerationType, Model};
 
-/// How a generation goes. The default: seen `queued`, then `processing`, then `completed`.
+/// How a generation runs. The default: the first poll finds it `queued`, the second `processing`, the
+/// third `completed`.
 ///
-/// Submitting is always answered with `queued`.
+/// The response to a submission always has `queued`.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Script {
@@ -21,12 +22,12 @@ pub struct Script {
 
 #[derive(Clone, Debug, Default)]
 pub(super) enum Pace {
-    /// One step a look, to the usual end.
+    /// One step a poll.
     #[default]
-    Looks,
-    /// One of these a look; the last one stays.
+    Polls,
+    /// One of these a poll; the last one stays.
     States(Vec<GenerationState>),
-    /// The usual end comes after this time.
+    /// The end comes after this time.
     Takes(Duration),
 }
 
@@ -36,54 +37,54 @@ impl Script {
         Self::default()
     }
 
-    /// The generation ends in `failed`, with the reason that the service is known to give for `code`,
-    /// if one is known.
+    /// The generation ends in `failed`, with the reason that the service gives for `code` if that is
+    /// documented.
     pub fn fails(code: impl Into<GenerationFailureCode>) -> Self {
         Self { failure: Some((code.into(), None)), ..Self::default() }
     }
 
-    /// What `failure_reason` says.
+    /// The text of `failure_reason`. The code is `generation_failed` unless there is another.
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         let code = self.failure.map_or(GenerationFailureCode::GenerationFailed, |(code, _)| code);
         self.failure = Some((code, Some(reason.into())));
         self
     }
 
-    /// The generation ends `duration` after it was submitted, however often it is looked at.
+    /// The generation ends `duration` after it was submitted, however often it is polled.
     pub fn takes(self, duration: Duration) -> Self {
         Self { pace: Pace::Takes(duration), ..self }
     }
 
-    /// The states that one look after the other finds; the last one stays. They may be unknown ones.
+    /// The states that one poll after the other finds; the last one stays. They may be unknown ones.
     pub fn states<S: Into<GenerationState>>(self, states: impl IntoIterator<Item = S>) -> Self {
         Self { pace: Pace::States(states.into_iter().map(Into::into).collect()), ..self }
     }
 
-    /// The model that the generation claims, instead of the one asked for.
+    /// The model that the generation reports, instead of the requested one.
     pub fn model(self, model: impl Into<Model>) -> Self {
         Self { model: Some(model.into()), ..self }
     }
 
-    /// The type that the generation claims, instead of the one asked for.
+    /// The type that the generation reports, instead of the requested one.
     pub fn generation_type(self, kind: impl Into<GenerationType>) -> Self {
         Self { kind: Some(kind.into()), ..self }
     }
 
-    /// The bytes of its first output, instead of a small picture or a stub of a video.
+    /// The bytes of its first output, instead of a small picture or the beginning of a video.
     pub fn output(self, bytes: impl Into<Bytes>) -> Self {
         Self { output: Some(bytes.into()), ..self }
     }
 
-    /// What the look with this number finds, `elapsed` after the submission. Look 0 is the submission.
-    pub(super) fn state(&self, look: usize, elapsed: Duration) -> GenerationState {
+    /// What the poll with this number finds, `elapsed` after the submission. Poll 0 is the submission.
+    pub(super) fn state(&self, poll: usize, elapsed: Duration) -> GenerationState {
         let end = || if self.failure.is_some() { GenerationState::Failed } else { GenerationState::Completed };
-        match (&self.pace, look) {
+        match (&self.pace, poll) {
             (Pace::Takes(duration), _) if elapsed >= *duration => end(),
-            (Pace::Takes(_), 0 | 1) | (_, 0) | (Pace::Looks, 1) => GenerationState::Queued,
-            (Pace::Takes(_), _) | (Pace::Looks, 2) => GenerationState::Processing,
-            (Pace::Looks, _) => end(),
-            (Pace::States(states), look) => {
-                states.get(look - 1).or(states.last()).cloned().unwrap_or(GenerationState::Queued)
+            (Pace::Takes(_), 0 | 1) | (_, 0) | (Pace::Polls, 1) => GenerationState::Queued,
+            (Pace::Takes(_), _) | (Pace::Polls, 2) => GenerationState::Processing,
+            (Pace::Polls, _) => end(),
+            (Pace::States(states), poll) => {
+                states.get(poll - 1).or(states.last()).cloned().unwrap_or(GenerationState::Queued)
             }
         }
     }
@@ -103,7 +104,8 @@ impl Script {
     }
 }
 
-/// How the service takes in an uploaded file. The default: one look finds it `pending`, the next `ready`.
+/// How the service takes in an uploaded file. The default: the first poll finds it `pending`, the second
+/// `ready`.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Ingest {
@@ -122,7 +124,7 @@ impl Ingest {
         Self { failure: Some(reason.into()), ..Self::default() }
     }
 
-    /// The file is taken in `duration` after its bytes were complete, however often it is looked at.
+    /// The file is taken in `duration` after its upload was completed, however often it is polled.
     pub fn takes(self, duration: Duration) -> Self {
         Self { takes: Some(duration), ..self }
     }
@@ -132,7 +134,7 @@ impl Ingest {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Transfer {
-    pub(super) refused: Option<u16>,
+    pub(super) rejected: Option<u16>,
     pub(super) cut_after: Option<usize>,
     pub(super) stall_after: Option<usize>,
     pub(super) changed: bool,
@@ -141,22 +143,22 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// Nothing goes wrong: lets a transfer pass before the next fault.
+    /// Nothing goes wrong: for a transfer that succeeds before the next fault.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Storage answers with this status and an error in XML.
-    pub fn refused(status: u16) -> Self {
-        Self { refused: Some(status), ..Self::default() }
+    /// Storage responds with this status and an error in XML.
+    pub fn rejected(status: u16) -> Self {
+        Self { rejected: Some(status), ..Self::default() }
     }
 
-    /// The connection breaks after so many bytes of the body.
+    /// The connection breaks after this many bytes of the body.
     pub fn cut_after(self, bytes: usize) -> Self {
         Self { cut_after: Some(bytes), ..self }
     }
 
-    /// After so many bytes of the body nothing comes any more, and the connection stays open.
+    /// After this many bytes of the body no more are sent or read, and the connection stays open.
     pub fn stall_after(self, bytes: usize) -> Self {
         Self { stall_after: Some(bytes), ..self }
     }
@@ -171,12 +173,12 @@ impl Transfer {
         Self { without_length: true, ..self }
     }
 
-    /// `Range` is ignored and `Accept-Ranges` not sent: the whole object comes.
+    /// `Range` is ignored and `Accept-Ranges` not sent: the whole object is sent.
     pub fn without_ranges(self) -> Self {
         Self { without_ranges: true, ..self }
     }
 
-    /// How many bytes of `length` go over, and whether it then breaks off.
+    /// How many bytes of `length` are sent, and what comes after them.
     pub(super) fn end(&self, length: usize) -> (usize, End) {
         match (self.cut_after, self.stall_after) {
             (Some(at), stall) if at < length && stall.is_none_or(|stall| at <= stall) => (at, End::Cut),

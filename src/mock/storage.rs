@@ -1,104 +1,125 @@
-//! The storage of the emulator: signed URLs, as S3 answers them, and connections that break.
+//! The storage of the emulator: signed URLs, responses as S3 writes them, transfers that fail.
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     io,
-    net::SocketAddr,
     ops::Range,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future, stream};
-use http::{HeaderMap, Method, Request, Response, StatusCode, header, response};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{
-    body::{Frame, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
 use serde_json::Value;
-use tokio::{
-    net::TcpListener,
-    task::{JoinHandle, JoinSet},
-};
+use uuid::Uuid;
 
 use super::{
-    answer::Operation,
+    reply::Operation,
     script::{End, Transfer},
-    world::{self, Grant, Object, Shared, World},
+    server::{self, Body},
+    state::{self, Shared, State, Upload},
 };
 
 const CHUNK: usize = 64 * 1024;
 
-/// What was sent before a break gets this long to leave the buffers.
+/// As much of an upload is kept, to tell what it is.
+const START: usize = 8 * 1024;
+
+/// Bytes sent before a break get this long to leave the buffers.
 const FLUSH: Duration = Duration::from_millis(20);
 
-type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// A running server. Dropping it closes the port and all connections.
-pub(super) struct Storage {
-    task: JoinHandle<()>,
+/// Signs URLs, and recognises them without a list of them.
+pub(super) struct Signer {
+    /// Of the storage.
+    origin: String,
+    secret: RandomState,
+    pub(super) lifetime: Duration,
+    /// How many URLs there are so far, and how many of them were made to expire.
+    signed: u64,
+    expired: u64,
 }
 
-impl Storage {
-    /// A port for a server to come.
-    pub(super) async fn listen() -> io::Result<(TcpListener, SocketAddr)> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
+impl Signer {
+    pub(super) fn new(origin: String) -> Self {
+        Self { origin, secret: RandomState::new(), lifetime: Duration::from_secs(3600), signed: 0, expired: 0 }
     }
 
-    pub(super) fn start(listener: TcpListener, shared: Shared) -> Self {
-        Self { task: tokio::spawn(accept(listener, shared)) }
+    /// A URL for one method on one object. No two are equal.
+    pub(super) fn sign(&mut self, method: &Method, key: &str) -> String {
+        self.signed += 1;
+        let credential = format!("{}-{}", self.signed, milliseconds(SystemTime::now() + self.lifetime));
+        let signature = self.signature(method, key, &credential);
+        format!(
+            "{}/{key}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Expires={}\
+             &X-Amz-Signature={signature}",
+            self.origin,
+            self.lifetime.as_secs(),
+        )
     }
-}
 
-impl Drop for Storage {
-    fn drop(&mut self) {
-        self.task.abort();
+    pub(super) fn expire_all(&mut self) {
+        self.expired = self.signed;
     }
-}
 
-async fn accept(listener: TcpListener, shared: Shared) {
-    // Owned by this task, so that connections end with it.
-    let mut connections = JoinSet::new();
-    loop {
-        let connection = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
+    fn signature(&self, method: &Method, key: &str, credential: &str) -> String {
+        format!("{:016x}", self.secret.hash_one((method.as_str(), key, credential)))
+    }
+
+    /// Whether the URL was signed for this method and object, and is still good.
+    fn verify(&self, head: &Parts, key: &str) -> Result<(), S3Error> {
+        let parameter = |name: &str| {
+            let mut parameters = head.uri.query().unwrap_or_default().split('&');
+            parameters.find_map(|it| it.strip_prefix(name)?.strip_prefix('='))
         };
-        let Ok((connection, _)) = connection else { continue };
-        let shared = shared.clone();
-        let service = service_fn(move |request| serve(shared.clone(), request));
-        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
+        let credential = parameter("X-Amz-Credential").unwrap_or_default();
+        if parameter("X-Amz-Signature") != Some(&self.signature(&head.method, key, credential)) {
+            return Err(MISMATCH);
+        }
+        let (number, deadline) = credential.split_once('-').unwrap_or_default();
+        let good = number.parse::<u64>().is_ok_and(|it| it > self.expired)
+            && deadline.parse::<u128>().is_ok_and(|it| it > milliseconds(SystemTime::now()));
+        if good { Ok(()) } else { Err(S3Error::forbidden("AccessDenied", "Request has expired")) }
     }
+}
+
+fn milliseconds(time: SystemTime) -> u128 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
+/// Something in storage.
+pub(super) struct Object {
+    pub(super) bytes: Bytes,
+    pub(super) etag: String,
+    pub(super) modified: SystemTime,
+}
+
+/// The headers that an upload has to have.
+pub(super) fn upload_headers(file: Uuid, mime_type: &str) -> [(&'static str, String); 2] {
+    [("Content-Type", mime_type.to_owned()), ("x-amz-meta-file-id", file.to_string())]
 }
 
 /// An error breaks the connection.
-async fn serve(shared: Shared, request: Request<Incoming>) -> io::Result<Response<Body>> {
+pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
-    let result = if head.method == Method::PUT {
+    let response = if head.method == Method::PUT {
         let transfer = shared.lock().uploads.pop_front().unwrap_or_default();
-        match receive(body, &transfer).await {
-            Ok(bytes) => Ok(upload(&mut shared.lock(), &head, bytes, &transfer)),
-            Err(broken) => Err(broken),
-        }
+        let received = receive(body, &transfer).await;
+        received.map(|received| upload(&mut shared.lock(), &head, &received, &transfer))
     } else {
         Ok(download(&mut shared.lock(), &head))
     };
-    let response = match result {
-        Ok(response) => Ok(response.unwrap_or_else(Refusal::into_response)),
-        Err(broken) => Err(broken),
-    };
-    shared.lock().requests.push(log(head, response.as_ref().ok().map(Response::status)));
+    let response = response.map(|it| it.unwrap_or_else(S3Error::into_response));
+    let request = log(head, response.as_ref().ok().map(Response::status));
+    shared.lock().requests.push(request, 0);
     response
 }
 
-fn log(head: http::request::Parts, status: Option<StatusCode>) -> world::Request {
+fn log(head: Parts, status: Option<StatusCode>) -> state::Request {
     let mut headers = head.headers;
     headers.values_mut().for_each(|value| value.set_sensitive(true));
-    world::Request {
+    state::Request {
         operation: Some(Operation::Storage),
         method: head.method,
         path: head.uri.path().to_owned(),
@@ -110,194 +131,181 @@ fn log(head: http::request::Parts, status: Option<StatusCode>) -> world::Request
 }
 
 /// An error in XML, as S3 writes it.
-struct Refusal {
+struct S3Error {
     status: StatusCode,
     code: &'static str,
     message: &'static str,
-    headers: Vec<(header::HeaderName, String)>,
+    header: Option<(HeaderName, String)>,
 }
 
-fn refuse(status: StatusCode, code: &'static str, message: &'static str) -> Refusal {
-    Refusal { status, code, message, headers: Vec::new() }
-}
+const MISMATCH: S3Error =
+    S3Error::forbidden("SignatureDoesNotMatch", "The request signature we calculated does not match");
 
-impl Refusal {
+const NO_SUCH_KEY: S3Error = S3Error::new(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist");
+
+impl S3Error {
+    const fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+        Self { status, code, message, header: None }
+    }
+
+    const fn forbidden(code: &'static str, message: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, message)
+    }
+
     fn into_response(self) -> Response<Body> {
-        let Self { status, code, message, headers } = self;
+        let Self { status, code, message, header } = self;
         let text = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
         );
-        let response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/xml");
-        let response = headers.into_iter().fold(response, |response, (name, value)| response.header(name, value));
-        finish(response, full(text.into()))
+        let mut response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/xml");
+        if let Some((name, value)) = header {
+            response = response.header(name, value);
+        }
+        server::response(response, server::full(text.into()))
     }
 }
 
-fn finish(response: response::Builder, body: Body) -> Response<Body> {
-    response.body(body).unwrap_or_else(|_| {
-        let mut response = Response::new(full(Bytes::new()));
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        response
-    })
+/// What the transfer is scripted to fail with.
+fn scripted(transfer: &Transfer) -> Result<(), S3Error> {
+    let Some(status) = transfer.rejected else { return Ok(()) };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    Err(S3Error::new(status, "SlowDown", "Please reduce your request rate"))
 }
 
-fn full(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// Whether the request may do what its URL says.
-fn admit<'a>(world: &'a World, head: &http::request::Parts) -> Result<&'a Grant, Refusal> {
-    let forbidden = |code, message| Err(refuse(StatusCode::FORBIDDEN, code, message));
+/// The key of the object that the URL is signed for.
+fn authorize<'a>(state: &State, head: &'a Parts) -> Result<&'a str, S3Error> {
     if head.headers.contains_key(header::AUTHORIZATION) {
-        return Err(refuse(
+        return Err(S3Error::new(
             StatusCode::BAD_REQUEST,
             "InvalidArgument",
             "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string \
              parameter or the Authorization header should be specified",
         ));
     }
-    let mut parameters = head.uri.query().unwrap_or_default().split('&');
-    let signature = parameters.find_map(|it| it.strip_prefix("X-Amz-Signature="));
-    let grant = signature.and_then(|signature| world.grants.get(signature));
-    let Some(grant) = grant.filter(|it| head.method == it.method && head.uri.path().strip_prefix('/') == Some(&it.key))
-    else {
-        return forbidden("SignatureDoesNotMatch", "The request signature we calculated does not match");
-    };
-    if grant.expires <= SystemTime::now() {
-        return forbidden("AccessDenied", "Request has expired");
-    }
-    for (name, value) in &grant.headers {
-        if head.headers.get(name).is_none_or(|sent| sent.as_bytes() != value.as_bytes()) {
-            return forbidden("SignatureDoesNotMatch", "The request signature we calculated does not match");
-        }
-    }
-    let unsigned =
-        |name: &str| name.starts_with("x-amz-") && !grant.headers.keys().any(|it| it.eq_ignore_ascii_case(name));
-    if head.headers.keys().any(|name| unsigned(name.as_str())) {
-        return forbidden("AccessDenied", "There were headers present in the request which were not signed");
-    }
-    Ok(grant)
+    let key = head.uri.path().strip_prefix('/').unwrap_or_default();
+    state.signer.verify(head, key)?;
+    Ok(key)
 }
 
-/// Reads the body of an upload, as far as it is to come.
-async fn receive(mut body: Incoming, transfer: &Transfer) -> io::Result<Bytes> {
-    let mut bytes = Vec::new();
+/// An upload needs the headers that its URL was signed with, and no others of this kind.
+fn check_headers(head: &Parts, signed: &[(&'static str, String)]) -> Result<(), S3Error> {
+    let sent = |name: &str| head.headers.get(name).map(http::HeaderValue::as_bytes);
+    if signed.iter().any(|(name, value)| sent(name) != Some(value.as_bytes())) {
+        return Err(MISMATCH);
+    }
+    let unsigned =
+        |name: &str| name.starts_with("x-amz-") && !signed.iter().any(|(it, _)| it.eq_ignore_ascii_case(name));
+    if head.headers.keys().any(|name| unsigned(name.as_str())) {
+        let message = "There were headers present in the request which were not signed";
+        return Err(S3Error::forbidden("AccessDenied", message));
+    }
+    Ok(())
+}
+
+/// The body of an upload: its first bytes and how many there are.
+#[derive(Default)]
+struct Received {
+    start: Vec<u8>,
+    length: u64,
+}
+
+/// Reads the body of an upload, as far as it is scripted to be sent.
+async fn receive(mut body: Incoming, transfer: &Transfer) -> io::Result<Received> {
+    let mut received = Received::default();
     let limit = [transfer.cut_after, transfer.stall_after].into_iter().flatten().min();
     loop {
-        if limit.is_some_and(|limit| bytes.len() >= limit) {
+        if limit.is_some_and(|limit| received.length >= limit as u64) {
             if transfer.cut_after == limit {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
             future::pending::<()>().await;
         }
-        let Some(frame) = body.frame().await else { return Ok(bytes.into()) };
+        let Some(frame) = body.frame().await else { return Ok(received) };
         if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
-            bytes.extend(data);
+            received.length += data.len() as u64;
+            let missing = START.saturating_sub(received.start.len());
+            received.start.extend(data.iter().take(missing));
         }
     }
 }
 
 fn upload(
-    world: &mut World,
-    head: &http::request::Parts,
-    bytes: Bytes,
+    state: &mut State,
+    head: &Parts,
+    received: &Received,
     transfer: &Transfer,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, S3Error> {
     scripted(transfer)?;
-    let id = admit(world, head)?.file;
+    let key = authorize(state, head)?;
+    let id = key.strip_prefix("files/").and_then(|id| id.parse::<Uuid>().ok());
+    let file: &mut Upload = id.and_then(|id| state.file_mut(id)).ok_or(NO_SUCH_KEY)?;
+    check_headers(head, &upload_headers(file.id, file.mime_type()))?;
     if !head.headers.contains_key(header::CONTENT_LENGTH) {
-        return Err(refuse(
-            StatusCode::LENGTH_REQUIRED,
-            "MissingContentLength",
-            "You must provide the Content-Length HTTP header",
-        ));
+        let message = "You must provide the Content-Length HTTP header";
+        return Err(S3Error::new(StatusCode::LENGTH_REQUIRED, "MissingContentLength", message));
     }
-    let Some(file) = world.files.iter_mut().find(|upload| Some(upload.file.id) == id) else {
-        return Err(refuse(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist"));
-    };
-    if i64::try_from(bytes.len()) != Ok(file.file.size_bytes) {
-        return Err(refuse(
-            StatusCode::BAD_REQUEST,
-            "IncompleteBody",
-            "The number of bytes is not the one that was announced",
-        ));
+    if received.length != file.size() {
+        let message = "The number of bytes is not the one that was announced";
+        return Err(S3Error::new(StatusCode::BAD_REQUEST, "IncompleteBody", message));
     }
-    let object = Object::new(bytes);
-    file.bytes = Some(object.bytes);
-    Ok(finish(Response::builder().header(header::ETAG, object.etag), full(Bytes::new())))
+    file.receive(&received.start);
+    let etag = format!("\"{}\"", Uuid::new_v4().simple());
+    Ok(server::response(Response::builder().header(header::ETAG, etag), server::full(Bytes::new())))
 }
 
-fn scripted(transfer: &Transfer) -> Result<(), Refusal> {
-    let Some(status) = transfer.refused else { return Ok(()) };
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    Err(refuse(status, "SlowDown", "Please reduce your request rate"))
-}
-
-fn download(world: &mut World, head: &http::request::Parts) -> Result<Response<Body>, Refusal> {
-    let transfer = world.downloads.pop_front().unwrap_or_default();
+fn download(state: &mut State, head: &Parts) -> Result<Response<Body>, S3Error> {
+    let transfer = state.downloads.pop_front().unwrap_or_default();
     scripted(&transfer)?;
-    let key = admit(world, head)?.key.clone();
-    let Some(object) = world.objects.get_mut(&key) else {
-        return Err(refuse(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist"));
-    };
+    let key = authorize(state, head)?;
     if transfer.changed {
-        object.change();
+        state.replace(key.to_owned());
     }
+    let object = state.object(key).ok_or(NO_SUCH_KEY)?;
     let length = object.bytes.len();
-    let asked = if transfer.without_ranges { Asked::Whole } else { asked(&head.headers, object) };
-    let partial = matches!(asked, Asked::Part(_));
-    let part = match asked {
-        Asked::Whole => 0..length,
-        Asked::Part(part) if part.is_empty() => {
-            let error =
-                refuse(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", "The requested range is not satisfiable");
-            return Err(Refusal { headers: vec![(header::CONTENT_RANGE, format!("bytes */{length}"))], ..error });
-        }
-        Asked::Part(part) => part,
-    };
+    let range = if transfer.without_ranges { None } else { requested_range(&head.headers, &object) };
+    if range.as_ref().is_some_and(Range::is_empty) {
+        let message = "The requested range is not satisfiable";
+        let error = S3Error::new(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message);
+        return Err(S3Error { header: Some((header::CONTENT_RANGE, format!("bytes */{length}"))), ..error });
+    }
+    let content_type = infer::get(&object.bytes).map_or("application/octet-stream", |it| it.mime_type());
     let mut response = Response::builder()
-        .header(header::CONTENT_TYPE, infer::get(&object.bytes).map_or("application/octet-stream", |it| it.mime_type()))
+        .header(header::CONTENT_TYPE, content_type)
         .header(header::ETAG, &object.etag)
         .header(header::LAST_MODIFIED, httpdate::fmt_http_date(object.modified));
     if !transfer.without_ranges {
         response = response.header(header::ACCEPT_RANGES, "bytes");
     }
-    if partial {
+    if let Some(range) = &range {
         response = response
             .status(StatusCode::PARTIAL_CONTENT)
-            .header(header::CONTENT_RANGE, format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1)));
+            .header(header::CONTENT_RANGE, format!("bytes {}-{}/{length}", range.start, range.end.saturating_sub(1)));
     }
+    let range = range.unwrap_or(0..length);
     if !transfer.without_length {
-        response = response.header(header::CONTENT_LENGTH, part.len());
+        response = response.header(header::CONTENT_LENGTH, range.len());
     }
-    Ok(finish(response, streamed(object.bytes.slice(part), &transfer)))
+    Ok(server::response(response, streamed(object.bytes.slice(range), &transfer)))
 }
 
-/// What a download is to bring.
-enum Asked {
-    Whole,
-    /// Empty if the object has no such part.
-    Part(Range<usize>),
-}
-
-/// A range counts only while the object is the one it is meant for.
-fn asked(headers: &HeaderMap, object: &Object) -> Asked {
+/// The range that the request asks for, empty if the object has no such part. `None` for the whole
+/// object: also where `If-Range` names another one.
+fn requested_range(headers: &HeaderMap, object: &Object) -> Option<Range<usize>> {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let bounds = text(header::RANGE).and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
-    let Some((start, end)) = bounds else { return Asked::Whole };
+    let (start, end) = text(header::RANGE)?.strip_prefix("bytes=")?.split_once('-')?;
     if let Some(condition) = text(header::IF_RANGE)
         && condition != object.etag
         && condition != httpdate::fmt_http_date(object.modified)
     {
-        return Asked::Whole;
+        return None;
     }
     let length = object.bytes.len();
     match (start.parse::<usize>(), end.parse::<usize>()) {
-        (Ok(start), Ok(end)) if start <= end => Asked::Part(start..end.saturating_add(1).min(length)),
-        (Ok(start), _) if end.is_empty() => Asked::Part(start..length),
-        (_, Ok(last)) if start.is_empty() => Asked::Part(length.saturating_sub(last)..length),
-        // Several parts, or nothing that can be read: S3 sends the whole.
-        _ => Asked::Whole,
+        (Ok(start), Ok(end)) if start <= end => Some(start..end.saturating_add(1).min(length)),
+        (Ok(start), _) if end.is_empty() => Some(start..length),
+        (_, Ok(last)) if start.is_empty() => Some(length.saturating_sub(last)..length),
+        // Several ranges, or no readable one: S3 sends the whole.
+        _ => None,
     }
 }
 

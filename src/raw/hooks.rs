@@ -11,6 +11,8 @@ use super::{
     state::{CallState, Record},
 };
 
+use crate::http::api;
+
 impl ClientHooks<CallState> for Client {
     async fn pre<E>(
         &self,
@@ -25,14 +27,14 @@ impl ClientHooks<CallState> for Client {
     async fn exec(&self, request: reqwest::Request, info: &OperationInfo) -> reqwest::Result<reqwest::Response> {
         let state = &self.inner;
         *state.record() = Record::default();
-        let answer = state.transport.send(request, info.operation_id, state.options).await;
+        let outcome = api::call(&state.shared, request, info.operation_id, state.options).await;
         let mut record = state.record();
-        Ok(match answer {
-            Ok((answer, exchange)) => {
+        Ok(match outcome {
+            Ok((response, exchange)) => {
                 record.exchange = exchange;
-                record.rate_limit = answer.rate_limit;
-                record.body = answer.body.clone();
-                answer.into()
+                record.rate_limit = response.rate_limit;
+                record.body = response.body.clone();
+                response.into()
             }
             Err(error) => {
                 record.error = Some(error);
@@ -46,7 +48,7 @@ impl ClientHooks<CallState> for Client {
         _: &reqwest::Result<reqwest::Response>,
         _: &OperationInfo,
     ) -> Result<(), progenitor_client::Error<E>> {
-        // Keeps the generated code from decoding an answer that is not there.
+        // Keeps the generated code from decoding a response that is not there.
         match &self.inner.record().error {
             Some(error) => Err(progenitor_client::Error::Custom(error.to_string())),
             None => Ok(()),

@@ -16,10 +16,9 @@
     reason = "generated from openapi.yaml"
 )]
 mod client;
+mod decode;
 mod hooks;
 mod state;
-
-pub(crate) use state::Record;
 
 pub use client::{Client, Error, ResponseValue, builder};
 pub use state::CallState;

@@ -1,7 +1,7 @@
-//! Tells, once for each value, that the API has moved on: at debug level, on the target
+//! Logs values that the API has added, once for each: at debug level, on the target
 //! `luma_agents::drift`. Nothing else changes; the value is kept.
 //!
-//! Unknown fields are passed over in silence: to notice them, every answer would have to be decoded twice.
+//! Unknown fields are not logged: to notice them, every response would have to be decoded twice.
 
 use std::{
     collections::HashSet,

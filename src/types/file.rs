@@ -3,7 +3,7 @@
 use crate::types::FileState;
 
 impl FileState {
-    /// Whether nothing more happens to the file by itself. An unknown state is taken as one on the way.
+    /// Whether the state is final. An unknown state counts as not final.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Ready | Self::Failed | Self::Deleted)

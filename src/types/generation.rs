@@ -21,7 +21,7 @@ impl Generation {
 }
 
 impl GenerationState {
-    /// Whether the generation has ended. An unknown state is taken as one on the way.
+    /// Whether the generation has ended. An unknown state counts as not ended.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Completed | Self::Failed)
@@ -29,7 +29,7 @@ impl GenerationState {
 }
 
 impl GenerationFailureCode {
-    /// Whether submitting the same request anew may work. That is a new job with a new price.
+    /// Whether submitting the same request again may work. It creates a new job with a new price.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::GenerationFailed | Self::OutputNotFound | Self::RateLimited)

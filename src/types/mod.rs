@@ -10,6 +10,7 @@ mod open_enum;
 mod drift;
 mod file;
 mod generation;
+pub(crate) mod lenient;
 mod one_of;
 mod scalar;
 #[cfg(feature = "schemars")]

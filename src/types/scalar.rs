@@ -83,7 +83,7 @@ impl std::error::Error for InvalidUrl {}
 
 /// Media in base64 (standard alphabet, padded), as it goes inline in a request.
 ///
-/// `Debug` tells its length only.
+/// `Debug` shows its length only.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Base64(Box<str>);

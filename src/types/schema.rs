@@ -61,7 +61,7 @@ pub(crate) fn open_enum<'a>(name: &str, known: impl Iterator<Item = &'a str>) ->
 /// A text with a format, in the place where it is used.
 macro_rules! text {
     ($name:ident, $schema:tt) => {
-        impl schemars::JsonSchema for crate::types::$name {
+        impl schemars::JsonSchema for super::scalar::$name {
             fn inline_schema() -> bool {
                 true
             }

@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,14 +18,14 @@ use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use progenitor_client::{ClientHooks as _, OperationInfo};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::content::{ByteStream, Opened};
 use crate::{
-    client::{Call, Client},
+    client::{Client, call::Call},
     error::{Error, Exchange, Fault, Result},
     files::Files,
-    http::{storage::Storage, transport::Broken, url::signed_url},
+    http::{failure::Failure, fault::AttemptError, storage, transport::Request, url::signed_url},
     progress::{Meter, Progress, Watcher},
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePurpose, FileState, PresignedUpload},
@@ -281,32 +281,48 @@ impl Settings {
         }
         headers.insert(header::CONTENT_LENGTH, content.length.into());
 
-        let http = self.client.transport().http.clone();
-        let mut storage = Storage::new(http, "upload", self.client.idle_timeout(), self.client.options().retry);
-        loop {
-            let sent = Sent::new(content.length, Meter::new(self.watcher.clone()));
-            let body = reqwest::Body::wrap_stream(sent.watch(content.stream().await?));
-            let request = storage.http.put(url.clone()).headers(headers.clone()).body(body);
-            storage.attempt();
-            let broken = match sent.guard(request.send(), storage.idle_timeout).await {
-                Ok(response) if response.status().is_success() => return Ok(()),
-                Ok(response) => {
-                    if content.is_stream() {
-                        return Err(storage.refusal(response).await);
-                    }
-                    storage.refused(response).await?;
-                    continue;
-                }
-                Err(broken) => broken,
-            };
-            if let Some(error) = sent.take_error() {
-                return Err(Error::io("read", content.path(), error));
-            }
-            if content.is_stream() || SystemTime::now() >= SystemTime::from(envelope.expires_at) {
-                return Err(storage.no_answer(broken));
-            }
-            storage.pause(broken).await?;
+        let idle_timeout = self.client.idle_timeout();
+        let mut put = Put {
+            http: &self.client.shared().http,
+            url,
+            headers,
+            content,
+            idle_timeout,
+            progress: Meter::new(self.watcher.clone()),
+        };
+        storage::call("upload", idle_timeout, self.client.options().retry).send(&mut put).await?;
+        Ok(())
+    }
+}
+
+/// The bytes on their way to a signed URL.
+struct Put<'a> {
+    http: &'a reqwest::Client,
+    url: reqwest::Url,
+    headers: http::HeaderMap,
+    content: &'a mut Opened,
+    idle_timeout: Duration,
+    progress: Meter,
+}
+
+impl Request for Put<'_> {
+    type Response = reqwest::Response;
+
+    async fn send(&mut self, exchange: &mut Exchange, _: Instant) -> Result<reqwest::Response, Failure> {
+        let sent = Sent::new(self.content.length, self.progress.clone());
+        let body = reqwest::Body::wrap_stream(sent.watch(self.content.stream().await.map_err(Failure::Local)?));
+        let request = self.http.put(self.url.clone()).headers(self.headers.clone()).body(body);
+        match sent.guard(request.send(), self.idle_timeout).await {
+            Ok(response) => storage::check(response, exchange, Instant::now() + self.idle_timeout).await,
+            Err(error) => Err(match sent.take_error() {
+                Some(error) => Failure::Local(Error::io("read", self.content.path(), error)),
+                None => error.into(),
+            }),
         }
+    }
+
+    fn is_repeatable(&self) -> bool {
+        !self.content.is_stream()
     }
 }
 
@@ -396,7 +412,7 @@ impl Sent {
         &self,
         request: impl Future<Output = reqwest::Result<reqwest::Response>>,
         idle_timeout: Duration,
-    ) -> Result<reqwest::Response, Broken> {
+    ) -> Result<reqwest::Response, AttemptError> {
         let mut request = std::pin::pin!(request);
         let mut seen = 0;
         loop {
@@ -405,7 +421,7 @@ impl Sent {
             }
             let now = self.bytes.load(Ordering::Relaxed);
             if now == seen {
-                return Err(Broken::new(Fault::Timeout));
+                return Err(AttemptError::new(Fault::Timeout));
             }
             seen = now;
         }

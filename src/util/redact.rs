@@ -51,24 +51,79 @@ fn ends_token(c: char) -> bool {
     c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>')
 }
 
-/// The whole of `text`, without keys and without queries of URLs.
+/// The innermost cause of an error: the one that says something.
+pub(crate) fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
+}
+
+/// The whole of `text`, without keys, queries of URLs and parameters that look like a signature.
 pub(crate) fn scrub(text: &str) -> String {
-    // JSON may write a slash as `\/`.
-    let text = text.replace("\\/", "/");
+    let text = plain(text);
     let mut rest = text.as_str();
     let mut clean = String::new();
     while let Some((at, secret)) = next_secret(rest) {
         clean.push_str(&rest[..at]);
         let token = token_at(rest, at);
+        let mut length = token.len();
         match secret {
             Secret::Key => clean.extend([KEY_PREFIX, "…"]),
             Secret::Url => clean.push_str(&url(token)),
             Secret::Query => clean.push_str("?…"),
+            Secret::Parameter => {
+                length = token.find('&').unwrap_or(length);
+                clean.push_str(&token[..=token.find('=').unwrap_or(0)]);
+                clean.push('…');
+            }
         }
-        rest = &rest[at + token.len()..];
+        rest = &rest[at + length..];
     }
     clean.push_str(rest);
     clean
+}
+
+/// Spellings of the characters by which a URL and its parameters are recognised: escaped by JSON or
+/// XML, or percent-encoded once or twice.
+const ESCAPES: [(&str, &str); 19] = [
+    ("\\/", "/"),
+    ("\\u002f", "/"),
+    ("\\u003a", ":"),
+    ("\\u003d", "="),
+    ("\\u003f", "?"),
+    ("\\u0026", "&"),
+    ("&amp;", "&"),
+    ("&#38;", "&"),
+    ("&#x26;", "&"),
+    ("%252f", "/"),
+    ("%253a", ":"),
+    ("%253d", "="),
+    ("%253f", "?"),
+    ("%2526", "&"),
+    ("%2f", "/"),
+    ("%3a", ":"),
+    ("%3d", "="),
+    ("%3f", "?"),
+    ("%26", "&"),
+];
+
+/// `text` with each of these characters as itself.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '&', '%']) {
+        plain.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let escaped = |(spelling, _): &&(&str, &str)| {
+            rest.get(..spelling.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(spelling))
+        };
+        let (length, meant) = match ESCAPES.iter().find(escaped) {
+            Some((spelling, meant)) => (spelling.len(), *meant),
+            None => (1, &rest[..1]),
+        };
+        plain.push_str(meant);
+        rest = &rest[length..];
+    }
+    plain.push_str(rest);
+    plain
 }
 
 /// In the order in which they count where two begin at the same place.
@@ -76,15 +131,31 @@ pub(crate) fn scrub(text: &str) -> String {
 enum Secret {
     Key,
     Url,
-    /// Of a URL without its host, or in a spelling that is not recognised.
+    /// Of a URL without its host, or with another scheme.
     Query,
+    /// On its own, such as `X-Amz-Signature=..`.
+    Parameter,
 }
 
 fn next_secret(text: &str) -> Option<(usize, Secret)> {
     let key = text.find(KEY_PREFIX).map(|at| (at, Secret::Key));
     let url = ["https://", "http://"].iter().filter_map(|scheme| text.find(scheme)).min().map(|at| (at, Secret::Url));
     let query = text.match_indices('?').find(|&(at, _)| token_at(text, at).contains('='));
-    [key, url, query.map(|(at, _)| (at, Secret::Query))].into_iter().flatten().min()
+    let parameter = text.match_indices('=').find_map(|(end, _)| {
+        let name = text[..end].rfind(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
+        let at = name.map_or(0, |before| before + text[before..].chars().next().map_or(1, char::len_utf8));
+        is_secret_name(&text[at..end]).then_some((at, Secret::Parameter))
+    });
+    [key, url, query.map(|(at, _)| (at, Secret::Query)), parameter].into_iter().flatten().min()
+}
+
+/// Parameters that S3, Google Cloud Storage, Azure and CloudFront sign URLs with, and their like.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    matches!(name.as_str(), "sig" | "policy" | "key-pair-id")
+        || ["signature", "credential", "token", "secret", "accesskey", "access-key", "access_key", "apikey", "api_key"]
+            .iter()
+            .any(|part| name.contains(part))
 }
 
 /// From `at` to where a URL or a key ends inside other text.
@@ -122,6 +193,20 @@ mod tests {
         assert_eq!(excerpt("x http://h/?sig=1 y https://h/?sig=2"), "x http://h/?… y https://h/?…");
         assert_eq!(excerpt(r#"{"url":"/p?sig=1"} HTTPS://h/p?sig=2"#), r#"{"url":"/p?…"} HTTPS://h/p?…"#);
         assert_eq!(excerpt("why? a=b"), "why? a=b");
+        for hidden in [
+            "https%3A%2F%2Fh%2Fp%3FX-Amz-Signature%3Dhush",
+            "X-Amz-Signature%3Dhush",
+            "x-amz-security-token%253Dhush%2526a",
+            r"https://h/p\u003fX-Amz-Signature\u003Dhush\u0026a=b",
+            "X-Goog-Signature=hush&amp;b=c",
+            "a, Signature=hush",
+            "(sig=hush)",
+            "ä=1;sig=hush",
+        ] {
+            let shown = excerpt(hidden);
+            assert!(!shown.contains("hush") && shown.contains('…'), "{hidden}: {shown}");
+        }
+        assert_eq!(excerpt("100% & more \\ = fine"), "100% & more \\ = fine");
         assert_eq!(excerpt(&"ä".repeat(1000)).chars().count(), EXCERPT + 1);
     }
 }

@@ -68,7 +68,7 @@ async fn survive(times: usize, size: usize) {
         // Where each break comes, counted from the one before; in between the URL has expired.
         for part in [3, 5, 7] {
             emulator.next_download(Transfer::new().cut_after((time * 7919 + size / part) % (size / 4) + 1));
-            emulator.next_download(Transfer::refused(403));
+            emulator.next_download(Transfer::rejected(403));
         }
         let path = directory.path().join(format!("{time}.mp4"));
         let saved = download(&emulator, &generation).save(&path).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_download_that_cannot_be_mended_leaves_nothing_behind() {
     let directory = TempDir::new().unwrap();
     let generation = output(&emulator, &video(200 * KB, 5)).await;
     for _ in 0..3 {
-        emulator.next_download(Transfer::refused(503));
+        emulator.next_download(Transfer::rejected(503));
     }
     let error = download(&emulator, &generation).save(directory.path().join("a.mp4")).await.unwrap_err();
     let Error::Rejected(refused) = &error else { panic!("{error}") };
@@ -240,7 +240,7 @@ async fn an_existing_file_is_left_alone_unless_told_otherwise() {
     assert_eq!(emulator.requests().len(), asked, "nothing was fetched");
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
 
-    emulator.next_download(Transfer::refused(404));
+    emulator.next_download(Transfer::rejected(404));
     download(&emulator, &generation).overwrite().save(&path).await.unwrap_err();
     assert_eq!(std::fs::read(&path).unwrap(), b"mine", "only a complete file takes its place");
     download(&emulator, &generation).overwrite().save(&path).await.unwrap();

@@ -1,3 +1,5 @@
+//! The emulator: what it accepts, rejects, runs, stores and reports.
+
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use std::time::Duration;
@@ -5,7 +7,7 @@ use std::time::Duration;
 use luma_agents::{
     Client, Error, Retry,
     error::{Limit, RejectionKind},
-    mock::{Answer, Emulator, Ingest, Operation, Script, Transfer},
+    mock::{Emulator, Ingest, Operation, Reply, Script, Transfer},
     types::{CreateGeneration, Generation, GenerationFailureCode, GenerationState, GenerationType, Model},
 };
 use reqwest::{Response, StatusCode, header};
@@ -28,7 +30,7 @@ async fn completed(luma: &Client) -> luma_agents::Result<Generation> {
     luma.generations().wait(&job).first_after(SOON).every(SOON).await
 }
 
-/// Sends JSON past the client, which would not send everything.
+/// Sends JSON without the client, which would not send every body.
 async fn post(emulator: &Emulator, path: &str, body: &Value) -> (StatusCode, Value) {
     let url = format!("{}{path}", emulator.base_url());
     let response = reqwest::Client::new().post(url).bearer_auth(emulator.api_key()).json(body).send().await.unwrap();
@@ -42,8 +44,8 @@ async fn get(emulator: &Emulator, path: &str) -> (StatusCode, Value) {
     (response.status(), response.json().await.unwrap())
 }
 
-fn detail(answer: &Value) -> &str {
-    answer["detail"].as_str().unwrap_or_default()
+fn detail(reply: &Value) -> &str {
+    reply["detail"].as_str().unwrap_or_default()
 }
 
 #[tokio::test]
@@ -115,20 +117,20 @@ async fn a_job_fails_with_each_code_known_or_not() {
 }
 
 #[tokio::test]
-async fn documented_refusals_mean_what_they_should() {
-    for (answer, status, kind) in [
-        (Answer::unknown_model(), 400, RejectionKind::InvalidRequest),
-        (Answer::unauthorized(), 401, RejectionKind::Unauthorized),
-        (Answer::insufficient_credits(), 402, RejectionKind::InsufficientCredits),
-        (Answer::forbidden(), 403, RejectionKind::Forbidden),
-        (Answer::not_found(), 404, RejectionKind::NotFound),
-        (Answer::too_large(), 413, RejectionKind::TooLarge),
-        (Answer::unusable_media(), 422, RejectionKind::UnusableMedia),
-        (Answer::bad_gateway(), 502, RejectionKind::Unavailable),
-        (Answer::unavailable(), 503, RejectionKind::Unavailable),
+async fn documented_errors_have_their_kind() {
+    for (reply, status, kind) in [
+        (Reply::unknown_model(), 400, RejectionKind::InvalidRequest),
+        (Reply::unauthorized(), 401, RejectionKind::Unauthorized),
+        (Reply::insufficient_credits(), 402, RejectionKind::InsufficientCredits),
+        (Reply::forbidden(), 403, RejectionKind::Forbidden),
+        (Reply::not_found(), 404, RejectionKind::NotFound),
+        (Reply::too_large(), 413, RejectionKind::TooLarge),
+        (Reply::unusable_media(), 422, RejectionKind::UnusableMedia),
+        (Reply::bad_gateway(), 502, RejectionKind::Unavailable),
+        (Reply::unavailable(), 503, RejectionKind::Unavailable),
     ] {
         let emulator = emulator().await;
-        emulator.refuse(answer);
+        emulator.next_create(reply);
         match emulator.client().generations().create(request()).retry(Retry::none()).await {
             Err(Error::Rejected(e)) => assert_eq!((e.status.as_u16(), e.kind()), (status, kind)),
             other => panic!("{status}: {other:?}"),
@@ -138,12 +140,12 @@ async fn documented_refusals_mean_what_they_should() {
 }
 
 #[tokio::test]
-async fn documented_limits_mean_what_they_should() {
-    for (answer, limit, after) in
-        [(Answer::rate_limited(7), Limit::Requests, 7), (Answer::too_many_jobs(), Limit::Concurrency, 60)]
+async fn documented_limits_have_their_kind_and_time() {
+    for (reply, limit, after) in
+        [(Reply::rate_limited(7), Limit::Requests, 7), (Reply::too_many_jobs(), Limit::Concurrency, 60)]
     {
         let emulator = emulator().await;
-        emulator.refuse(answer);
+        emulator.next_create(reply);
         match emulator.client().generations().create(request()).retry(Retry::none()).await {
             Err(Error::RateLimited(e)) => {
                 assert_eq!((e.limit, e.retry_after), (limit, Some(Duration::from_secs(after))));
@@ -155,12 +157,12 @@ async fn documented_limits_mean_what_they_should() {
 }
 
 #[tokio::test]
-async fn an_answer_is_replaced_once_and_in_order() {
+async fn a_reply_is_replaced_once_and_in_order() {
     let emulator = emulator().await;
     let generations = emulator.client().generations();
     let job = generations.create(request()).await.unwrap();
-    emulator.answer(Operation::GetGeneration, Answer::not_found());
-    emulator.answer(Operation::GetGeneration, Answer::raw(418, "short and stout").header("X-Tea", "yes"));
+    emulator.next_reply(Operation::GetGeneration, Reply::not_found());
+    emulator.next_reply(Operation::GetGeneration, Reply::raw(418, "short and stout").header("X-Tea", "yes"));
     assert_eq!(get(&emulator, &format!("/generations/{}", job.id)).await.0, 404);
     let url = format!("{}/generations/{}", emulator.base_url(), job.id);
     let tea = reqwest::get(url).await.unwrap();
@@ -172,9 +174,9 @@ async fn an_answer_is_replaced_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn an_answer_comes_late() {
+async fn a_reply_is_delayed_once() {
     let emulator = emulator().await;
-    emulator.refuse(Answer::usual().delay(Duration::from_millis(400)));
+    emulator.next_create(Reply::normal().delay(Duration::from_millis(400)));
     let started = tokio::time::Instant::now();
     emulator.client().generations().create(request()).await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(400));
@@ -184,16 +186,38 @@ async fn an_answer_comes_late() {
 }
 
 #[tokio::test]
-async fn a_job_exists_though_its_answer_is_lost() {
+async fn a_delayed_reply_holds_nobody_else_up() {
     let emulator = emulator().await;
-    emulator.refuse(Answer::raw(504, "<html>gateway timeout</html>").after_acting());
+    let generations = emulator.client().generations();
+    let job = generations.create(request()).await.unwrap();
+    emulator.next_create(Reply::normal().delay(Duration::from_secs(600)));
+    emulator.next_reply(Operation::GetGeneration, Reply::normal().delay(Duration::from_secs(600)));
+    let delayed = tokio::spawn(generations.create(request()).into_future());
+    let delayed_poll = tokio::spawn(generations.get(job.id).into_future());
+    while emulator.requests().len() < 3 {
+        tokio::time::sleep(SOON).await;
+    }
+    assert_eq!(emulator.jobs().len(), 2, "a delayed submission takes effect at once");
+    let others = (0..100).map(|_| generations.get(job.id).into_future());
+    let others = tokio::time::timeout(Duration::from_secs(10), futures_util::future::join_all(others)).await.unwrap();
+    assert!(others.into_iter().all(|it| it.is_ok()));
+    generations.create(request()).await.unwrap();
+    assert!(!delayed.is_finished() && !delayed_poll.is_finished());
+    delayed.abort();
+    delayed_poll.abort();
+}
+
+#[tokio::test]
+async fn a_job_exists_though_its_response_is_lost() {
+    let emulator = emulator().await;
+    emulator.next_create(Reply::raw(504, "<html>gateway timeout</html>").after_effect());
     let outcome = emulator.client().generations().create(request()).await;
     assert!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{outcome:?}");
     assert_eq!(emulator.jobs().len(), 1, "and it is not submitted twice");
 }
 
 #[tokio::test]
-async fn only_the_key_opens() {
+async fn only_its_own_key_is_accepted() {
     let emulator = emulator().await;
     let key = emulator.api_key();
     let bearer = |key: &str| format!("Bearer {key}");
@@ -218,8 +242,8 @@ async fn only_the_key_opens() {
 async fn an_unknown_or_malformed_id_is_not_found() {
     let emulator = emulator().await;
     for id in ["d290f1ee-6c54-4b01-90e6-d701748f0851", "d290f1ee6c544b0190e6d701748f0851", "nonsense"] {
-        let (status, answer) = get(&emulator, &format!("/generations/{id}")).await;
-        assert_eq!((status.as_u16(), detail(&answer)), (404, "Generation not found"));
+        let (status, reply) = get(&emulator, &format!("/generations/{id}")).await;
+        assert_eq!((status.as_u16(), detail(&reply)), (404, "Generation not found"));
         assert_eq!(get(&emulator, &format!("/files/{id}")).await.0, 404);
     }
 }
@@ -258,12 +282,15 @@ async fn the_documented_examples_are_accepted() {
             "source_position": {"x_norm": 0, "y_norm": 0.25, "w_norm": 1, "h_norm": 0.5}}}),
         json!({"model": "uni-1", "type": "layering", "prompt": "", "source": {"url": "https://example.com/in.jpg"},
             "layering": {"resolution": "1k"}}),
+        // As a client sends it that writes null for each field that is not set.
+        json!({"prompt": "p", "image_ref": [{"url": "https://example.com/a.png", "data": null, "media_type": null,
+            "generation_id": null, "file_id": null}]}),
     ] {
-        let (status, answer) = post(&emulator, "/generations", &request).await;
-        assert_eq!(status, 201, "{request}: {answer}");
-        assert_eq!(answer["state"], "queued");
-        assert_eq!(answer["output"], json!([]));
-        assert!(answer.get("failure_code").is_some_and(Value::is_null));
+        let (status, reply) = post(&emulator, "/generations", &request).await;
+        assert_eq!(status, 201, "{request}: {reply}");
+        assert_eq!(reply["state"], "queued");
+        assert_eq!(reply["output"], json!([]));
+        assert!(reply.get("failure_code").is_some_and(Value::is_null));
     }
 }
 
@@ -320,14 +347,14 @@ async fn a_request_that_breaks_a_documented_rule_gets_the_documented_text() {
             "source: image exceeds 50 MB limit",
         ),
     ] {
-        let (got, answer) = post(&emulator, "/generations", &request).await;
-        assert_eq!((got.as_u16(), detail(&answer)), (status, expected));
+        let (got, reply) = post(&emulator, "/generations", &request).await;
+        assert_eq!((got.as_u16(), detail(&reply)), (status, expected));
     }
     assert!(emulator.jobs().is_empty());
 }
 
 #[tokio::test]
-async fn options_that_do_not_go_together_are_refused() {
+async fn options_that_exclude_each_other_are_rejected() {
     let emulator = emulator().await;
     let frame = json!({"url": "https://example.com/a.png"});
     let earlier = json!({"generation_id": "d290f1ee-6c54-4b01-90e6-d701748f0851"});
@@ -383,9 +410,9 @@ async fn options_that_do_not_go_together_are_refused() {
         (edit(json!({"start_frame": frame, "edit": {"keyframes": [frame], "keyframe_indexes": [0]}})), "start_frame"),
         (edit(json!({"edit": {"keyframes": [frame], "keyframe_indexes": []}})), "as many as"),
     ] {
-        let (status, answer) = post(&emulator, "/generations", &request).await;
+        let (status, reply) = post(&emulator, "/generations", &request).await;
         assert_eq!(status, 422, "{request}");
-        assert!(detail(&answer).contains(part), "{request}: {answer}");
+        assert!(detail(&reply).contains(part), "{request}: {reply}");
     }
     for (request, part) in [
         (json!({"prompt": "p", "type": "video", "model": "ray-3.2", "image_ref": [frame]}), "image_ref is not valid"),
@@ -395,14 +422,14 @@ async fn options_that_do_not_go_together_are_refused() {
         (json!({"prompt": "p", "type": "video_edit", "model": "ray-3.2", "source": frame}), "must be video/*"),
         (json!({"prompt": "p", "type": "image_edit", "source": {"file_id": "a", "url": "b"}}), "exactly one"),
     ] {
-        let (status, answer) = post(&emulator, "/generations", &request).await;
+        let (status, reply) = post(&emulator, "/generations", &request).await;
         assert_eq!(status, 400, "{request}");
-        assert!(detail(&answer).contains(part), "{request}: {answer}");
+        assert!(detail(&reply).contains(part), "{request}: {reply}");
     }
 }
 
 #[tokio::test]
-async fn a_field_that_is_unknown_or_has_another_type_is_named() {
+async fn an_unknown_field_or_wrong_type_is_named() {
     let emulator = emulator().await;
     for (request, place) in [
         (json!({}), "prompt"),
@@ -424,16 +451,23 @@ async fn a_field_that_is_unknown_or_has_another_type_is_named() {
             "w_norm",
         ),
         (json!({"prompt": "p", "video": {"edit": {"controls": {"depth": {"blur": 1.5}}}}}), "blur"),
+        (json!({"prompt": "p", "image_ref": [3]}), "0"),
+        (json!({"prompt": "p", "image_ref": [null]}), "0"),
+        (json!({"prompt": "p", "image_ref": [{"url": 3}]}), "url"),
+        (json!({"prompt": "p", "source": 3}), "source"),
+        (json!({"prompt": "p", "video": {"loop": 1}}), "loop"),
+        (json!({"prompt": "p", "video": {"keyframe_indexes": [1.0]}}), "keyframe_indexes"),
+        (json!({"prompt": "p", "video": {"keyframes": []}}), "keyframes"),
         (json!([]), "body"),
     ] {
-        let (status, answer) = post(&emulator, "/generations", &request).await;
+        let (status, reply) = post(&emulator, "/generations", &request).await;
         assert_eq!(status, 422, "{request}");
-        assert!(answer["detail"][0]["loc"].to_string().contains(place), "{request}: {answer}");
+        assert!(reply["detail"][0]["loc"].to_string().contains(place), "{request}: {reply}");
     }
 }
 
 #[tokio::test]
-async fn a_reference_has_to_exist_be_done_and_be_of_the_kind() {
+async fn a_reference_has_to_exist_and_be_finished_and_of_the_right_kind() {
     let emulator = emulator().await;
     let luma = emulator.client();
     let image = completed(&luma).await.unwrap().id;
@@ -450,8 +484,8 @@ async fn a_reference_has_to_exist_be_done_and_be_of_the_kind() {
         (edit(json!({"file_id": pending["id"]})), "source: file is not ready"),
         (edit(json!({"file_id": image})), "source: file not found"),
     ] {
-        let (status, answer) = post(&emulator, "/generations", &request).await;
-        assert_eq!(detail(&answer), expected);
+        let (status, reply) = post(&emulator, "/generations", &request).await;
+        assert_eq!(detail(&reply), expected);
         assert_eq!(status.as_u16(), if expected.is_empty() { 201 } else { 422 });
     }
 }
@@ -520,7 +554,7 @@ async fn a_video_comes_with_its_exr_and_a_layering_with_three_layers() {
 }
 
 #[tokio::test]
-async fn urls_are_fresh_with_each_look_and_expire() {
+async fn urls_are_fresh_with_each_poll_and_expire() {
     let emulator = emulator().await;
     let generations = emulator.client().generations();
     let job = completed(&emulator.client()).await.unwrap();
@@ -539,7 +573,7 @@ async fn urls_are_fresh_with_each_look_and_expire() {
 }
 
 #[tokio::test]
-async fn storage_takes_a_good_signature_and_nothing_else() {
+async fn storage_accepts_a_valid_signature_and_nothing_else() {
     let emulator = emulator().await;
     let url = output(&emulator, b"0123456789").await;
     assert_eq!(fetch(&format!("{url}0"), &[]).await.status(), 403);
@@ -550,7 +584,7 @@ async fn storage_takes_a_good_signature_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_part_of_an_output_can_be_asked_for() {
+async fn a_range_of_an_output_can_be_fetched() {
     let emulator = emulator().await;
     let url = output(&emulator, b"0123456789").await;
     let whole = fetch(&url, &[]).await;
@@ -585,7 +619,7 @@ async fn a_part_of_an_output_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn a_download_breaks_where_it_is_told_to() {
+async fn a_download_breaks_where_the_script_says() {
     let emulator = emulator().await;
     let content: Vec<u8> = (0..200_000_u32).map(|at| at.to_le_bytes()[0]).collect();
     let url = output(&emulator, &content).await;
@@ -600,7 +634,7 @@ async fn a_download_breaks_where_it_is_told_to() {
         let error = loop {
             match response.chunk().await {
                 Ok(Some(chunk)) => read.extend(chunk),
-                Ok(None) => panic!("it came to its end"),
+                Ok(None) => panic!("it is complete"),
                 Err(error) => break error,
             }
         };
@@ -612,7 +646,7 @@ async fn a_download_breaks_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn a_download_stalls_where_it_is_told_to() {
+async fn a_download_stalls_where_the_script_says() {
     let emulator = emulator().await;
     let url = output(&emulator, b"0123456789").await;
     emulator.next_download(Transfer::new().stall_after(4));
@@ -622,7 +656,7 @@ async fn a_download_stalls_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn a_download_can_lack_length_and_ranges_or_be_refused_or_changed() {
+async fn a_download_can_lack_length_and_ranges_or_be_rejected_or_changed() {
     let emulator = emulator().await;
     let url = output(&emulator, b"0123456789").await;
     emulator.next_download(Transfer::new().without_length());
@@ -635,7 +669,7 @@ async fn a_download_can_lack_length_and_ranges_or_be_refused_or_changed() {
     assert!(!response.headers().contains_key(header::ACCEPT_RANGES));
     assert_eq!((response.status().as_u16(), response.text().await.unwrap()), (200, "0123456789".to_owned()));
 
-    emulator.next_download(Transfer::refused(503));
+    emulator.next_download(Transfer::rejected(503));
     assert_eq!(fetch(&url, &[]).await.status(), 503);
 
     let before = fetch(&url, &[]).await;
@@ -650,7 +684,7 @@ async fn a_download_can_lack_length_and_ranges_or_be_refused_or_changed() {
 }
 
 #[tokio::test]
-async fn a_large_output_comes_whole() {
+async fn a_large_output_is_sent_whole() {
     let emulator = emulator().await;
     let content = vec![7; 64 * 1024 * 1024];
     let url = output(&emulator, &content).await;
@@ -661,9 +695,9 @@ async fn a_large_output_comes_whole() {
 
 async fn announce(emulator: &Emulator, size: usize) -> Value {
     let request = json!({"mime_type": "image/png", "size_bytes": size, "purpose": "reference", "filename": "in.png"});
-    let (status, answer) = post(emulator, "/files", &request).await;
-    assert_eq!((status.as_u16(), &answer["state"]), (201, &json!("pending")));
-    answer
+    let (status, reply) = post(emulator, "/files", &request).await;
+    assert_eq!((status.as_u16(), &reply["state"]), (201, &json!("pending")));
+    reply
 }
 
 fn put(announced: &Value) -> reqwest::RequestBuilder {
@@ -686,7 +720,7 @@ async fn a_file_is_announced_sent_completed_and_ready() {
     let announced = announce(&emulator, 100).await;
     let path = format!("/files/{}", announced["id"].as_str().unwrap());
     let complete = format!("{path}/complete");
-    assert_eq!(post(&emulator, &complete, &Value::Null).await.0, 400, "before its bytes came");
+    assert_eq!(post(&emulator, &complete, &Value::Null).await.0, 400, "before its bytes arrived");
     assert_eq!(put(&announced).body(picture()).send().await.unwrap().status(), 200);
     assert_eq!(get(&emulator, &path).await.1["state"], "pending", "before it is completed");
     let (status, file) = post(&emulator, &complete, &Value::Null).await;
@@ -718,7 +752,7 @@ async fn an_upload_needs_its_headers_its_length_and_no_key() {
     assert_eq!(status(bare.body(picture())).await, 403);
     assert_eq!(status(put(&announced).header("x-amz-acl", "public-read").body(picture())).await, 403);
     assert_eq!(status(put(&announced).body("too short")).await, 400);
-    emulator.next_upload(Transfer::refused(503));
+    emulator.next_upload(Transfer::rejected(503));
     assert_eq!(status(put(&announced).body(picture())).await, 503);
     emulator.next_upload(Transfer::new().cut_after(10));
     assert!(put(&announced).body(picture()).send().await.is_err());
@@ -746,10 +780,10 @@ async fn a_file_is_sent_inside_the_request() {
         .text("purpose", "reference")
         .text("user_id", "user-7f3a")
         .text("expires_at", "2026-07-23T12:00:00Z");
-    let (status, answer) = send_form(&emulator, form).await;
+    let (status, reply) = send_form(&emulator, form).await;
     assert_eq!(status, 201);
-    assert!(answer.get("upload").is_none_or(Value::is_null));
-    let file = &answer["file"];
+    assert!(reply.get("upload").is_none_or(Value::is_null));
+    let file = &reply["file"];
     for (name, expected) in [
         ("mime_type", json!("image/png")),
         ("size_bytes", json!(100)),
@@ -760,7 +794,7 @@ async fn a_file_is_sent_inside_the_request() {
     ] {
         assert_eq!(file[name], expected);
     }
-    let path = format!("/files/{}", answer["id"].as_str().unwrap());
+    let path = format!("/files/{}", reply["id"].as_str().unwrap());
     get(&emulator, &path).await;
     assert_eq!(get(&emulator, &path).await.1["state"], "ready", "without being completed");
     let (status, _) = send_form(&emulator, reqwest::multipart::Form::new().text("purpose", "input")).await;
@@ -768,7 +802,7 @@ async fn a_file_is_sent_inside_the_request() {
 }
 
 #[tokio::test]
-async fn a_file_is_refused_while_being_taken_in() {
+async fn a_file_can_fail_its_ingest() {
     let emulator = emulator().await;
     for (ingest, bytes, reason) in [
         (Ingest::fails("The file could not be decoded"), picture(), "The file could not be decoded"),
@@ -776,9 +810,9 @@ async fn a_file_is_refused_while_being_taken_in() {
         (Ingest::new().takes(Duration::ZERO), b"whatever".to_vec(), "Unsupported file type"),
     ] {
         emulator.next_file(ingest);
-        let (_, answer) =
+        let (_, reply) =
             send_form(&emulator, reqwest::multipart::Form::new().part("file", part(bytes, "image/png"))).await;
-        let path = format!("/files/{}", answer["id"].as_str().unwrap());
+        let path = format!("/files/{}", reply["id"].as_str().unwrap());
         get(&emulator, &path).await;
         let (_, file) = get(&emulator, &path).await;
         assert_eq!((&file["state"], &file["failure_reason"]), (&json!("failed"), &json!(reason)));
@@ -798,7 +832,7 @@ async fn files_are_listed_newest_first_a_page_at_a_time() {
         let data = page["data"].as_array().unwrap();
         assert!(data.len() <= 2);
         seen.extend(data.iter().map(|file| file["id"].clone()));
-        // What comes in between does not disturb.
+        // New files between two pages do not change the second.
         announce(&emulator, 1).await;
         match page["next_cursor"].as_str() {
             Some(cursor) if page["has_more"] == true => query = format!("?limit=2&cursor={cursor}"),
@@ -815,7 +849,7 @@ async fn files_are_listed_newest_first_a_page_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_is_not_announced() {
+async fn an_impossible_file_is_rejected() {
     let emulator = emulator().await;
     for request in [
         json!({"mime_type": "image/png"}),
@@ -825,6 +859,8 @@ async fn a_file_that_cannot_be_is_not_announced() {
         json!({"mime_type": "image/png", "size_bytes": 1, "purpose": "fun"}),
         json!({"mime_type": "image/png", "size_bytes": 1, "expires_at": "tomorrow"}),
         json!({"mime_type": "image/png", "size_bytes": 1, "name": "x"}),
+        json!({"mime_type": "image/png", "size_bytes": 1.0}),
+        json!(null),
     ] {
         assert_eq!(post(&emulator, "/files", &request).await.0, 422, "{request}");
     }
@@ -834,7 +870,7 @@ async fn a_file_that_cannot_be_is_not_announced() {
 // The handle
 
 #[tokio::test]
-async fn requests_are_remembered_and_secrets_not_printed() {
+async fn requests_are_kept_and_their_secrets_not_printed() {
     let emulator = emulator().await;
     let job = completed(&emulator.client()).await.unwrap();
     fetch(job.outputs()[0].url.as_str(), &[(header::RANGE, "bytes=0-3")]).await;
@@ -849,6 +885,74 @@ async fn requests_are_remembered_and_secrets_not_printed() {
     for secret in [emulator.api_key(), "lighthouse", "Signature"] {
         assert!(!printed.contains(secret), "{printed}");
     }
+}
+
+#[tokio::test]
+async fn a_violation_is_listed_as_fastapi_lists_it() {
+    let emulator = emulator().await;
+    let request = json!({"seed": 3, "web_search": "a secret", "image_ref": [{"url": 4}]});
+    let (status, reply) = post(&emulator, "/generations", &request).await;
+    assert_eq!(status, 422);
+    let entry = |loc: Value, msg: &str, kind: &str| json!({"loc": loc, "msg": msg, "type": kind});
+    for expected in [
+        entry(json!(["body", "prompt"]), "Field required", "missing"),
+        entry(json!(["body", "seed"]), "Extra inputs are not permitted", "extra_forbidden"),
+        entry(json!(["body", "web_search"]), "Input is not of type \"boolean\"", "value_error"),
+        entry(json!(["body", "image_ref", 0, "url"]), "Input is not of types \"null\", \"string\"", "value_error"),
+    ] {
+        assert!(reply["detail"].as_array().unwrap().contains(&expected), "{expected} is not in {reply}");
+    }
+    assert_eq!(reply["detail"].as_array().unwrap().len(), 4, "{reply}");
+}
+
+#[tokio::test]
+async fn unknown_fields_can_be_allowed_and_nothing_else() {
+    let emulator = Emulator::builder().allow_unknown_fields().start().await.unwrap();
+    let media = json!({"url": "https://example.com/a.png", "weight": 1});
+    let request = json!({"prompt": "p", "seed": 3, "image_ref": [media], "style": "manga"});
+    assert_eq!(post(&emulator, "/generations", &request).await.0, 201);
+    assert_eq!(get(&emulator, "/files?page=2").await.0, 200);
+    assert_eq!(get(&emulator, "/files?limit=0").await.0, 422);
+    for request in [json!({"prompt": "p", "seed": 3, "web_search": "x"}), json!({"prompt": "p", "image_ref": [3]})] {
+        assert_eq!(post(&emulator, "/generations", &request).await.0, 422, "{request}");
+    }
+    let both = json!({"url": "https://example.com/a.png", "file_id": "d290f1ee-6c54-4b01-90e6-d701748f0851"});
+    assert_eq!(post(&emulator, "/generations", &json!({"prompt": "p", "image_ref": [both]})).await.0, 400);
+}
+
+#[tokio::test]
+async fn ports_can_be_chosen_and_a_taken_one_is_an_error() {
+    let free = async || tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (api, storage) = (free().await, free().await);
+    let (port, storage_port) = (api.local_addr().unwrap().port(), storage.local_addr().unwrap().port());
+    drop((api, storage));
+    let start = || Emulator::builder().port(port).storage_port(storage_port).start();
+    let emulator = start().await.unwrap();
+    assert_eq!(emulator.base_url(), format!("http://127.0.0.1:{port}"));
+    assert!(output(&emulator, b"1").await.starts_with(&format!("http://127.0.0.1:{storage_port}/")));
+    let Err(error @ Error::Io(_)) = start().await else { panic!("the port is taken") };
+    assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
+}
+
+#[tokio::test]
+async fn many_emulators_run_at_once() {
+    let emulators = futures_util::future::join_all((0..40).map(|_| emulator())).await;
+    for emulator in &emulators {
+        assert_eq!(get(emulator, "/files").await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_too() {
+    let emulator = emulator().await;
+    let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let url = format!("{}/files", emulator.base_url());
+    let response = http.get(url).bearer_auth(emulator.api_key()).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
+    let url = output(&emulator, b"0123456789").await;
+    emulator.next_download(Transfer::new().cut_after(4));
+    assert!(http.get(&url).send().await.unwrap().bytes().await.is_err());
+    assert_eq!(http.get(&url).send().await.unwrap().text().await.unwrap(), "0123456789");
 }
 
 #[tokio::test]

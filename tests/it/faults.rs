@@ -28,15 +28,15 @@ const PREFACE: &str = "\
 
 `UPDATE_SNAPSHOT=1 cargo test --test it faults` writes this file. The test fails if a line is wrong.
 
-Unless the name says otherwise, every request of the call meets the fault. A call makes at most three attempts;
-waits after a 429 do not count as attempts. *Requests* is the number of requests that the server counted. *Jobs* is the number of jobs that the server created in the worst case: if
-it may create one, it does. No call creates more than one job. A job whose id the caller does not get is always reported as
-`OutcomeUnknown`. Every call ended within its time limit. The server puts the API key and the query of a signed URL into
-every text that it sends; neither appeared in any `Display`, `Debug`, error source or log line.
+Unless the name says otherwise, every request of the call meets the fault. A call makes at most three attempts; a 429 does
+not count as one. *Requests* is the number of requests that the server counted. *Jobs* is the number of jobs that the server
+created in the worst case: if it may create one, it does. No call creates more than one job. A job whose id the caller does
+not get is always reported as `OutcomeUnknown`. Every call ended within its time limit. The server puts the API key and the
+query of a signed URL into every text that it sends; neither appeared in any `Display`, `Debug`, error source or log line.
 
 Two further runs: `PROPTEST_CASES=1000000 cargo test --release --test it properties` gave 1,000,000 random and mutated
-inputs to each property in `tests/it/properties.rs` without a panic. `cargo run --example soak` submitted 10,000
-generations with a fault in every tenth exchange: no job was lost, and no job was paid for twice.
+inputs to each property in `tests/it/properties.rs` without a panic. `just soak` submitted 10,000 generations with a fault
+in every tenth exchange: no job was lost, and no job was paid for twice.
 
 ";
 

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use luma_agents::{
     ApiKey, Client, Content, Error, Retry,
     error::RejectionKind,
-    mock::{self, Answer, Emulator, Ingest, MockServerExt as _, Operation, Transfer},
+    mock::{self, Emulator, Ingest, MockServerExt as _, Operation, Reply, Transfer},
     types::{CreateFile, CreateGeneration, FilePage, FilePurpose, FileState, GenerationType, MediaRef},
 };
 use tempfile::TempDir;
@@ -102,7 +102,7 @@ async fn a_stream_of_known_length_goes_either_way() {
 async fn an_upload_that_breaks_is_sent_again() {
     let emulator = emulator().await;
     emulator.next_upload(Transfer::new().cut_after(MB));
-    emulator.next_upload(Transfer::refused(503));
+    emulator.next_upload(Transfer::rejected(503));
     let file = impatient(&emulator).files().upload(video(5 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
     assert_eq!(story(&emulator).iter().filter(|it| **it == Operation::Storage).count(), 3);
@@ -129,7 +129,7 @@ async fn an_expired_envelope_is_a_clear_error() {
 #[tokio::test]
 async fn a_lost_answer_to_complete_is_settled_by_looking() {
     let emulator = emulator().await;
-    emulator.answer(Operation::CompleteFile, Answer::raw(500, "oops").after_acting());
+    emulator.next_reply(Operation::CompleteFile, Reply::raw(500, "oops").after_effect());
     let file = emulator.client().files().upload(video(5 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
 }
@@ -137,7 +137,7 @@ async fn a_lost_answer_to_complete_is_settled_by_looking() {
 #[tokio::test]
 async fn a_completion_that_was_not_heard_is_repeated() {
     let emulator = emulator().await;
-    emulator.answer(Operation::CompleteFile, Answer::raw(504, "gateway"));
+    emulator.next_reply(Operation::CompleteFile, Reply::raw(504, "gateway"));
     let file = emulator.client().files().upload(video(5 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
     assert_eq!(story(&emulator).iter().filter(|it| **it == Operation::CompleteFile).count(), 2);
@@ -147,7 +147,7 @@ async fn a_completion_that_was_not_heard_is_repeated() {
 async fn a_failed_upload_tells_the_file_that_it_leaves_behind() {
     let emulator = emulator().await;
     for _ in 0..3 {
-        emulator.next_upload(Transfer::refused(503));
+        emulator.next_upload(Transfer::rejected(503));
     }
     let error = impatient(&emulator).files().upload(video(5 * MB)).await.unwrap_err();
     assert_eq!(error.file_id(), Some(emulator.files()[0].id), "{error}");
@@ -156,7 +156,7 @@ async fn a_failed_upload_tells_the_file_that_it_leaves_behind() {
 #[tokio::test]
 async fn what_is_too_large_inline_goes_to_storage() {
     let emulator = emulator().await;
-    emulator.answer(Operation::CreateFile, Answer::refused(413, "too large for a form"));
+    emulator.next_reply(Operation::CreateFile, Reply::rejected(413, "too large for a form"));
     let file = emulator.client().files().upload(picture()).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
     assert!(story(&emulator).contains(&Operation::CompleteFile));
@@ -171,7 +171,7 @@ async fn a_file_that_cannot_be_used_is_a_typed_error() {
     assert_eq!(failed.file.failure_reason.as_deref(), Some("Corrupt data"));
     assert_eq!(error.file_id(), Some(failed.file.id));
 
-    emulator.next_file(Ingest::new().takes(Duration::from_mins(10)));
+    emulator.next_file(Ingest::new().takes(Duration::from_secs(600)));
     let error = emulator.client().files().upload(picture()).timeout(Duration::from_millis(5)).await.unwrap_err();
     assert!(matches!(error, Error::WaitTimeout(_)) && error.file_id().is_some(), "{error}");
 }

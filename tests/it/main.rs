@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod architecture;
 mod contract;
 mod downloads;
 mod emulator;
@@ -11,6 +12,7 @@ mod generations;
 mod limits;
 mod properties;
 mod responses;
+mod soak;
 mod support;
 mod surface;
 mod tomorrow;

@@ -45,7 +45,8 @@ fn an_existing_program_compiles_and_runs_with_a_document_that_has_grown() {
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tomorrow");
     let _ = fs::remove_dir_all(&copy);
     fs::create_dir_all(copy.join("examples")).unwrap();
-    for file in ["Cargo.lock", "build.rs", "README.md"] {
+    fs::create_dir_all(copy.join("crates")).unwrap();
+    for file in ["Cargo.lock", "build.rs", "README.md", "crates/README.md"] {
         fs::copy(root.join(file), copy.join(file)).unwrap();
     }
     // With the same name and version, cargo would confuse the copy with the crate.
@@ -53,9 +54,9 @@ fn an_existing_program_compiles_and_runs_with_a_document_that_has_grown() {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let manifest = manifest.replacen(&format!("\nversion = \"{version}\""), "\nversion = \"999.0.0\"", 1);
     assert!(manifest.contains("999.0.0"));
-    // The manifest names the benchmarks, which are not copied.
-    let (before, benches) = manifest.split_once("[[bench]]").unwrap();
-    let (_, after) = benches.split_once("[build-dependencies]").unwrap();
+    // The manifest names the examples and benchmarks, which are not copied.
+    let (before, targets) = manifest.split_once("[[example]]").unwrap();
+    let (_, after) = targets.split_once("[build-dependencies]").unwrap();
     let manifest = format!("{before}[build-dependencies]{after}");
     fs::write(copy.join("Cargo.toml"), manifest).unwrap();
     copy_folder(&root.join("src"), &copy.join("src"));

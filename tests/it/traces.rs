@@ -56,7 +56,7 @@ async fn an_attempt_without_a_response_records_its_fault() {
     let attempts = capture.named("luma_agents.attempt");
     assert_eq!(attempts.len(), 3);
     for attempt in attempts {
-        assert_eq!(attempt.fields["fault"], "the connection broke before the answer was complete");
+        assert_eq!(attempt.fields["fault"], "the connection broke before the response was complete");
         assert!(!attempt.fields.contains_key("status"), "{attempt:?}");
     }
 }

@@ -1,15 +1,17 @@
+//! The responses of the emulator, checked against the document.
+
 use futures_util::TryStreamExt as _;
 use luma_agents::{
     ApiKey, Client,
-    mock::{Answer, Emulator, Ingest, Operation, Script},
+    mock::{Emulator, Ingest, Operation, Reply, Script},
     types::{CreateGeneration, GenerationFailureCode, GenerationType},
 };
 
 use crate::support::{contract_check::assert_conforms, recorder::Recorder};
 
-/// Whatever is not documented for an operation is not answered by it either.
+/// The emulator sends no status, header or field that the document does not have for the operation.
 #[tokio::test]
-async fn what_the_emulator_says_is_what_the_document_allows() {
+async fn the_emulator_responds_as_the_document_allows() {
     let emulator = Emulator::start().await.unwrap();
     let recorder = Recorder::in_front_of(emulator.base_url()).await;
     let client =
@@ -26,33 +28,33 @@ async fn what_the_emulator_says_is_what_the_document_allows() {
         let failed = generations.create(duck()).await.unwrap();
         generations.wait(&failed).first_after(pace).every(pace).await.unwrap_err();
     }
-    for answer in [
-        Answer::unknown_model(),
-        Answer::unauthorized(),
-        Answer::insufficient_credits(),
-        Answer::forbidden(),
-        Answer::too_large(),
-        Answer::unusable_media(),
-        Answer::rate_limited(1),
-        Answer::too_many_jobs(),
-        Answer::bad_gateway(),
-        Answer::unavailable(),
+    for reply in [
+        Reply::unknown_model(),
+        Reply::unauthorized(),
+        Reply::insufficient_credits(),
+        Reply::forbidden(),
+        Reply::too_large(),
+        Reply::unusable_media(),
+        Reply::rate_limited(1),
+        Reply::too_many_jobs(),
+        Reply::bad_gateway(),
+        Reply::unavailable(),
     ] {
-        // Of a client of its own, which has not been told to wait.
-        emulator.refuse(answer);
-        let refused = client().generations().create(duck()).retry(luma_agents::Retry::none()).await;
-        refused.unwrap_err();
+        // A new client each time, because an earlier rate limit would delay a shared one.
+        emulator.next_create(reply);
+        let result = client().generations().create(duck()).retry(luma_agents::Retry::none()).await;
+        result.unwrap_err();
     }
     generations.get(uuid::Uuid::nil()).await.unwrap_err();
     generations.create(duck().type_(GenerationType::Video)).await.unwrap_err();
 
     emulator.next_file(Ingest::new().takes(std::time::Duration::ZERO));
-    let file = files.upload(b"\x89PNG\r\n\x1a\n a picture, as far as one can see").await.unwrap();
+    let file = files.upload(b"\x89PNG\r\n\x1a\n looks like a picture").await.unwrap();
     files.list().limit(1).page().await.unwrap();
     files.list().stream().try_collect::<Vec<_>>().await.unwrap();
     files.delete(&file).await.unwrap();
     files.get(uuid::Uuid::nil()).await.unwrap_err();
-    emulator.answer(Operation::GetFile, Answer::unauthorized());
+    emulator.next_reply(Operation::GetFile, Reply::unauthorized());
     files.get(&file).await.unwrap_err();
 
     let exchanges = recorder.exchanges();

@@ -223,7 +223,6 @@ impl FaultServer {
     }
 
     /// The submitted body of each job.
-    #[allow(dead_code, reason = "used by the soak example")]
     pub(crate) fn submissions(&self) -> Vec<Vec<u8>> {
         locked(&self.log.jobs).iter().map(|(_, body)| body.clone()).collect()
     }

@@ -1,0 +1,111 @@
+//! Requests to the API: the key, a request id for each attempt, limits of time and size.
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderValue, Method, header};
+use http_body_util::BodyExt as _;
+use reqwest::Url;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    failure::Failure,
+    fault::AttemptError,
+    response::{CompleteResponse, REQUEST_ID},
+    shared::Shared,
+    transport::{CallContext, CallOptions, Peer, Request},
+};
+use crate::error::{Effect, Error, Exchange, Fault, Result};
+
+/// The operation that is paid for.
+const CREATE: &str = "create_generation";
+
+/// Sends a request of the generated client. The second value is what is known of the exchange.
+pub(crate) async fn call(
+    shared: &Shared,
+    request: reqwest::Request,
+    operation: &'static str,
+    options: CallOptions,
+) -> Result<(CompleteResponse, Exchange)> {
+    let effect = match operation {
+        CREATE => Effect::Pays,
+        _ if request.method().is_idempotent() => Effect::Idempotent,
+        _ => Effect::Changes,
+    };
+    let mut request = ApiRequest::new(shared, request)?;
+    let mut context = CallContext::new(Peer::Api(shared), operation, effect, options);
+    let response = context.send(&mut request).await?;
+    Ok((response, context.into_exchange()))
+}
+
+/// The parts of a request, from which each attempt is built.
+struct ApiRequest<'a> {
+    shared: &'a Shared,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+}
+
+impl<'a> ApiRequest<'a> {
+    fn new(shared: &'a Shared, mut request: reqwest::Request) -> Result<Self> {
+        // A body in memory is here at once; a stream could not be sent again.
+        let body = match request.body_mut().take().map(|body| body.collect().now_or_never()) {
+            None => None,
+            Some(Some(Ok(body))) => Some(body.to_bytes()),
+            Some(_) => return Err(Error::invalid_input("the body of a call has to be in memory")),
+        };
+        let (method, url) = (request.method().clone(), request.url().clone());
+        Ok(Self { shared, method, url, headers: std::mem::take(request.headers_mut()), body })
+    }
+
+    fn build(&self, exchange: &Exchange) -> reqwest::Request {
+        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+        let headers = request.headers_mut();
+        headers.reserve(self.headers.len() + 5);
+        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers.insert(header::AUTHORIZATION, self.shared.key.authorization());
+        headers.insert(header::USER_AGENT, self.shared.user_agent.clone());
+        // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(id) = exchange.request_id_sent.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        match &self.body {
+            Some(body) => *request.body_mut() = Some(body.clone().into()),
+            // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
+            None if self.method == Method::POST => {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+            None => {}
+        }
+        request
+    }
+}
+
+impl Request for ApiRequest<'_> {
+    type Response = CompleteResponse;
+
+    async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<CompleteResponse, Failure> {
+        let http = if exchange.effect == Effect::Idempotent { &self.shared.http } else { &self.shared.fresh_http };
+        let response = match timeout_at(end, http.execute(self.build(exchange))).await {
+            Ok(response) => response.map_err(AttemptError::from)?,
+            Err(_) => return Err(AttemptError::new(Fault::Timeout).into()),
+        };
+        let status = response.status();
+        if response.url() != &self.url {
+            // Only a caller's own reqwest client follows redirects. What the other host did is unknown.
+            return Err(AttemptError { status: Some(status), ..AttemptError::new(Fault::Protocol) }.into());
+        }
+        let response = CompleteResponse::read(response, end, self.shared.max_response_bytes).await?;
+        exchange.status = Some(status);
+        exchange.request_id_returned = returned_id(self.shared, exchange, &response.headers);
+        self.shared.set_rate_limit(response.rate_limit);
+        if status.is_success() { Ok(response) } else { Err(Failure::Status(response)) }
+    }
+}
+
+/// As a rule the id that was sent; another one is foreign text.
+fn returned_id(shared: &Shared, exchange: &Exchange, headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    Some(if exchange.request_id_sent.as_deref() == Some(id) { id.to_owned() } else { shared.excerpt(id) })
+}

@@ -1,0 +1,316 @@
+//! A complete response: how it is read, and what its headers and the text of an error say.
+
+use std::io::Read as _;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use reqwest::{ResponseBuilderExt as _, Url};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::{fault::AttemptError, retry::Author};
+use crate::{
+    error::{Effect, Fault, meaning_of_storage},
+    rate_limit::{Limit, RateLimit},
+};
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const API_VERSION: HeaderName = HeaderName::from_static("x-api-version");
+
+/// How much of the text of an error is read.
+pub(crate) const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// A response with its whole body.
+#[derive(Debug)]
+pub(crate) struct CompleteResponse {
+    pub(crate) url: Url,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) body: Bytes,
+}
+
+impl CompleteResponse {
+    /// Reads the body before `end`: at most `cap` bytes of a success, the beginning of anything else.
+    pub(crate) async fn read(mut response: reqwest::Response, end: Instant, cap: usize) -> Result<Self, AttemptError> {
+        let status = response.status();
+        let url = response.url().clone();
+        let headers = std::mem::take(response.headers_mut());
+        let cap = if status.is_success() { cap } else { MAX_ERROR_BODY };
+        let body = match read_body(&mut response, end, cap).await.and_then(|body| decode_body(&headers, body, cap)) {
+            Ok(body) => body,
+            // A rejection is one even if its text is cut short.
+            Err(error) if !status.is_success() => error.begin,
+            Err(error) => return Err(AttemptError { status: Some(status), ..error }),
+        };
+        Ok(Self { url, status, rate_limit: RateLimit::from_headers(&headers), headers, body })
+    }
+
+    /// Whether the API wrote it, and not a gateway in front of it.
+    pub(crate) fn api_author(&self) -> Author {
+        if self.headers.contains_key(API_VERSION) && detail(&self.body).is_some() {
+            Author::Api
+        } else {
+            Author::Unknown
+        }
+    }
+
+    /// What an error says: the `detail` of the API, the message of storage, else whatever it begins with.
+    pub(crate) fn error_text(&self) -> String {
+        error_text(&self.body)
+    }
+
+    /// The `<Code>` that storage gives as its reason, such as `ExpiredToken`.
+    pub(crate) fn error_code(&self) -> Option<String> {
+        xml_element(&self.body, "Code")
+    }
+
+    /// Whether storage means that a signed URL has expired or its object has moved: a new URL may help.
+    pub(crate) fn is_expired(&self) -> bool {
+        let status = meaning_of_storage(self.status, self.error_code().as_deref());
+        matches!(status.as_u16(), 401 | 403 | 404 | 410)
+    }
+
+    /// Which limit a 429 is about. Its wording has changed before, so it is read loosely.
+    pub(crate) fn limit(&self, effect: Effect) -> Limit {
+        let detail = detail(&self.body);
+        if detail.as_deref().is_some_and(|text| text.to_ascii_lowercase().contains("concurrent")) {
+            Limit::Concurrency
+        } else if self.headers.keys().any(|name| name.as_str().starts_with("x-ratelimit-")) {
+            Limit::Requests
+        } else if detail.is_some() && effect == Effect::Pays {
+            // The limit on requests always comes with its numbers, the one on jobs never does.
+            Limit::Concurrency
+        } else {
+            Limit::Unknown
+        }
+    }
+}
+
+impl From<CompleteResponse> for reqwest::Response {
+    fn from(response: CompleteResponse) -> Self {
+        // Without a URL, reqwest would parse one that it makes up.
+        let mut http = http::Response::builder().url(response.url).body(response.body).unwrap_or_default();
+        *http.status_mut() = response.status;
+        *http.headers_mut() = response.headers;
+        http.into()
+    }
+}
+
+/// Reads a body of at most `cap` bytes. An error carries what came before it.
+async fn read_body(response: &mut reqwest::Response, end: Instant, cap: usize) -> Result<Bytes, AttemptError> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let error = loop {
+        match timeout_at(end, response.chunk()).await {
+            Ok(Ok(None)) => return Ok(if rest.is_empty() { first } else { rest.freeze() }),
+            Ok(Ok(Some(chunk))) if rest.len() + first.len() + chunk.len() > cap => {
+                break AttemptError::new(Fault::TooLarge);
+            }
+            Ok(Ok(Some(chunk))) => {
+                // One chunk is the rule: it is passed on as it came.
+                if first.is_empty() && rest.is_empty() {
+                    first = chunk;
+                } else {
+                    rest.extend_from_slice(&std::mem::take(&mut first));
+                    rest.extend_from_slice(&chunk);
+                }
+            }
+            Ok(Err(error)) => break AttemptError::from(error),
+            Err(_) => break AttemptError::new(Fault::Timeout),
+        }
+    };
+    Err(AttemptError { begin: if rest.is_empty() { first } else { rest.freeze() }, ..error })
+}
+
+/// Undoes a content coding. `identity` is asked for, but a gateway may compress all the same
+/// (RFC 9110, 12.5.3), and a job that was paid for must not be lost to that.
+fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, AttemptError> {
+    let Some(coding) = headers.get(header::CONTENT_ENCODING) else { return Ok(body) };
+    let coding = coding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
+    let mut decoded = Vec::new();
+    let outcome = match coding.as_str() {
+        "" | "identity" => return Ok(body),
+        "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(body.as_ref()).take(limit).read_to_end(&mut decoded),
+        "deflate" => flate2::read::ZlibDecoder::new(body.as_ref()).take(limit).read_to_end(&mut decoded),
+        // What cannot be decoded fails as JSON, and its error shows the beginning.
+        _ => return Ok(body),
+    };
+    let fault = match outcome {
+        Ok(_) if decoded.len() <= cap => return Ok(decoded.into()),
+        Ok(_) => Fault::TooLarge,
+        Err(_) => Fault::Interrupted,
+    };
+    decoded.truncate(cap);
+    Err(AttemptError { begin: decoded.into(), ..AttemptError::new(fault) })
+}
+
+/// The `detail` of an error of the API: a text, or a list of complaints about fields, or anything.
+fn detail(body: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let detail = value.as_object()?.get("detail")?;
+    Some(match detail {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(items) => items.iter().map(complaint).collect::<Vec<_>>().join("; "),
+        other => other.to_string(),
+    })
+}
+
+/// `{"loc": ["body", "prompt"], "msg": "too short"}` reads `body.prompt: too short`.
+fn complaint(item: &serde_json::Value) -> String {
+    let Some(message) = item["msg"].as_str() else { return item.to_string() };
+    let place: Vec<_> = item["loc"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
+        .collect();
+    if place.is_empty() { message.to_owned() } else { format!("{}: {message}", place.join(".")) }
+}
+
+fn error_text(body: &[u8]) -> String {
+    detail(body).or_else(|| storage_text(body)).unwrap_or_else(|| text(body))
+}
+
+/// Code and message of an error that storage writes in XML. Its other elements may echo parts of the
+/// signed URL, so they are not shown
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+fn storage_text(body: &[u8]) -> Option<String> {
+    let code = xml_element(body, "Code")?;
+    Some(match xml_element(body, "Message") {
+        Some(message) => format!("{code}: {message}"),
+        None => code,
+    })
+}
+
+/// The text of the first element with this name, in a document that is XML by its first bytes.
+fn xml_element(body: &[u8], name: &str) -> Option<String> {
+    let body = text(body);
+    let body = body.trim_start_matches('\u{feff}').trim_start();
+    if !(body.starts_with("<?xml") || body.starts_with("<Error")) {
+        return None;
+    }
+    let (_, rest) = body.split_once(&format!("<{name}>"))?;
+    let (value, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(value.trim().to_owned())
+}
+
+/// The id of the generation in the response to its submission, however broken or cut short that is.
+pub(super) fn created_id(body: &[u8]) -> Option<Uuid> {
+    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(body)
+        && let Some(id) = value["id"].as_str()
+    {
+        return id.trim().parse().ok();
+    }
+    let text = String::from_utf8_lossy(body);
+    let (_, rest) = text.split_once("\"id\"")?;
+    let value = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    value.get(..36)?.parse().ok()
+}
+
+/// The beginning of a body as text.
+pub(crate) fn text(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detail_is_read_in_every_form() {
+        for (body, expected) in [
+            (r#"{"detail":"Generation not found"}"#, Some("Generation not found")),
+            (
+                r#"{"detail":[{"loc":["body","video",0],"msg":"too short","type":"x"},{"msg":"bad"}]}"#,
+                Some("body.video.0: too short; bad"),
+            ),
+            (r#"{"detail":[7]}"#, Some("7")),
+            (r#"{"detail":{"a":1}}"#, Some(r#"{"a":1}"#)),
+            (r#"{"detail":null}"#, Some("null")),
+            (r#"{"error":"x"}"#, None),
+            (r#"["detail"]"#, None),
+            ("<html>", None),
+            ("", None),
+        ] {
+            assert_eq!(detail(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_paid_job_is_found_in_whatever_came_of_the_response() {
+        let id = "d290f1ee-6c54-4b01-90e6-d701748f0851";
+        let found = Some(id.parse().expect("an id"));
+        for (body, expected) in [
+            (format!(r#"{{"id": "{id}", "state": nul"#).into_bytes(), found),
+            (format!(r#"{{"type":"image","id":"{id}"#).into_bytes(), found),
+            (format!(r#"{{"output":[{{"id":"x"}}],"id":"{id}"}}"#).into_bytes(), found),
+            ([b"{\"type\":\"\xff\",\"id\":\"".as_slice(), id.as_bytes(), b"\"}"].concat(), found),
+            (br#"{"id":"d290f1ee"#.to_vec(), None),
+            (br#"{"id":42}"#.to_vec(), None),
+            (b"<html>".to_vec(), None),
+        ] {
+            assert_eq!(created_id(&body), expected, "{}", text(&body));
+        }
+    }
+
+    #[test]
+    fn storage_gives_code_and_message_and_nothing_else() {
+        for (body, expected) in [
+            (
+                "<?xml version=\"1.0\"?>\n<Error><Code>ExpiredToken</Code><Message>The token has expired</Message>\
+                 <Token-0>hush</Token-0></Error>",
+                "ExpiredToken: The token has expired",
+            ),
+            ("\u{feff} <Error><Code>SlowDown</Code></Error>", "SlowDown"),
+            ("<html><Code>x</Code>", "<html><Code>x</Code>"),
+            ("<?xml?><Error></Error>", "<?xml?><Error></Error>"),
+        ] {
+            assert_eq!(error_text(body.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn a_compressed_body_is_decoded_up_to_the_limit() {
+        use std::io::Write as _;
+        let coded =
+            |coding: &'static str| HeaderMap::from_iter([(header::CONTENT_ENCODING, coding.parse().expect("a value"))]);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(b"{\"id\":1}").expect("in memory");
+        let gzip = Bytes::from(gzip.finish().expect("in memory"));
+        assert_eq!(decode_body(&coded("GZip"), gzip.clone(), 8).expect("decoded"), r#"{"id":1}"#);
+        assert_eq!(decode_body(&coded("identity"), gzip.clone(), 8).expect("as it is"), gzip);
+        assert_eq!(decode_body(&coded("br"), gzip.clone(), 8).expect("as it is"), gzip);
+        let error = decode_body(&coded("gzip"), gzip.clone(), 7).expect_err("too large");
+        assert_eq!((error.fault, error.begin.as_ref()), (Fault::TooLarge, b"{\"id\":1".as_slice()));
+        let error = decode_body(&coded("gzip"), gzip.slice(..gzip.len() - 9), 8).expect_err("cut short");
+        assert_eq!(error.fault, Fault::Interrupted);
+    }
+
+    #[test]
+    fn a_429_is_understood_whatever_its_wording() {
+        let response = |headers: &[(&'static str, &'static str)], body: &'static str| CompleteResponse {
+            url: Url::parse("https://agents.lumalabs.ai").expect("a URL"),
+            status: StatusCode::TOO_MANY_REQUESTS,
+            headers: headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value)))
+                .collect(),
+            rate_limit: None,
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        let numbers = [("x-ratelimit-limit", "30")];
+        let cases = [
+            (response(&numbers, r#"{"detail":"Rate limit exceeded"}"#), Limit::Requests),
+            (response(&[], r#"{"detail":"Too many concurrent jobs"}"#), Limit::Concurrency),
+            (response(&numbers, r#"{"detail":"Concurrent generation capacity reached"}"#), Limit::Concurrency),
+            (response(&[], r#"{"detail":"Busy"}"#), Limit::Concurrency),
+            (response(&[], "<html>slow down</html>"), Limit::Unknown),
+        ];
+        for (response, expected) in cases {
+            assert_eq!(response.limit(Effect::Pays), expected, "{response:?}");
+        }
+        assert_eq!(response(&[], r#"{"detail":"Busy"}"#).limit(Effect::Idempotent), Limit::Unknown);
+    }
+}

@@ -1,0 +1,37 @@
+//! What a wait has to know of a job: the [`Job`] trait and the way to poll it. No HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
+
+use super::schedule::Timing;
+use crate::error::{Error, Result};
+
+/// Something that can be waited for.
+pub(crate) trait Job: Clone + Send + Sync + Unpin + 'static {
+    fn state(&self) -> &str;
+    fn is_terminal(&self) -> bool;
+    fn timing(&self) -> Timing;
+    /// How old the job is, by its own account.
+    fn age(&self) -> Duration;
+    /// The result of a terminal job.
+    fn into_result(self) -> Result<Self>;
+    /// The error of a wait that reached its limit.
+    fn timed_out(timeout: TimedOut<Self>) -> Error;
+}
+
+/// A wait that reached its limit.
+pub(crate) struct TimedOut<J> {
+    pub(crate) id: Uuid,
+    /// The job as the last successful poll showed it.
+    pub(crate) last: Option<J>,
+    pub(crate) elapsed: Duration,
+    /// How many polls were sent.
+    pub(crate) polls: u32,
+    /// The error of the last poll, if it failed.
+    pub(crate) last_error: Option<Error>,
+}
+
+/// Polls the job once, within the time that the caller chose for a poll.
+pub(crate) type PollJob<J> = Arc<dyn Fn(Option<Duration>) -> BoxFuture<'static, Result<J>> + Send + Sync>;

@@ -1,0 +1,310 @@
+//! The polling loop, the only one of the crate: [`Updates`] and its steps.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt};
+use tokio::{
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{Instant, Sleep, sleep_until, timeout_at},
+};
+use tracing::{Instrument as _, instrument::WithSubscriber as _};
+use uuid::Uuid;
+
+use super::{
+    job::{Job, PollJob, TimedOut},
+    schedule::{self, Pace, Timing, Window},
+};
+use crate::{
+    error::{Error, RejectionKind, Result},
+    util::clock,
+};
+
+/// How long the service may deny that a job exists before the wait ends.
+const NOT_FOUND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The states of a job, as they change. A [`Stream`] too.
+///
+/// It ends after the final state: a completed job, or the first error. It makes progress while it is
+/// awaited; if it is not awaited until after its limit, it polls once more before it gives up.
+///
+/// # Panics
+///
+/// As a [`Wait`](super::Wait).
+#[must_use = "updates do nothing until awaited"]
+pub struct Updates<J> {
+    id: Option<Uuid>,
+    pace: Pace,
+    poll: PollJob<J>,
+    in_flight: Arc<Semaphore>,
+    /// When it was first awaited.
+    started: Instant,
+    /// How old the job was when the wait began, as far as known.
+    age: Duration,
+    step: Step<J>,
+    /// Reused for every sleep: most of a wait is its timer.
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// The job as last seen, by the caller or by a poll.
+    last: Option<J>,
+    /// Whether a poll has shown `last`.
+    polled: bool,
+    /// Whether `last` was emitted.
+    emitted: bool,
+    polls: u32,
+    missing_since: Option<Instant>,
+    last_error: Option<Error>,
+}
+
+enum Step<J> {
+    New,
+    /// Ends at once with this error.
+    Invalid(Option<Error>),
+    Sleeping,
+    Polling(Task<Polled<J>>),
+    Done,
+}
+
+/// How a poll ended.
+enum Polled<J> {
+    Response(Result<J>),
+    /// It started, and its time was over before there was a response.
+    CutOff,
+    /// It got no permit in time.
+    NotStarted,
+}
+
+impl<J> Polled<J> {
+    /// A client that has met a limit fails without sending anything.
+    fn was_sent(&self) -> bool {
+        match self {
+            Self::Response(Err(error)) => error.exchange().is_none_or(|exchange| exchange.attempts > 0),
+            Self::Response(Ok(_)) | Self::CutOff => true,
+            Self::NotStarted => false,
+        }
+    }
+}
+
+/// A poll runs as a task of its own: in a wait that nobody awaits for a while, it must not keep its
+/// permit from others.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[expect(private_bounds, reason = "the jobs are this crate's: generations and files")]
+impl<J: Job> Updates<J> {
+    pub(super) fn new(
+        id: Result<Uuid>,
+        known: Option<J>,
+        pace: Pace,
+        poll: PollJob<J>,
+        in_flight: Arc<Semaphore>,
+    ) -> Self {
+        let (id, step) = match id {
+            Ok(id) => (Some(id), Step::New),
+            Err(error) => (None, Step::Invalid(Some(error))),
+        };
+        Self {
+            id,
+            pace,
+            poll,
+            in_flight,
+            started: Instant::now(),
+            age: known.as_ref().map_or(Duration::ZERO, Job::age),
+            step,
+            sleep: None,
+            last: known,
+            polled: false,
+            emitted: true,
+            polls: 0,
+            missing_since: None,
+            last_error: None,
+        }
+    }
+
+    /// The job that this is about, unless its id was malformed.
+    pub(super) fn id(&self) -> Option<Uuid> {
+        self.id
+    }
+
+    /// The next change of state, or `None` after the final one.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerationFailed`](Error::GenerationFailed) or [`FileFailed`](Error::FileFailed) if the job
+    /// failed, [`WaitTimeout`](Error::WaitTimeout) at the limit, [`Rejected`](Error::Rejected) if
+    /// the service does not show the job.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a dropped `next` loses no state and costs no extra request.
+    pub async fn next(&mut self) -> Option<Result<J>> {
+        StreamExt::next(self).await
+    }
+
+    fn timing(&self) -> Timing {
+        self.last.as_ref().map_or(Timing::UNKNOWN, Job::timing)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.pace.timeout(self.timing())
+    }
+
+    fn first_delay(&self) -> Duration {
+        let running = self.last.as_ref().is_some_and(|job| !job.is_terminal());
+        self.pace.first_delay(self.timing(), running.then_some(self.age))
+    }
+
+    fn start_sleep(&mut self, delay: Duration) {
+        let due = schedule::due(self.started.elapsed(), delay, self.timeout());
+        let due = clock::after(self.started, due);
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(due),
+            None => self.sleep = Some(Box::pin(sleep_until(due))),
+        }
+        self.step = Step::Sleeping;
+    }
+
+    fn start_poll(&mut self) {
+        let (started, poll_timeout) = (self.started, self.pace.poll_timeout);
+        let window = Window::new(started.elapsed(), self.timeout(), self.polls == 0);
+        let (poll, in_flight) = (Arc::clone(&self.poll), Arc::clone(&self.in_flight));
+        let polled = async move {
+            let latest_start = clock::after(started, window.latest_start());
+            let Ok(_permit) = timeout_at(latest_start, in_flight.acquire_owned()).await else {
+                return Polled::NotStarted;
+            };
+            let end = clock::after(started, window.end(started.elapsed()));
+            timeout_at(end, poll(poll_timeout)).await.map_or(Polled::CutOff, Polled::Response)
+        };
+        // A new task has neither the span nor the subscriber of the one that spawns it.
+        let polled = polled.in_current_span().with_current_subscriber();
+        self.step = Step::Polling(Task(tokio::spawn(polled)));
+    }
+
+    /// Takes the end of a poll: the next step, and perhaps an item to emit.
+    fn finish_poll(&mut self, polled: Polled<J>) -> Option<Result<J>> {
+        self.polls = self.polls.saturating_add(u32::from(polled.was_sent()));
+        let Polled::Response(response) = polled else { return Some(Err(self.give_up())) };
+        let now = self.started.elapsed();
+        let delay = match response {
+            Ok(job) => {
+                self.last_error = None;
+                self.missing_since = None;
+                let was_only_an_id = self.last.is_none();
+                if was_only_an_id {
+                    self.age = job.age();
+                }
+                self.emitted &= self.last.as_ref().is_some_and(|last| last.state() == job.state());
+                if job.is_terminal() {
+                    self.step = Step::Done;
+                    return Some(job.into_result());
+                }
+                let timing = job.timing();
+                self.last = Some(job);
+                self.polled = true;
+                if was_only_an_id {
+                    self.pace.second_delay(timing, self.age, now)
+                } else {
+                    self.pace.delay(timing, now)
+                }
+            }
+            Err(error) => {
+                if self.is_final(&error) {
+                    self.step = Step::Done;
+                    return Some(Err(error));
+                }
+                tracing::debug!(%error, "a poll failed");
+                let delay = self.pace.delay(self.timing(), now);
+                let retry_after = error.retry_after();
+                self.last_error = Some(error);
+                retry_after.map_or(delay, |it| schedule::resume_delay(delay, it, fastrand::f64()))
+            }
+        };
+        if now >= self.timeout() {
+            return Some(Err(self.give_up()));
+        }
+        self.start_sleep(delay);
+        let job = self.last.clone().filter(|_| !self.emitted)?;
+        self.emitted = true;
+        Some(Ok(job))
+    }
+
+    /// Whether another poll cannot help.
+    fn is_final(&mut self, error: &Error) -> bool {
+        match error {
+            Error::InvalidInput(_) => true,
+            Error::Rejected(e) => match e.kind() {
+                RejectionKind::Unauthorized | RejectionKind::Forbidden => true,
+                RejectionKind::NotFound => {
+                    self.missing_since.get_or_insert_with(Instant::now).elapsed() >= NOT_FOUND_PATIENCE
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    fn give_up(&mut self) -> Error {
+        self.step = Step::Done;
+        J::timed_out(TimedOut {
+            id: self.id.unwrap_or_default(),
+            last: self.last.take().filter(|_| self.polled),
+            elapsed: self.started.elapsed(),
+            polls: self.polls,
+            last_error: self.last_error.take(),
+        })
+    }
+}
+
+impl<J: Job> Stream for Updates<J> {
+    type Item = Result<J>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.step {
+                Step::Done => return Poll::Ready(None),
+                Step::Invalid(error) => {
+                    let error = error.take();
+                    this.step = Step::Done;
+                    return Poll::Ready(error.map(Err));
+                }
+                Step::New => {
+                    this.started = Instant::now();
+                    this.start_sleep(this.first_delay());
+                }
+                Step::Sleeping => {
+                    if let Some(sleep) = &mut this.sleep {
+                        ready!(sleep.as_mut().poll(cx));
+                    }
+                    this.start_poll();
+                }
+                Step::Polling(task) => {
+                    let polled = ready!(Pin::new(&mut task.0).poll(cx)).unwrap_or_else(|e| match e.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_) => Polled::Response(Err(Error::invalid_input("the runtime is shutting down"))),
+                    });
+                    if let Some(item) = this.finish_poll(polled) {
+                        return Poll::Ready(Some(item));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<J> fmt::Debug for Updates<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Updates").field("id", &self.id).field("polls", &self.polls).finish_non_exhaustive()
+    }
+}

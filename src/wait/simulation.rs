@@ -1,0 +1,174 @@
+//! How late a wait sees that a job has ended, and how often it polls: our schedule, the service's
+//! advice and a fixed interval. The real loop under paused time, without a request.
+//!
+//! `cargo test --release --lib simulation -- --ignored --nocapture` prints the table of
+//! benches/README.md.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::print_stdout,
+    reason = "figures for a table"
+)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::{task::JoinSet, time::Instant};
+
+use super::*;
+use crate::types::{Generation, GenerationState};
+
+/// How late the end of each job was seen, and how often the job was polled.
+#[derive(Default)]
+struct Seen {
+    lags: Vec<f64>,
+    polls: Vec<f64>,
+}
+
+impl Seen {
+    fn add(&mut self, lag: Duration, polls: u32) {
+        self.lags.push(lag.as_secs_f64());
+        self.polls.push(f64::from(polls));
+    }
+
+    fn lag(&self) -> f64 {
+        mean(&self.lags)
+    }
+
+    fn lag_p99(&self) -> f64 {
+        let mut sorted = self.lags.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[(sorted.len() * 99 / 100).min(sorted.len() - 1)]
+    }
+
+    fn polls(&self) -> f64 {
+        mean(&self.polls)
+    }
+
+    /// Later and more frequent; the clock rounds to the millisecond.
+    fn is_worse_than(&self, other: &Self) -> bool {
+        let above = |ours: f64, other: f64| ours > other + 0.002;
+        let later = above(self.lag(), other.lag()) || above(self.lag_p99(), other.lag_p99());
+        later && above(self.polls(), other.polls())
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The polling loop, for jobs that were just submitted.
+async fn ours(kind: &str, jobs: &[Duration]) -> Seen {
+    let submitted: Generation = serde_json::from_value(serde_json::json!({
+        "id": Uuid::nil(), "type": kind, "model": "uni-1", "state": "queued", "created_at": "just now",
+    }))
+    .expect("a generation");
+    let in_flight = Arc::new(Semaphore::new(64));
+    let mut waits = JoinSet::new();
+    for takes in jobs.iter().copied() {
+        let ends = Instant::now() + takes;
+        let polls = Arc::new(AtomicU32::new(0));
+        let (job, counter) = (submitted.clone(), Arc::clone(&polls));
+        let poll: PollJob<Generation> = Arc::new(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let mut job = job.clone();
+            if Instant::now() >= ends {
+                job.state = GenerationState::Completed;
+            }
+            Box::pin(std::future::ready(Ok(job)))
+        });
+        let wait = Wait::new(Ok(Uuid::nil()), Some(submitted.clone()), Pace::default(), poll, Arc::clone(&in_flight))
+            .timeout(Duration::from_secs(24 * 3600));
+        waits.spawn(async move {
+            wait.await.expect("completed");
+            (ends.elapsed(), polls.load(Ordering::Relaxed))
+        });
+    }
+    let mut seen = Seen::default();
+    while let Some(outcome) = waits.join_next().await {
+        let (lag, polls) = outcome.expect("no panic");
+        seen.add(lag, polls);
+    }
+    seen
+}
+
+/// A first poll and then one an interval.
+fn fixed((first_after, every): (u64, u64), jobs: &[Duration]) -> Seen {
+    let mut seen = Seen::default();
+    for takes in jobs {
+        let (mut at, mut polls) = (Duration::from_secs(first_after), 1);
+        while at < *takes {
+            at += Duration::from_secs(every);
+            polls += 1;
+        }
+        seen.add(at.saturating_sub(*takes), polls);
+    }
+    seen
+}
+
+/// How long the jobs take. All draws are even, so that every run is the same.
+#[derive(Clone, Copy)]
+enum Durations {
+    /// Seconds, evenly spread.
+    Between(f64, f64),
+    /// Half of the jobs take less than so many seconds; one in ten takes more than 1.8 times as long (log-logistic).
+    Around(f64),
+}
+
+impl Durations {
+    fn of(self, jobs: u32) -> Vec<Duration> {
+        let seconds = |at: f64| match self {
+            Self::Between(from, to) => from + at * (to - from),
+            Self::Around(median) => {
+                let shape = 9_f64.ln() / 1.8_f64.ln();
+                median * (at / (1.0 - at)).powf(1.0 / shape).min(50.0)
+            }
+        };
+        (0..jobs).map(|n| Duration::from_secs_f64(seconds((f64::from(n) + 0.5) / f64::from(jobs)))).collect()
+    }
+}
+
+/// First delay and interval that the service advises, in seconds.
+const IMAGE: (&str, (u64, u64)) = ("image", (20, 2));
+const VIDEO: (&str, (u64, u64)) = ("video", (30, 5));
+
+const CASES: [(&str, (&str, (u64, u64)), Durations); 10] = [
+    ("around 30 s, as advised", IMAGE, Durations::Around(30.0)),
+    ("15 s to 60 s", IMAGE, Durations::Between(15.0, 60.0)),
+    ("about 10 s", IMAGE, Durations::Between(9.0, 11.0)),
+    ("1 s to 20 s", IMAGE, Durations::Between(1.0, 20.0)),
+    ("around 5 min", IMAGE, Durations::Around(300.0)),
+    ("about an hour", IMAGE, Durations::Between(3500.0, 3700.0)),
+    ("around 100 s, as advised", VIDEO, Durations::Around(100.0)),
+    ("about 10 s", VIDEO, Durations::Between(9.0, 11.0)),
+    ("5 min to 15 min", VIDEO, Durations::Between(300.0, 900.0)),
+    ("about an hour", VIDEO, Durations::Between(3500.0, 3700.0)),
+];
+
+#[tokio::test(start_paused = true)]
+async fn our_schedule_is_never_both_later_and_more_frequent_than_the_advice() {
+    for (name, (kind, advice), durations) in CASES {
+        let jobs = durations.of(40);
+        let (ours, advised) = (ours(kind, &jobs).await, fixed(advice, &jobs));
+        assert!(!ours.is_worse_than(&advised), "{kind}, {name}");
+        assert!(ours.polls() <= advised.polls() + 0.002, "{kind}, {name}: more polls than advised");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "prints a table of 4,000 jobs of each kind"]
+async fn the_table() {
+    println!("| jobs | schedule | lag, mean, s | lag, 99 %, s | part of the duration, mean | polls, mean |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for (name, (kind, advice), durations) in CASES {
+        let jobs = durations.of(4000);
+        let duration = mean(&jobs.iter().map(Duration::as_secs_f64).collect::<Vec<_>>());
+        let schedules =
+            [("ours", ours(kind, &jobs).await), ("advice", fixed(advice, &jobs)), ("every 2 s", fixed((2, 2), &jobs))];
+        for (schedule, seen) in schedules {
+            let (lag, p99, polls) = (seen.lag(), seen.lag_p99(), seen.polls());
+            println!("| {kind}, {name} | {schedule} | {lag:.2} | {p99:.1} | {:.3} | {polls:.1} |", lag / duration);
+        }
+    }
+}
