@@ -1,4 +1,4 @@
-//! Answers that claim success and are not what the API documents: no wrong value ever gets through.
+//! Responses with a success status that do not match the API: the caller never gets a wrong value.
 
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use uuid::{Uuid, uuid};
 use crate::support::{
     KEY, SIGNATURE,
     capture::Capture,
-    fault_server::{Act, FaultServer, Request, Then},
-    hasty, printed, valid,
+    fast_builder,
+    fault_server::{Action, FaultServer, Request, Then},
+    printed, valid,
 };
 
 const ANOTHER: Uuid = uuid!("00000000-0000-4000-8000-000000000001");
 
-/// A wrong answer for the generation with that id, and whether the id can still be made out.
-struct Wrong {
+/// A wrong response for a generation, and whether the id of the generation can still be read from it.
+struct WrongResponse {
     name: String,
     body: fn(Uuid, &Value) -> String,
     detail: Value,
@@ -38,15 +39,25 @@ fn without_field(id: Uuid, field: &Value) -> String {
     generation.to_string()
 }
 
-/// Wrong whoever asked: the types do not fit.
-fn undecodable() -> Vec<Wrong> {
+/// Responses with wrong types, whatever the request.
+fn undecodable() -> Vec<WrongResponse> {
     let mut wrong = Vec::new();
     for field in ["id", "state", "type", "model", "created_at"] {
         let has_id = field != "id";
-        wrong.push(Wrong { name: format!("{field} is missing"), body: without_field, detail: json!(field), has_id });
+        wrong.push(WrongResponse {
+            name: format!("{field} is missing"),
+            body: without_field,
+            detail: json!(field),
+            has_id,
+        });
         for value in [json!(null), json!(42), json!([]), json!({})] {
             let name = format!("{field} is {value}");
-            wrong.push(Wrong { name, body: with_field, detail: json!({ "name": field, "value": value }), has_id });
+            wrong.push(WrongResponse {
+                name,
+                body: with_field,
+                detail: json!({ "name": field, "value": value }),
+                has_id,
+            });
         }
     }
     let url = |url: Value| json!([{ "type": "image", "url": url }]);
@@ -66,9 +77,9 @@ fn undecodable() -> Vec<Wrong> {
     ];
     for (field, value, has_id) in fields {
         let name = format!("{field} is {value}");
-        wrong.push(Wrong { name, body: with_field, detail: json!({ "name": field, "value": value }), has_id });
+        wrong.push(WrongResponse { name, body: with_field, detail: json!({ "name": field, "value": value }), has_id });
     }
-    let whole = |name: &str, text: String| Wrong {
+    let whole = |name: &str, text: String| WrongResponse {
         name: name.to_owned(),
         body: |_, text| text.as_str().unwrap().to_owned(),
         detail: json!(text),
@@ -89,9 +100,9 @@ fn undecodable() -> Vec<Wrong> {
     wrong
 }
 
-/// Right by their types, and still no answer to the question.
-fn unfit() -> Vec<Wrong> {
-    let field = |name: &str, value: Value| Wrong {
+/// Responses with valid types that contradict themselves or the request.
+fn inconsistent() -> Vec<WrongResponse> {
+    let field = |name: &str, value: Value| WrongResponse {
         name: format!("completed, but {name} is {value}"),
         body: with_field,
         detail: json!({ "name": name, "value": value }),
@@ -100,7 +111,7 @@ fn unfit() -> Vec<Wrong> {
     vec![
         field("output", json!([])),
         field("output", json!(null)),
-        Wrong {
+        WrongResponse {
             name: "completed without output".to_owned(),
             body: without_field,
             detail: json!("output"),
@@ -111,12 +122,12 @@ fn unfit() -> Vec<Wrong> {
 }
 
 #[tokio::test]
-async fn a_wrong_answer_to_a_read_is_an_error_that_tells_what_came() {
-    for wrong in undecodable().into_iter().chain(unfit()) {
+async fn a_wrong_response_to_a_read_is_an_error_with_an_excerpt_of_the_response() {
+    for wrong in undecodable().into_iter().chain(inconsistent()) {
         let body = (wrong.body)(valid::ID, &wrong.detail);
         let (name, empty) = (wrong.name, body.is_empty());
-        let server = FaultServer::start(move |_| Act::api(200, &body)).await.unwrap();
-        let error = hasty(server.url()).build().unwrap().generations().get(valid::ID).await.expect_err(&name);
+        let server = FaultServer::start(move |_| Action::api(200, &body)).await.unwrap();
+        let error = fast_builder(server.url()).build().unwrap().generations().get(valid::ID).await.expect_err(&name);
         assert_eq!(error.status().map(|it| it.as_u16()), Some(200), "{name}");
         assert_eq!(error.request_id(), Some("returned-1"), "{name}");
         assert_eq!(error.generation_id(), Some(valid::ID), "{name}");
@@ -129,18 +140,19 @@ async fn a_wrong_answer_to_a_read_is_an_error_that_tells_what_came() {
 }
 
 #[tokio::test]
-async fn a_wrong_answer_to_a_submission_leaves_its_outcome_unknown_but_saves_the_id() {
+async fn a_wrong_response_to_a_submission_is_outcome_unknown_and_keeps_the_id() {
     for wrong in undecodable() {
         let (name, has_id) = (wrong.name.clone(), wrong.has_id);
-        let server =
-            FaultServer::start(move |request| Act::api(201, &(wrong.body)(request.id, &wrong.detail))).await.unwrap();
-        let luma = hasty(server.url()).build().unwrap();
+        let server = FaultServer::start(move |request| Action::api(201, &(wrong.body)(request.id, &wrong.detail)))
+            .await
+            .unwrap();
+        let luma = fast_builder(server.url()).build().unwrap();
         let request = CreateGeneration::builder().prompt("a lighthouse");
         let error = luma.generations().create(request).await.expect_err(&name);
         assert!(matches!(error, Error::OutcomeUnknown(_)), "{name}: {error:?}");
-        let told =
+        let expected_id =
             if name == "half an object" { Some(ANOTHER) } else { server.jobs().first().copied().filter(|_| has_id) };
-        assert_eq!(error.generation_id(), told, "{name}");
+        assert_eq!(error.generation_id(), expected_id, "{name}");
         assert_eq!(error.request_id(), Some("returned-1"), "{name}");
         assert!(!error.is_retryable(), "{name}");
         assert_eq!(server.requests().len(), 1, "{name}");
@@ -150,32 +162,34 @@ async fn a_wrong_answer_to_a_submission_leaves_its_outcome_unknown_but_saves_the
 }
 
 #[tokio::test]
-async fn any_wrong_answer_is_one_lost_look_and_the_wait_goes_on() {
-    let wrong = undecodable().into_iter().chain(unfit()).map(|it| Act::api(200, &(it.body)(valid::ID, &it.detail)));
-    let limited = Act::api_with(429, &[("retry-after-ms", "2")], "{}");
-    let faults = [Act::say("").then(Then::Reset), Act::say("HTTP/1.1 2"), limited, Act::answer(502, &[], "<html>")];
-    let missing = Act::api(404, "{\"detail\":\"Generation not found\"}");
-    let acts: Vec<_> = wrong.chain(faults).chain([missing]).collect();
-    let count = acts.len();
+async fn a_wrong_response_to_a_poll_does_not_end_the_wait() {
+    let wrong =
+        undecodable().into_iter().chain(inconsistent()).map(|it| Action::api(200, &(it.body)(valid::ID, &it.detail)));
+    let limited = Action::api_with(429, &[("retry-after-ms", "2")], "{}");
+    let faults =
+        [Action::send("").then(Then::Reset), Action::send("HTTP/1.1 2"), limited, Action::respond(502, &[], "<html>")];
+    let missing = Action::api(404, "{\"detail\":\"Generation not found\"}");
+    let actions: Vec<_> = wrong.chain(faults).chain([missing]).collect();
+    let count = actions.len();
     let server = FaultServer::start(move |request: &Request| {
-        acts.get(request.number).cloned().unwrap_or_else(|| valid::answer(request))
+        actions.get(request.number).cloned().unwrap_or_else(|| valid::response(request))
     })
     .await
     .unwrap();
-    let luma = hasty(server.url()).retry(Retry::none()).build().unwrap();
+    let luma = fast_builder(server.url()).retry(Retry::none()).build().unwrap();
     let done = luma.generations().wait(valid::ID).every(Duration::from_millis(1)).await.unwrap();
     assert_eq!(done.state, GenerationState::Completed);
     assert_eq!(server.requests().len(), count + 1);
 }
 
 #[tokio::test]
-async fn a_failure_told_in_the_words_of_a_careless_server_is_printed_on_one_line_without_secrets() {
-    let told = json!({
+async fn a_failure_reason_with_secrets_and_line_breaks_is_printed_on_one_line_without_secrets() {
+    let failed = json!({
         "id": valid::ID, "type": "image", "state": "failed", "model": "uni-1", "created_at": "2026-04-08T12:00:00Z",
         "failure_code": format!("new\n{KEY}"), "failure_reason": format!("{KEY}\n{}", valid::signed_url()),
     });
-    let server = FaultServer::start(move |_| Act::api(200, &told.to_string())).await.unwrap();
-    let error = hasty(server.url()).build().unwrap().generations().wait(valid::ID).await.unwrap_err();
+    let server = FaultServer::start(move |_| Action::api(200, &failed.to_string())).await.unwrap();
+    let error = fast_builder(server.url()).build().unwrap().generations().wait(valid::ID).await.unwrap_err();
     assert!(matches!(error, Error::GenerationFailed(_)), "{error:?}");
     assert_eq!(error.to_string().lines().count(), 1, "{error}");
     let text = printed(&error);
@@ -183,12 +197,12 @@ async fn a_failure_told_in_the_words_of_a_careless_server_is_printed_on_one_line
 }
 
 #[tokio::test]
-async fn a_state_told_in_the_words_of_a_careless_server_is_printed_on_one_line_without_secrets() {
+async fn an_unknown_state_with_secrets_and_line_breaks_is_printed_on_one_line_without_secrets() {
     let (capture, _guard) = Capture::start();
-    let mut told = valid::generation(valid::ID, "queued");
-    told["state"] = json!(format!("new\n{KEY} {}", valid::signed_url()));
-    let server = FaultServer::start(move |_| Act::api(200, &told.to_string())).await.unwrap();
-    let luma = hasty(server.url()).build().unwrap();
+    let mut queued = valid::generation(valid::ID, "queued");
+    queued["state"] = json!(format!("new\n{KEY} {}", valid::signed_url()));
+    let server = FaultServer::start(move |_| Action::api(200, &queued.to_string())).await.unwrap();
+    let luma = fast_builder(server.url()).build().unwrap();
     let wait = luma.generations().wait(valid::ID).every(Duration::from_millis(5)).timeout(Duration::from_millis(20));
     let error = wait.await.unwrap_err();
     assert!(matches!(error, Error::WaitTimeout(_)), "{error:?}");
