@@ -1,45 +1,47 @@
-//! How far a transfer is, and who wants to know.
+//! Progress of a transfer, and how often the caller hears of it.
 
 use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 /// How far a transfer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes so far. Falls back to zero if the object changed and is fetched anew.
+    /// Bytes transferred so far. Goes back to zero if the transfer has to begin again.
     pub bytes: u64,
     /// Bytes in all, if known.
     pub total: Option<u64>,
 }
 
-pub(crate) type Watcher = Arc<dyn Fn(Progress) + Send + Sync>;
+pub(crate) type ProgressCallback = Arc<dyn Fn(Progress) + Send + Sync>;
 
-/// Tells a watcher a few times a second, and once at the end.
+/// Calls the callback at most five times a second, and once at the end.
 #[derive(Clone, Default)]
-pub(crate) struct Meter {
-    watcher: Option<Watcher>,
-    told: Option<tokio::time::Instant>,
+pub(crate) struct ProgressReporter {
+    callback: Option<ProgressCallback>,
+    reported: Option<Instant>,
 }
 
-const EVERY: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(200);
 
-impl Meter {
-    pub(crate) fn new(watcher: Option<Watcher>) -> Self {
-        Self { watcher, told: None }
+impl ProgressReporter {
+    pub(crate) fn new(callback: Option<ProgressCallback>) -> Self {
+        Self { callback, reported: None }
     }
 
-    pub(crate) fn tell(&mut self, bytes: u64, total: Option<u64>, last: bool) {
-        let Some(watcher) = &self.watcher else { return };
-        let now = tokio::time::Instant::now();
-        if last || self.told.is_none_or(|told| now - told >= EVERY) {
-            self.told = Some(now);
-            watcher(Progress { bytes, total });
+    pub(crate) fn report(&mut self, bytes: u64, total: Option<u64>, is_last: bool) {
+        let Some(callback) = &self.callback else { return };
+        let now = Instant::now();
+        if is_last || self.reported.is_none_or(|reported| now - reported >= INTERVAL) {
+            self.reported = Some(now);
+            callback(Progress { bytes, total });
         }
     }
 }
 
-impl fmt::Debug for Meter {
+impl fmt::Debug for ProgressReporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Meter").field("watched", &self.watcher.is_some()).finish_non_exhaustive()
+        f.debug_struct("ProgressReporter").field("has_callback", &self.callback.is_some()).finish_non_exhaustive()
     }
 }

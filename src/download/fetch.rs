@@ -1,5 +1,5 @@
-//! One object on its way from storage: broken answers are resumed where it is safe, expired URLs
-//! replaced, changed objects noticed.
+//! The one loop that resumes: it fetches one object from storage, asks for the rest after a break,
+//! replaces an expired URL, and notices when the object has changed.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,147 +8,105 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::timeout;
 
+use super::{
+    object::{Object, ResumePoint, content_range},
+    response::{self, Expected},
+};
 use crate::{
     error::{Error, Fault, Result},
-    http::{failure::Failure, fault::AttemptError, storage::Get, transport::CallContext, url::signed_url},
+    http::{
+        failure::Failure,
+        fault::AttemptError,
+        retry::Retry,
+        storage::{self, Get},
+        transport::CallContext,
+        url::signed_url,
+    },
     util::redact,
 };
 
-/// How often an object may change under a download.
+/// How often an object may change during one download.
 const RESTARTS: u32 = 3;
 
-/// Mints a new URL for the output with this index.
+/// Gets a new URL for the output with this index.
 pub(crate) type Refresh = Arc<dyn Fn(usize) -> BoxFuture<'static, Result<String>> + Send + Sync>;
 
-/// What an earlier attempt has left behind.
-#[derive(Debug, Default)]
-pub(crate) struct ResumePoint {
-    pub(crate) offset: u64,
-    pub(crate) object: Object,
+/// Which object to fetch.
+#[derive(Clone, Debug)]
+pub(crate) struct Location {
+    pub(crate) url: reqwest::Url,
+    /// Of the output, for [`Refresh`].
+    pub(crate) index: usize,
+    pub(crate) expected: Expected,
 }
 
-/// What shows that two answers are about the same object.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Object {
-    /// Strong only.
-    etag: Option<String>,
-    last_modified: Option<String>,
-    pub(crate) total: Option<u64>,
-}
-
-impl Object {
-    fn of(response: &reqwest::Response) -> Self {
-        let text = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
-        let total = if response.status() == StatusCode::PARTIAL_CONTENT {
-            content_range(response.headers()).and_then(|(_, total)| total)
-        } else if response.headers().contains_key(header::CONTENT_ENCODING) {
-            None
-        } else {
-            text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok())
-        };
-        Self {
-            etag: text(header::ETAG).filter(|etag| !etag.starts_with("W/")),
-            last_modified: text(header::LAST_MODIFIED),
-            total,
-        }
-    }
-
-    /// Whether anything could show a later answer to be about the same object.
-    fn is_known(&self) -> bool {
-        self.etag.is_some() || self.last_modified.is_some() || self.total.is_some()
-    }
-
-    /// Whether `other` is the same, judged by the best that both tell; silence is no agreement.
-    fn is_same(&self, other: &Self) -> bool {
-        let agree = |a: &Option<String>, b: &Option<String>| a.as_ref().zip(b.as_ref()).map(|(a, b)| a == b);
-        let totals = self.total.zip(other.total).map(|(a, b)| a == b);
-        totals != Some(false)
-            && agree(&self.etag, &other.etag)
-                .or_else(|| agree(&self.last_modified, &other.last_modified))
-                .or(totals)
-                .unwrap_or(false)
-    }
-}
-
-/// `bytes 10-99/100` is (10, Some(100)).
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
-    let range = headers.get(header::CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
-    let (range, total) = range.split_once('/')?;
-    let (start, _) = range.split_once('-')?;
-    Some((start.trim().parse().ok()?, total.trim().parse().ok()))
+/// How objects are fetched.
+#[derive(Clone)]
+pub(crate) struct FetchOptions {
+    pub(crate) http: reqwest::Client,
+    pub(crate) retry: Retry,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_bytes: Option<u64>,
+    /// `None`: an expired URL cannot be replaced.
+    pub(crate) refresh: Option<Refresh>,
 }
 
 /// What comes next in a transfer.
 #[derive(Debug)]
-pub(crate) enum Piece {
+pub(crate) enum Event {
     Bytes(Bytes),
-    /// What came so far is of another object: begin anew.
+    /// All bytes so far are of another object: begin again.
     Restart,
     End,
 }
 
-/// One object on its way. The only loop that resumes.
+/// One object being fetched.
 pub(crate) struct Fetch {
-    http: reqwest::Client,
+    options: FetchOptions,
     call: CallContext<'static>,
-    idle_timeout: Duration,
-    url: reqwest::Url,
-    refresh: Option<Refresh>,
-    index: usize,
-    max_bytes: Option<u64>,
+    location: Location,
     response: Option<reqwest::Response>,
-    /// How much was handed out.
+    /// How many bytes were handed out.
     pub(crate) offset: u64,
-    /// How much of the current answer was handed out before it.
+    /// How many bytes of the current response were handed out before it began.
     skip: u64,
     pub(crate) object: Object,
+    /// Whether the first bytes have shown that they are not a page of text.
+    plausible: bool,
     /// Whether the URL was replaced since bytes last came.
     refreshed: bool,
-    /// How often the object turned out to be another one.
     restarts: u32,
 }
 
 impl Fetch {
-    pub(crate) fn new(
-        http: reqwest::Client,
-        call: CallContext<'static>,
-        idle_timeout: Duration,
-        url: reqwest::Url,
-        refresh: Option<Refresh>,
-        index: usize,
-        max_bytes: Option<u64>,
-        ResumePoint { offset, object }: ResumePoint,
-    ) -> Self {
+    pub(crate) fn new(options: FetchOptions, location: Location, from: ResumePoint) -> Self {
         Self {
-            http,
-            call,
-            idle_timeout,
-            url,
-            refresh,
-            index,
-            max_bytes,
+            call: storage::call("download", options.idle_timeout, options.retry),
+            options,
+            location,
             response: None,
-            offset,
+            offset: from.offset,
             skip: 0,
-            object,
+            object: from.object,
+            plausible: from.offset > 0,
             refreshed: false,
             restarts: 0,
         }
     }
 
     /// Cancel safe: state changes only after the last `await` of a step.
-    pub(crate) async fn next(&mut self) -> Result<Piece> {
-        // What the taker of the bytes needs for itself is no time of the transfer.
+    pub(crate) async fn next(&mut self) -> Result<Event> {
+        // Time the consumer spends between chunks does not count as idle.
         self.call.resume();
         loop {
             if self.response.is_none() && self.object.total == Some(self.offset) && self.offset > 0 {
-                return Ok(Piece::End);
+                return Ok(Event::End);
             }
             if !self.connect().await? {
-                return Ok(Piece::Restart);
+                return Ok(Event::Restart);
             }
             let Some(response) = &mut self.response else { continue };
-            let error = match timeout(self.idle_timeout, response.chunk()).await {
+            let error = match timeout(self.options.idle_timeout, response.chunk()).await {
                 Ok(Ok(Some(mut bytes))) => {
                     let skipped = self.skip.min(bytes.len() as u64);
                     self.skip -= skipped;
@@ -156,14 +114,14 @@ impl Fetch {
                     if bytes.is_empty() {
                         continue;
                     }
+                    self.check_bytes(&bytes)?;
                     self.offset += bytes.len() as u64;
                     self.refreshed = false;
                     self.call.progress();
-                    self.check_size(self.offset)?;
-                    return Ok(Piece::Bytes(bytes));
+                    return Ok(Event::Bytes(bytes));
                 }
                 Ok(Ok(None)) if self.skip == 0 && self.object.total.is_none_or(|total| total == self.offset) => {
-                    return Ok(Piece::End);
+                    return self.end();
                 }
                 Ok(Ok(None)) => AttemptError::new(Fault::Interrupted),
                 Ok(Err(error)) => AttemptError::from(error),
@@ -174,27 +132,27 @@ impl Fetch {
         }
     }
 
-    /// Makes sure that there is an answer to read from. `false`: it is another object than before.
+    /// Makes sure that there is a response to read from. `false`: it is another object than before.
     pub(crate) async fn connect(&mut self) -> Result<bool> {
         while self.response.is_none() {
-            let mut get = Get { http: &self.http, url: &self.url, headers: self.headers() };
+            let mut get = Get { http: &self.options.http, url: &self.location.url, headers: self.headers() };
             let failure = match self.call.attempt(&mut get).await {
                 Ok(response) => return self.accept(response),
                 Err(failure) => failure,
             };
             match &failure {
-                // What we have is not within what there is: it is another object.
+                // The object is shorter than what was fetched: it is another one.
                 Failure::Status(response)
                     if response.status == StatusCode::RANGE_NOT_SATISFIABLE && self.offset > 0 =>
                 {
-                    self.begin_anew()?;
+                    self.restart()?;
                     return Ok(false);
                 }
                 Failure::Status(response) if response.is_expired() && !self.refreshed => {
-                    let Some(refresh) = &self.refresh else { return Err(self.call.error(failure)) };
-                    tracing::debug!("the URL has expired: asking for a new one");
-                    let url = refresh(self.index).await?;
-                    self.url = signed_url(&url)?;
+                    let Some(refresh) = &self.options.refresh else { return Err(self.call.error(failure)) };
+                    tracing::debug!("the URL has expired: getting a new one");
+                    let url = refresh(self.location.index).await?;
+                    self.location.url = signed_url(&url)?;
                     self.refreshed = true;
                 }
                 _ => self.call.retry(failure).await?,
@@ -203,34 +161,38 @@ impl Fetch {
         Ok(true)
     }
 
-    /// Decides how an answer continues what came before it.
+    /// Decides how a response continues what came before it.
     fn accept(&mut self, response: reqwest::Response) -> Result<bool> {
-        let object = Object::of(&response);
-        let start = match response.status() {
-            StatusCode::PARTIAL_CONTENT => content_range(response.headers()).map(|(start, _)| start),
+        let (status, headers) = (response.status(), response.headers());
+        if let Some(problem) = response::problem(status, headers, self.location.expected) {
+            return Err(self.unexpected(problem));
+        }
+        let object = Object::of(status, headers);
+        let first = match status {
+            StatusCode::PARTIAL_CONTENT => content_range(headers).map(|range| range.first),
             _ => Some(0),
         };
-        let continues = self.offset == 0 || self.object.is_same(&object);
-        match start {
+        let continues =
+            self.offset == 0 || (self.object.is_same(&object) && object.total.is_none_or(|total| total >= self.offset));
+        match first {
             Some(0) if self.offset == 0 => self.object = object,
-            // A server without ranges sends all of it again.
-            Some(0) if continues => self.skip = self.offset,
-            Some(start) if start == self.offset && continues => {
-                self.skip = 0;
-                // A partial answer may tell the total that the first one did not.
+            // A server without ranges sends the whole object again.
+            Some(first) if continues && (first == 0 || first == self.offset) => {
+                self.skip = self.offset - first;
+                // A later response may have the total that the first response did not have.
                 self.object.total = self.object.total.or(object.total);
             }
             Some(0) => {
-                self.begin_anew()?;
+                self.restart()?;
                 self.object = object;
                 self.response = Some(response);
                 return Ok(false);
             }
             _ if self.offset > 0 => {
-                self.begin_anew()?;
+                self.restart()?;
                 return Ok(false);
             }
-            _ => return Err(self.unexpected("the server answered with a part that was not asked for")),
+            _ => return Err(self.unexpected("it has a part of the object that was not requested")),
         }
         if let Some(total) = self.object.total {
             self.check_size(total)?;
@@ -239,7 +201,7 @@ impl Fetch {
         Ok(true)
     }
 
-    fn begin_anew(&mut self) -> Result<()> {
+    fn restart(&mut self) -> Result<()> {
         self.restarts += 1;
         if self.restarts > RESTARTS {
             return Err(self.unexpected("the object keeps changing while it is being fetched"));
@@ -248,35 +210,61 @@ impl Fetch {
         self.offset = 0;
         self.skip = 0;
         self.object = Object::default();
+        self.plausible = false;
         Ok(())
     }
 
-    /// Asks for the missing rest only if the answer can show that it belongs to what is here.
+    /// Asks for the rest only if the response can show that it belongs to the bytes already here.
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if self.offset > 0 && self.object.is_known() {
+        if self.offset > 0 && self.object.is_identified() {
             let mut set = |name, value: &str| {
                 if let Ok(value) = HeaderValue::from_str(value) {
                     headers.insert(name, value);
                 }
             };
             set(header::RANGE, &format!("bytes={}-", self.offset));
-            if let Some(validator) = self.object.etag.as_ref().or(self.object.last_modified.as_ref()) {
+            if let Some(validator) = self.object.validator() {
                 set(header::IF_RANGE, validator);
             }
         }
         headers
     }
 
+    /// Whether the next bytes can be bytes of the object.
+    fn check_bytes(&mut self, bytes: &Bytes) -> Result<()> {
+        let end = self.offset + bytes.len() as u64;
+        if let Some(total) = self.object.total.filter(|total| *total < end) {
+            return Err(self.unexpected(format!("it has more bytes than the {total} that were announced")));
+        }
+        self.check_size(end)?;
+        if !self.plausible && self.location.expected == Expected::Media {
+            match response::begins_as_text(bytes) {
+                Some(true) => return Err(self.unexpected("it carries text, not an image or a video")),
+                Some(false) => self.plausible = true,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<Event> {
+        match self.location.expected {
+            _ if self.offset == 0 => Err(self.unexpected("the object is empty")),
+            Expected::Media if !self.plausible => Err(self.unexpected("the object is blank")),
+            _ => Ok(Event::End),
+        }
+    }
+
     fn check_size(&mut self, bytes: u64) -> Result<()> {
-        match self.max_bytes {
+        match self.options.max_bytes {
             Some(max) if bytes > max => Err(self.call.error(AttemptError::new(Fault::TooLarge).into())),
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn unexpected(&self, problem: &str) -> Error {
+    pub(crate) fn unexpected(&self, problem: impl Into<String>) -> Error {
         Error::unexpected(self.call.exchange(), problem)
     }
 }
@@ -284,7 +272,7 @@ impl Fetch {
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetch")
-            .field("url", &redact::url(self.url.as_str()))
+            .field("url", &redact::url(self.location.url.as_str()))
             .field("offset", &self.offset)
             .field("object", &self.object)
             .finish_non_exhaustive()

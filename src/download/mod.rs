@@ -1,6 +1,13 @@
-//! Bytes out: what can be downloaded, how, and to where.
+//! Downloads: what can be fetched, how, and to where.
 
+mod checkpoint;
+mod disk;
 mod fetch;
+mod name;
+mod object;
+mod response;
+mod target;
+mod temporary;
 mod writer;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
@@ -11,14 +18,17 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use self::{
-    fetch::{Fetch, Piece, Refresh, ResumePoint},
-    writer::{Name, Target},
+    fetch::{Event, Fetch, FetchOptions, Location, Refresh},
+    name::OutputName,
+    object::ResumePoint,
+    response::Expected,
+    target::Target,
 };
 use crate::{
     client::Client,
     error::{Error, Exchange, Result},
-    http::{retry::Retry, storage, url::signed_url},
-    progress::{Meter, Progress, Watcher},
+    http::{retry::Retry, url::signed_url},
+    progress::{Progress, ProgressCallback, ProgressReporter},
     types::{Generation, GenerationOutput, Url},
 };
 
@@ -27,21 +37,25 @@ pub use writer::Saved;
 impl Client {
     /// The outputs of a finished generation, one output, or a URL, ready to be fetched.
     ///
-    /// The key is not sent along. Nothing happens before one of the methods of [`Download`] is awaited.
+    /// The API key is not sent. Nothing happens before one of the methods of [`Download`] is awaited.
     pub fn download(&self, source: impl Into<Source>) -> Download {
         Download::new(self, source.into())
     }
 }
 
-/// Of several outputs, how many are fetched at the same time.
-const AT_ONCE: usize = 4;
+/// How many of several outputs are fetched at the same time.
+const CONCURRENT: usize = 4;
 
-/// What fits into memory unless the caller says otherwise.
+/// The limit of [`Download::bytes`] if the caller sets none.
 const IN_MEMORY: u64 = 256 * 1024 * 1024;
 
 /// What can be downloaded: a finished [`Generation`], one of its outputs, or a URL.
 ///
-/// Only a generation can outlive the hour that its URLs are good for: the service is asked for new ones.
+/// Signed URLs expire after an hour. Only for a generation the service can be asked for new ones.
+///
+/// A response without a byte is an error for each of them. For an output of type `image`, `video` or
+/// `exr`, so is a response in HTML, XML or JSON, by its `Content-Type` or its first bytes: that is a
+/// page or an error, even with status 200. A plain URL may lead to any text.
 #[derive(Clone, Debug)]
 pub struct Source {
     id: Option<Uuid>,
@@ -50,26 +64,31 @@ pub struct Source {
 
 #[derive(Clone, Debug)]
 struct Output {
-    /// `None`: whatever the text was, it is no URL.
+    /// `None`: the caller's text is not a URL.
     url: Option<Url>,
-    name: Name,
+    index: usize,
+    expected: Expected,
+    name: OutputName,
 }
 
 impl Source {
-    fn one(url: Option<Url>, output: Option<&GenerationOutput>) -> Self {
-        let name = Name::new(None, 0, output, url.as_ref().map_or("", Url::as_str));
-        Self { id: None, outputs: vec![Output { url, name }] }
+    fn of_url(url: Option<Url>) -> Self {
+        let name = OutputName::of_url(url.as_ref().map_or("", Url::as_str), None);
+        Self { id: None, outputs: vec![Output { url, index: 0, expected: Expected::Bytes, name }] }
     }
 }
 
 impl From<&Generation> for Source {
     fn from(generation: &Generation) -> Self {
-        let id = Some(generation.id);
-        let output = |(index, output): (usize, &GenerationOutput)| Output {
+        let names = OutputName::of_generation(generation);
+        let output = |((index, output), name): ((usize, &GenerationOutput), OutputName)| Output {
             url: Some(output.url.clone()),
-            name: Name::new(id, index, Some(output), output.url.as_str()),
+            index,
+            expected: Expected::of(&output.type_),
+            name,
         };
-        Self { id, outputs: generation.outputs().iter().enumerate().map(output).collect() }
+        let outputs = generation.outputs().iter().enumerate().zip(names).map(output).collect();
+        Self { id: Some(generation.id), outputs }
     }
 }
 
@@ -81,19 +100,21 @@ impl From<Generation> for Source {
 
 impl From<&GenerationOutput> for Source {
     fn from(output: &GenerationOutput) -> Self {
-        Self::one(Some(output.url.clone()), Some(output))
+        let expected = Expected::of(&output.type_);
+        let name = OutputName::of_url(output.url.as_str(), Some(output));
+        Self { id: None, outputs: vec![Output { url: Some(output.url.clone()), index: 0, expected, name }] }
     }
 }
 
 impl From<&Url> for Source {
     fn from(url: &Url) -> Self {
-        Self::one(Some(url.clone()), None)
+        Self::of_url(Some(url.clone()))
     }
 }
 
 impl From<&str> for Source {
     fn from(url: &str) -> Self {
-        Self::one(Url::try_from(url).ok(), None)
+        Self::of_url(Url::try_from(url).ok())
     }
 }
 
@@ -105,10 +126,10 @@ impl From<String> for Source {
 
 /// Outputs to be fetched. Nothing is sent before one of its `async` methods is awaited.
 ///
-/// The API key is not sent along. A break is mended by asking for the missing rest, as long as the
-/// server shows that it is still the same object; a URL that has expired is replaced by asking for
-/// the generation again. There is no limit to the time as a whole; a transfer that stands still for
-/// the idle timeout counts as broken.
+/// The API key is not sent. A broken transfer is resumed where it stopped, as long as the server
+/// shows that the object is still the same; an expired URL is replaced by getting the generation
+/// again. There is no limit on the total time; a transfer without a byte for the idle timeout counts
+/// as broken. An object with a content coding, such as gzip, is an error: it would be saved compressed.
 ///
 /// # Cancel safety
 ///
@@ -117,15 +138,11 @@ impl From<String> for Source {
 #[derive(Clone)]
 #[must_use = "a download does nothing until one of its methods is awaited"]
 pub struct Download {
-    http: reqwest::Client,
     source: Source,
-    refresh: Option<Refresh>,
-    retry: Retry,
-    idle_timeout: Duration,
-    max_bytes: Option<u64>,
+    options: FetchOptions,
     overwrite: bool,
     resumable: bool,
-    watcher: Option<Watcher>,
+    callback: Option<ProgressCallback>,
 }
 
 impl Download {
@@ -140,74 +157,86 @@ impl Download {
                     output.map(|it| it.url.as_str().to_owned()).ok_or_else(|| {
                         Error::unexpected(
                             Exchange::of("download"),
-                            format!("generation {id} has no output {index} any more"),
+                            format!("generation {id} no longer has output {index}"),
                         )
                     })
                 })
             });
             refresh
         });
-        Self {
+        let options = FetchOptions {
             http: client.shared().http.clone(),
-            source,
-            refresh,
             retry: client.options().retry,
             idle_timeout: client.idle_timeout(),
             max_bytes: None,
-            overwrite: false,
-            resumable: false,
-            watcher: None,
-        }
+            refresh,
+        };
+        Self { source, options, overwrite: false, resumable: false, callback: None }
     }
 
-    /// Only the output with this index, from 0: such as the video beside an EXR.
+    /// Only the output with this index, from 0, such as the EXR beside a video.
     pub fn output(mut self, index: usize) -> Self {
         self.source.outputs = self.source.outputs.into_iter().skip(index).take(1).collect();
         self
     }
 
-    /// Refuses an output of more than `bytes`. By default only [`bytes`](Self::bytes) has a limit.
-    pub fn max_bytes(self, bytes: u64) -> Self {
-        Self { max_bytes: Some(bytes), ..self }
+    /// Fails for an output of more than `bytes`. By default only [`bytes`](Self::bytes) has a limit.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.options.max_bytes = Some(bytes);
+        self
     }
 
-    /// Replaces a file that is there already, in one step once the new one is complete.
-    /// By default it is left as it is, and saving fails before anything is fetched.
-    pub fn overwrite(self) -> Self {
-        Self { overwrite: true, ..self }
+    /// Replaces an existing file, in one step once the new one is complete. Its permissions stay.
+    /// By default an existing file stays as it is, and saving fails before anything is fetched.
+    ///
+    /// Only regular files are replaced, never a device or a pipe. If the path given to
+    /// [`save`](Self::save) is a symbolic link, the file that it leads to is replaced.
+    pub fn overwrite(mut self) -> Self {
+        self.overwrite = true;
+        self
     }
 
     /// Keeps what was fetched when [`save`](Self::save) fails or is dropped, in hidden files beside
-    /// the target, so that a later `save` to the same target goes on there, in this process or another.
-    /// No two may do so at the same time.
-    pub fn resumable(self) -> Self {
-        Self { resumable: true, ..self }
+    /// the target (`.<name>.part` and `.<name>.part.json`), so that a later `save` of the same source to
+    /// the same target resumes there, in this process or another. A second one at the same time fails.
+    ///
+    /// For a URL, the same source means the same text: a URL that was signed anew begins again.
+    pub fn resumable(mut self) -> Self {
+        self.resumable = true;
+        self
     }
 
-    /// How a break is met: attempts without any byte in between, instead of what the client is set to.
-    pub fn retry(self, retry: Retry) -> Self {
-        Self { retry, ..self }
+    /// How to retry, instead of the client's setting. Attempts count from the last byte that came.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.options.retry = retry;
+        self
     }
 
-    /// How long the transfer may stand still, instead of what the client is set to.
-    pub fn idle_timeout(self, idle_timeout: Duration) -> Self {
-        Self { idle_timeout, ..self }
+    /// How long the transfer may go without a byte, instead of the client's setting.
+    pub fn idle_timeout(mut self, idle_timeout: Duration) -> Self {
+        self.options.idle_timeout = idle_timeout;
+        self
     }
 
-    /// Tells how far each output has come, at most five times a second and once at its end.
-    pub fn progress(self, watcher: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        Self { watcher: Some(Arc::new(watcher)), ..self }
+    /// Calls `callback` with the progress of each output, at most five times a second and once at its end.
+    pub fn progress(mut self, callback: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.callback = Some(Arc::new(callback));
+        self
     }
 
     /// Saves the only output to a file, or into a directory as `<generation id>.<extension>`.
     ///
-    /// Written to a hidden temporary file in the same directory, checked for length, synced to disk
-    /// and only then moved to its name: nothing partial is ever seen there. The extension of a name
-    /// that is made up follows the content, never the URL.
+    /// It is written to a hidden temporary file in the same directory, checked for length, synced to
+    /// disk and then moved to its name: a partial file never has that name. The extension of a
+    /// generated name follows the content, not the URL.
+    ///
+    /// A process that is killed leaves its temporary file, `.luma-<6 letters>.part`. The first `save`
+    /// into the directory by a later process removes it if it is older than a day.
     ///
     /// # Errors
     ///
-    /// [`Io`](Error::Io) if the file exists (see [`overwrite`](Self::overwrite)) or cannot be written;
+    /// [`Io`](Error::Io) if the file exists (see [`overwrite`](Self::overwrite)), is not a regular file,
+    /// or cannot be written: all that can be known before is checked before anything is fetched;
     /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
     /// [`Rejected`](Error::Rejected), [`NoResponse`](Error::NoResponse), [`UnexpectedResponse`](Error::UnexpectedResponse)
     /// if it cannot be fetched.
@@ -218,27 +247,32 @@ impl Download {
     }
 
     /// Saves every output into a directory, four at a time, as `<generation id>.<extension>`,
-    /// `<generation id>-2.<extension>` and so on; layers by index and label. In the order of the outputs.
+    /// `<generation id>-2.<extension>` and so on; layers as
+    /// `<generation id>-layer-<index>-<label>.<extension>`. No two outputs have the same name.
+    ///
+    /// Returns them in the order of the outputs.
     ///
     /// # Errors
     ///
-    /// As [`save`](Self::save); outputs that were saved before the error stay.
+    /// As [`save`](Self::save). Outputs that were saved before the error stay.
     pub async fn save_all(self, directory: impl AsRef<Path>) -> Result<Vec<Saved>> {
         let target = Target::directory(directory.as_ref(), self.overwrite, self.resumable).await?;
         if self.source.outputs.is_empty() {
             return Err(Error::invalid_input("there is no output to download"));
         }
-        futures_util::stream::iter(&self.source.outputs)
-            .map(|output| self.save_one(output, &target))
-            .buffered(AT_ONCE)
+        // By index: with a closure over references, the compiler cannot prove the future `Send`
+        // (https://github.com/rust-lang/rust/issues/102211).
+        futures_util::stream::iter(0..self.source.outputs.len())
+            .map(|index| self.save_one(&self.source.outputs[index], &target))
+            .buffered(CONCURRENT)
             .try_collect()
             .await
     }
 
     async fn save_one(&self, output: &Output, target: &Target) -> Result<Saved> {
-        let mut part = target.part(&output.name).await?;
+        let mut part = target.open_part(&output.name).await?;
         let fetch = self.fetch(output, part.take_resume_point())?;
-        writer::save(fetch, part, Meter::new(self.watcher.clone())).await
+        writer::save(fetch, part, ProgressReporter::new(self.callback.clone())).await
     }
 
     /// Fetches the only output into memory, up to [`max_bytes`](Self::max_bytes) or 256 MiB.
@@ -247,7 +281,7 @@ impl Download {
     ///
     /// As [`open`](Self::open) and [`Body::chunk`].
     pub async fn bytes(self) -> Result<Bytes> {
-        let limit = self.max_bytes.unwrap_or(IN_MEMORY);
+        let limit = self.options.max_bytes.unwrap_or(IN_MEMORY);
         let mut body = self.max_bytes(limit).open().await?;
         let mut bytes = bytes::BytesMut::new();
         while let Some(chunk) = body.chunk().await? {
@@ -271,7 +305,7 @@ impl Download {
         Ok(body.fetch.offset)
     }
 
-    /// Asks for the only output and returns once its first headers are here.
+    /// Requests the only output, and returns once the headers of the response are here.
     ///
     /// # Errors
     ///
@@ -280,7 +314,7 @@ impl Download {
     pub async fn open(self) -> Result<Body> {
         let mut fetch = self.fetch(self.only("`output` to choose one")?, ResumePoint::default())?;
         fetch.connect().await?;
-        Ok(Body { fetch, meter: Meter::new(self.watcher.clone()), broken: false })
+        Ok(Body { fetch, progress: ProgressReporter::new(self.callback.clone()), failed: false })
     }
 
     fn only(&self, instead: &str) -> Result<&Output> {
@@ -294,19 +328,9 @@ impl Download {
     }
 
     fn fetch(&self, output: &Output, from: ResumePoint) -> Result<Fetch> {
-        let url = output.url.as_ref().ok_or_else(|| Error::invalid_input("what to download is not an absolute URL"))?;
-        let call = storage::call("download", self.idle_timeout, self.retry);
-        let url = signed_url(url.as_str())?;
-        Ok(Fetch::new(
-            self.http.clone(),
-            call,
-            self.idle_timeout,
-            url,
-            self.refresh.clone(),
-            output.name.index,
-            self.max_bytes,
-            from,
-        ))
+        let url = output.url.as_ref().ok_or_else(|| Error::invalid_input("the source is not an absolute URL"))?;
+        let location = Location { url: signed_url(url.as_str())?, index: output.index, expected: output.expected };
+        Ok(Fetch::new(self.options.clone(), location, from))
     }
 }
 
@@ -320,13 +344,13 @@ impl fmt::Debug for Download {
 #[derive(Debug)]
 pub struct Body {
     fetch: Fetch,
-    meter: Meter,
-    /// After an error nothing comes any more.
-    broken: bool,
+    progress: ProgressReporter,
+    /// After an error nothing more comes.
+    failed: bool,
 }
 
 impl Body {
-    /// How many bytes there are in all, if the server says so.
+    /// How many bytes there are in all, if the server gives the length.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         self.fetch.object.total
@@ -336,25 +360,25 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// [`NoResponse`](Error::NoResponse) or [`Rejected`](Error::Rejected) if a break could not be mended;
-    /// [`UnexpectedResponse`](Error::UnexpectedResponse) if the object changed on the way.
+    /// [`NoResponse`](Error::NoResponse) or [`Rejected`](Error::Rejected) if a broken transfer could not be resumed;
+    /// [`UnexpectedResponse`](Error::UnexpectedResponse) if the object changed during the transfer.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no byte is lost or told twice.
+    /// Cancel safe: no byte is lost or returned twice.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        if self.broken {
+        if self.failed {
             return Ok(None);
         }
-        let piece = self.fetch.next().await.and_then(|piece| match piece {
-            Piece::Bytes(bytes) => Ok(Some(bytes)),
-            Piece::End => Ok(None),
-            Piece::Restart => Err(self.fetch.unexpected("the object changed while it was being fetched")),
+        let chunk = self.fetch.next().await.and_then(|event| match event {
+            Event::Bytes(bytes) => Ok(Some(bytes)),
+            Event::End => Ok(None),
+            Event::Restart => Err(self.fetch.unexpected("the object changed while it was being fetched")),
         });
-        self.broken = piece.is_err();
-        let last = matches!(piece, Ok(None));
-        self.meter.tell(self.fetch.offset, self.fetch.object.total, last);
-        piece
+        self.failed = chunk.is_err();
+        let is_last = matches!(chunk, Ok(None));
+        self.progress.report(self.fetch.offset, self.fetch.object.total, is_last);
+        chunk
     }
 
     /// The chunks as a [`Stream`], which ends after the first error.

@@ -1,4 +1,4 @@
-//! What is uploaded: where its bytes are, how many, and what they are.
+//! The bytes to upload: where they are, how many, and their media type.
 
 use std::{
     fmt, io,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
@@ -18,13 +18,13 @@ use crate::{
 /// The service's limit for a file: 5 GiB.
 const LARGEST: u64 = 5 * 1024 * 1024 * 1024;
 
-/// How much is read from disk at once.
+/// How much is read from disk at a time.
 const CHUNK: usize = 1024 * 1024;
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// What to upload: text and paths name a file; `Vec<u8>`, slices and [`Bytes`] are its bytes;
-/// [`stream`](Self::stream) takes a stream of known length.
+/// What to upload: text and paths are the path of a file; `Vec<u8>`, slices and [`Bytes`] are its bytes;
+/// [`stream`](Self::stream) is for a stream of known length.
 pub struct Content(Kind);
 
 enum Kind {
@@ -34,7 +34,9 @@ enum Kind {
 }
 
 impl Content {
-    /// A stream of exactly `length` bytes. It can be sent only once: a break ends the upload.
+    /// A stream of exactly `length` bytes, which then ends. More or fewer bytes are an error.
+    ///
+    /// It can be sent only once: a broken connection ends the upload.
     pub fn stream<S>(stream: S, length: u64) -> Self
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -113,7 +115,7 @@ impl From<Bytes> for Content {
     }
 }
 
-/// What is uploaded, opened and measured.
+/// Content whose length and first bytes are known.
 pub(crate) struct Opened {
     kind: Kind,
     pub(crate) length: u64,
@@ -124,23 +126,19 @@ impl Opened {
     pub(crate) async fn open(content: Content) -> Result<Self> {
         let (kind, length, head) = match content.0 {
             Kind::Path(path) => {
-                let file = tokio::fs::File::open(&path).await.map_err(|e| Error::io("read", &path, e))?;
-                let about = file.metadata().await.map_err(|e| Error::io("read", &path, e))?;
-                if !about.is_file() {
-                    return Err(Error::invalid_input(format!("{} is not a file", path.display())));
-                }
+                let (file, length) = open_file(&path).await?;
                 let mut head = Vec::new();
-                file.take(media_type::ENOUGH).read_to_end(&mut head).await.map_err(|e| Error::io("read", &path, e))?;
-                (Kind::Path(path), about.len(), head)
+                file.take(media_type::HEAD).read_to_end(&mut head).await.map_err(|e| Error::io("read", &path, e))?;
+                (Kind::Path(path), length, head)
             }
             Kind::Memory(bytes) => {
-                let head = beginning(&bytes);
+                let head = head_of(&bytes);
                 let length = bytes.len() as u64;
                 (Kind::Memory(bytes), length, head)
             }
             Kind::Stream { mut stream, length } => {
                 let mut begin = Vec::new();
-                while (begin.len() as u64) < media_type::ENOUGH {
+                while (begin.len() as u64) < media_type::HEAD {
                     match stream.next().await {
                         Some(chunk) => {
                             begin.extend_from_slice(&chunk.map_err(|e| Error::io("read", "the given stream", e))?);
@@ -148,7 +146,7 @@ impl Opened {
                         None => break,
                     }
                 }
-                let head = beginning(&begin);
+                let head = head_of(&begin);
                 let whole = futures_util::stream::iter([Ok(begin.into())]).chain(stream);
                 (Kind::Stream { stream: Box::pin(whole), length }, length, head)
             }
@@ -158,7 +156,7 @@ impl Opened {
         }
         if length > LARGEST {
             return Err(Error::invalid_input(format!(
-                "the file to upload has {length} bytes; the service takes {LARGEST} at most"
+                "the file to upload has {length} bytes; the service accepts {LARGEST} at most"
             )));
         }
         Ok(Self { kind, length, head })
@@ -168,11 +166,14 @@ impl Opened {
         i64::try_from(self.length).map_err(|_| Error::invalid_input("the file to upload is too large"))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        match &self.kind {
+    /// The error of reading the bytes.
+    pub(crate) fn read_error(&self, error: io::Error) -> Error {
+        let path = match &self.kind {
             Kind::Path(path) => path,
-            Kind::Memory(_) | Kind::Stream { .. } => Path::new("the given bytes"),
-        }
+            Kind::Memory(_) => Path::new("the given bytes"),
+            Kind::Stream { .. } => Path::new("the given stream"),
+        };
+        Error::io("read", path, error)
     }
 
     pub(crate) fn filename(&self) -> Option<String> {
@@ -182,55 +183,95 @@ impl Opened {
         }
     }
 
-    /// Whether the bytes can be given out only once.
+    /// Whether the bytes can be read only once.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Stream { .. })
     }
 
-    /// All of it; kept, in case it has to go another way after all.
+    /// All bytes. They stay in memory in case they have to be sent another way.
     pub(crate) async fn memory(&mut self) -> Result<Bytes> {
-        let bytes = match &mut self.kind {
-            Kind::Memory(bytes) => bytes.clone(),
-            Kind::Path(path) => tokio::fs::read(&path).await.map_err(|e| Error::io("read", &*path, e))?.into(),
-            Kind::Stream { stream, .. } => {
-                let mut bytes = BytesMut::new();
-                // A stream may go on for ever: no more of it is taken than shows that it is too long.
-                while let Some(chunk) = stream.next().await {
-                    bytes.extend_from_slice(&chunk.map_err(|e| Error::io("read", "the given stream", e))?);
-                    if bytes.len() as u64 > self.length {
-                        break;
-                    }
-                }
-                bytes.freeze()
-            }
-        };
-        if bytes.len() as u64 != self.length {
-            return Err(Error::invalid_input(format!(
-                "{} bytes came, not the {} that were announced",
-                bytes.len(),
-                self.length
-            )));
+        if let Kind::Memory(bytes) = &self.kind {
+            return Ok(bytes.clone());
         }
+        let mut stream = self.stream().await?;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|e| match e.downcast::<WrongLength>() {
+                Ok(wrong) => Error::invalid_input(format!("the length of the upload is wrong: {wrong}")),
+                Err(e) => self.read_error(e),
+            })?);
+        }
+        let bytes = bytes.freeze();
         self.kind = Kind::Memory(bytes.clone());
         Ok(bytes)
     }
 
-    /// From the beginning; a stream only once.
+    /// The bytes from the beginning, checked for length. A stream gives them only once.
     pub(crate) async fn stream(&mut self) -> Result<ByteStream> {
-        Ok(match &mut self.kind {
+        let stream: ByteStream = match &mut self.kind {
             Kind::Memory(bytes) => {
                 let bytes = bytes.clone();
                 let chunks =
                     (0..bytes.len()).step_by(CHUNK).map(move |at| Ok(bytes.slice(at..bytes.len().min(at + CHUNK))));
                 Box::pin(futures_util::stream::iter(chunks))
             }
-            Kind::Path(path) => {
-                let file = tokio::fs::File::open(&path).await.map_err(|e| Error::io("read", &*path, e))?;
-                Box::pin(read(file))
-            }
+            Kind::Path(path) => Box::pin(read(open_file(path).await?.0)),
             Kind::Stream { stream, .. } => std::mem::replace(stream, Box::pin(futures_util::stream::empty())),
-        })
+        };
+        Ok(Box::pin(of_length(stream, self.length)))
     }
+}
+
+/// Opens a regular file, and returns its length. The check comes first: to open a pipe waits for its
+/// other end, and to open a device may have an effect.
+async fn open_file(path: &Path) -> Result<(tokio::fs::File, u64)> {
+    let io = |e| Error::io("read", path, e);
+    let length = |metadata: std::fs::Metadata| {
+        let not_a_file = || Error::invalid_input(format!("{} is not a file that can be uploaded", path.display()));
+        if metadata.is_file() { Ok(metadata.len()) } else { Err(not_a_file()) }
+    };
+    length(tokio::fs::metadata(path).await.map_err(io)?)?;
+    let file = tokio::fs::File::open(path).await.map_err(io)?;
+    // It may have been replaced in between.
+    let length = length(file.metadata().await.map_err(io)?)?;
+    Ok((file, length))
+}
+
+/// There are fewer or more bytes than announced.
+#[derive(Debug)]
+struct WrongLength {
+    length: u64,
+    /// `None`: more.
+    end: Option<u64>,
+}
+
+impl fmt::Display for WrongLength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.end {
+            Some(end) => write!(f, "it became shorter: {end} bytes, not {}", self.length),
+            None => write!(f, "it became longer: more than {} bytes", self.length),
+        }
+    }
+}
+
+impl std::error::Error for WrongLength {}
+
+/// The same stream, with an error if it has not exactly `length` bytes. The last chunk is held back
+/// until the stream has ended: a server that has the announced number of bytes would take a longer
+/// file for complete.
+fn of_length(stream: ByteStream, length: u64) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let wrong = move |end| Err(io::Error::new(io::ErrorKind::InvalidData, WrongLength { length, end }));
+    let chunks = stream.try_filter(|chunk| std::future::ready(!chunk.is_empty())).fuse();
+    futures_util::stream::try_unfold((chunks, 0), move |(mut chunks, sent)| async move {
+        let Some(chunk) = chunks.try_next().await? else {
+            return if sent == length { Ok(None) } else { wrong(Some(sent)) };
+        };
+        let sent = sent + chunk.len() as u64;
+        if sent > length || (sent == length && chunks.try_next().await?.is_some()) {
+            return wrong(None);
+        }
+        Ok(Some((chunk, (chunks, sent))))
+    })
 }
 
 /// A file as a stream of chunks.
@@ -244,21 +285,21 @@ fn read(mut file: tokio::fs::File) -> impl Stream<Item = io::Result<Bytes>> + Se
 }
 
 impl Opened {
-    /// What the service takes, as far as it says: JPEG, PNG, WebP, still GIF; videos.
+    /// The media type, if the service documents that it accepts it: JPEG, PNG, WebP, still GIF, videos.
     pub(crate) fn accepted_type(&self) -> Result<String> {
-        match media_type::kind(&self.head) {
-            Some((kind @ ("image/jpeg" | "image/png" | "image/webp" | "image/gif"), _)) => Ok(kind.to_owned()),
-            Some((kind, _)) if kind.starts_with("video/") => Ok(kind.to_owned()),
+        match media_type::detect(&self.head) {
+            Some((found @ ("image/jpeg" | "image/png" | "image/webp" | "image/gif"), _)) => Ok(found.to_owned()),
+            Some((found, _)) if found.starts_with("video/") => Ok(found.to_owned()),
             found => {
-                let found = found.map_or("something unknown", |(kind, _)| kind);
+                let found = found.map_or("something unknown", |(media_type, _)| media_type);
                 Err(Error::invalid_input(format!(
-                    "the file to upload looks like {found}; the service takes JPEG, PNG, WebP, GIF and videos (set mime_type to try it all the same)"
+                    "the file to upload seems to be {found}; the service accepts JPEG, PNG, WebP, GIF and videos (set mime_type to send it anyway)"
                 )))
             }
         }
     }
 }
 
-fn beginning(bytes: &[u8]) -> Vec<u8> {
-    bytes.iter().copied().take(usize::try_from(media_type::ENOUGH).unwrap_or(bytes.len())).collect()
+fn head_of(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().take(usize::try_from(media_type::HEAD).unwrap_or(bytes.len())).collect()
 }

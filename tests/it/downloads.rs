@@ -1,6 +1,7 @@
-//! Bytes out: what is saved is whole and right, whatever breaks on the way.
+//! Downloads: a saved file is complete and correct, whatever breaks during the transfer.
 
 use std::{
+    future::IntoFuture as _,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -8,16 +9,21 @@ use std::{
 
 use futures_util::TryStreamExt as _;
 use luma_agents::{
-    Client, Download, Error, Progress, Retry,
+    ApiKey, Client, Download, Error, Progress, Retry,
     error::{Fault, RejectionKind},
     mock::{Emulator, Operation, Script, Transfer},
     types::{CreateGeneration, Generation, GenerationType, MediaRef, Model},
 };
 use tempfile::TempDir;
 
+use crate::support::{
+    KEY, SIGNATURE,
+    fault_server::{Act, FaultServer, Request, message},
+};
+
 const KB: usize = 1024;
 
-/// Bytes that sniff as MP4 and repeat nowhere near each other.
+/// Bytes that are detected as MP4 and hardly repeat.
 fn video(size: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
     let mut bytes = b"\0\0\0\x18ftypisom\0\0\0\0isommp42".to_vec();
@@ -45,8 +51,9 @@ async fn output(emulator: &Emulator, bytes: &[u8]) -> Generation {
     finished(&emulator.client(), CreateGeneration::builder().prompt("bytes")).await
 }
 
+/// With an idle timeout that only a stalled transfer reaches, however busy the machine is.
 fn download(emulator: &Emulator, generation: &Generation) -> Download {
-    emulator.client().download(generation).retry(quick()).idle_timeout(Duration::from_millis(80))
+    emulator.client().download(generation).retry(quick()).idle_timeout(Duration::from_millis(400))
 }
 
 /// Everything in the directory, hidden files too.
@@ -65,7 +72,7 @@ async fn survive(times: usize, size: usize) {
     let bytes = video(size, 7);
     let generation = output(&emulator, &bytes).await;
     for time in 0..times {
-        // Where each break comes, counted from the one before; in between the URL has expired.
+        // Where each break comes, counted from the one before. The URL expires after each of them.
         for part in [3, 5, 7] {
             emulator.next_download(Transfer::new().cut_after((time * 7919 + size / part) % (size / 4) + 1));
             emulator.next_download(Transfer::rejected(403));
@@ -77,8 +84,8 @@ async fn survive(times: usize, size: usize) {
         std::fs::remove_file(path).unwrap();
     }
     assert!(entries(directory.path()).is_empty());
-    let looks = emulator.requests().iter().filter(|it| it.operation == Some(Operation::GetGeneration)).count();
-    assert_eq!(looks, 1 + 3 * times, "each expired URL costs one look");
+    let reads = emulator.requests().iter().filter(|it| it.operation == Some(Operation::GetGeneration)).count();
+    assert_eq!(reads, 1 + 3 * times, "each expired URL costs one read of the generation");
 }
 
 #[tokio::test]
@@ -93,7 +100,7 @@ async fn a_hundred_downloads_of_64_mib_survive_three_breaks_and_three_expired_ur
 }
 
 #[tokio::test]
-async fn only_what_is_missing_is_asked_for_again() {
+async fn only_the_missing_rest_is_requested_again() {
     let emulator = Emulator::start().await.unwrap();
     let bytes = video(300 * KB, 1);
     let generation = output(&emulator, &bytes).await;
@@ -117,7 +124,7 @@ async fn only_what_is_missing_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_stalled_download_is_picked_up() {
+async fn a_stalled_download_is_resumed() {
     let emulator = Emulator::start().await.unwrap();
     let bytes = video(200 * KB, 2);
     let generation = output(&emulator, &bytes).await;
@@ -146,7 +153,7 @@ async fn a_changed_object_is_noticed() {
     let bytes = video(200 * KB, 4);
     let generation = output(&emulator, &bytes).await;
 
-    // A file begins anew: it is one object or the other, never a mixture.
+    // A file begins again: it is one object or the other, never a mixture.
     emulator.next_download(Transfer::new().cut_after(100 * KB));
     emulator.next_download(Transfer::new().changed());
     let path = directory.path().join("changed.mp4");
@@ -155,7 +162,7 @@ async fn a_changed_object_is_noticed() {
     assert!(second.len() == bytes.len() && second != bytes);
     assert!(download(&emulator, &generation).bytes().await.unwrap() == second);
 
-    // A stream cannot take back what it gave.
+    // A stream cannot take back the bytes it has given.
     emulator.next_download(Transfer::new().cut_after(100 * KB));
     emulator.next_download(Transfer::new().changed());
     let error = download(&emulator, &generation).bytes().await.unwrap_err();
@@ -163,7 +170,7 @@ async fn a_changed_object_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_download_that_cannot_be_mended_leaves_nothing_behind() {
+async fn a_download_that_cannot_be_resumed_leaves_nothing_behind() {
     let emulator = Emulator::start().await.unwrap();
     let directory = TempDir::new().unwrap();
     let generation = output(&emulator, &video(200 * KB, 5)).await;
@@ -171,11 +178,11 @@ async fn a_download_that_cannot_be_mended_leaves_nothing_behind() {
         emulator.next_download(Transfer::rejected(503));
     }
     let error = download(&emulator, &generation).save(directory.path().join("a.mp4")).await.unwrap_err();
-    let Error::Rejected(refused) = &error else { panic!("{error}") };
-    assert_eq!((refused.kind(), refused.exchange.attempts), (RejectionKind::Unavailable, 3));
+    let Error::Rejected(rejected) = &error else { panic!("{error}") };
+    assert_eq!((rejected.kind(), rejected.exchange.attempts), (RejectionKind::Unavailable, 3));
     emulator.next_download(Transfer::new().cut_after(100 * KB));
-    let impatient = download(&emulator, &generation).retry(Retry::none());
-    let error = impatient.save(directory.path().join("a.mp4")).await.unwrap_err();
+    let without_retry = download(&emulator, &generation).retry(Retry::none());
+    let error = without_retry.save(directory.path().join("a.mp4")).await.unwrap_err();
     assert!(matches!(&error, Error::NoResponse(e) if e.fault == Fault::Interrupted), "{error}");
     assert!(entries(directory.path()).is_empty());
 }
@@ -228,19 +235,21 @@ async fn a_kept_part_of_another_object_is_not_used() {
 }
 
 #[tokio::test]
-async fn an_existing_file_is_left_alone_unless_told_otherwise() {
+async fn an_existing_file_is_replaced_only_on_request() {
     let emulator = Emulator::start().await.unwrap();
     let directory = TempDir::new().unwrap();
     let generation = output(&emulator, &video(KB, 11)).await;
     let path = directory.path().join("mine.mp4");
     std::fs::write(&path, "mine").unwrap();
-    let asked = emulator.requests().len();
+    let requests = emulator.requests().len();
     let error = download(&emulator, &generation).save(&path).await.unwrap_err();
     assert!(matches!(&error, Error::Io(e) if e.source.kind() == std::io::ErrorKind::AlreadyExists), "{error}");
-    assert_eq!(emulator.requests().len(), asked, "nothing was fetched");
+    assert_eq!(emulator.requests().len(), requests, "nothing was fetched");
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
 
-    emulator.next_download(Transfer::rejected(404));
+    for _ in 0..2 {
+        emulator.next_download(Transfer::rejected(404));
+    }
     download(&emulator, &generation).overwrite().save(&path).await.unwrap_err();
     assert_eq!(std::fs::read(&path).unwrap(), b"mine", "only a complete file takes its place");
     download(&emulator, &generation).overwrite().save(&path).await.unwrap();
@@ -252,11 +261,11 @@ async fn an_existing_file_is_left_alone_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn a_target_that_cannot_be_is_refused_before_anything_is_fetched() {
+async fn an_impossible_target_is_an_error_before_anything_is_fetched() {
     let emulator = Emulator::start().await.unwrap();
     let directory = TempDir::new().unwrap();
     let generation = output(&emulator, &video(KB, 12)).await;
-    let asked = emulator.requests().len();
+    let requests = emulator.requests().len();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
     for target in [directory.path().join("missing/a.mp4"), directory.path().join("missing/"), file.join("a.mp4")] {
@@ -267,7 +276,7 @@ async fn a_target_that_cannot_be_is_refused_before_anything_is_fetched() {
         let error = download(&emulator, &generation).save_all(&target).await.unwrap_err();
         assert!(matches!(error, Error::Io(_)), "{error}");
     }
-    assert_eq!(emulator.requests().len(), asked);
+    assert_eq!(emulator.requests().len(), requests);
 }
 
 #[tokio::test]
@@ -343,24 +352,24 @@ async fn bytes_come_in_every_form() {
 }
 
 #[tokio::test]
-async fn progress_is_told_at_the_beginning_and_at_the_end() {
+async fn progress_is_reported_at_the_beginning_and_at_the_end() {
     let emulator = Emulator::start().await.unwrap();
     let bytes = video(300 * KB, 14);
     let generation = output(&emulator, &bytes).await;
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&told);
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&reports);
     let directory = TempDir::new().unwrap();
     let save = download(&emulator, &generation).progress(move |progress: Progress| log.lock().unwrap().push(progress));
     save.save(directory.path()).await.unwrap();
-    let told = told.lock().unwrap();
-    assert!(told.len() <= 7, "at most five a second: {told:?}");
-    assert!(told.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes));
-    let last = told.last().unwrap();
+    let reports = reports.lock().unwrap();
+    assert!(reports.len() <= 7, "at most five a second: {reports:?}");
+    assert!(reports.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes));
+    let last = reports.last().unwrap();
     assert_eq!((last.bytes, last.total), (bytes.len() as u64, Some(bytes.len() as u64)));
 }
 
 #[tokio::test]
-async fn an_expired_url_alone_is_refused_with_what_to_do() {
+async fn an_expired_url_without_its_generation_is_an_error_with_advice() {
     let emulator = Emulator::start().await.unwrap();
     let generation = output(&emulator, &video(KB, 15)).await;
     let url = generation.outputs()[0].url.clone();
@@ -372,7 +381,7 @@ async fn an_expired_url_alone_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_key_never_goes_to_storage() {
+async fn the_key_is_never_sent_to_storage() {
     let emulator = Emulator::start().await.unwrap();
     let generation = output(&emulator, &video(KB, 16)).await;
     download(&emulator, &generation).bytes().await.unwrap();
@@ -382,7 +391,7 @@ async fn the_key_never_goes_to_storage() {
 }
 
 #[tokio::test]
-async fn what_is_no_https_url_is_not_fetched() {
+async fn only_https_urls_are_fetched() {
     let emulator = Emulator::start().await.unwrap();
     for url in ["", "output.png", "ftp://example.com/a", "http://example.com/a?sig=secret", "file:///etc/passwd"] {
         let error = emulator.client().download(url).bytes().await.unwrap_err();
@@ -397,7 +406,7 @@ async fn a_complete_part_is_published_only_for_the_same_output() {
     let path = directory.path().join("latest.mp4");
     let (first, second) = (video(300 * KB, 20), video(300 * KB, 21));
     let (old, new) = (output(&emulator, &first).await, output(&emulator, &second).await);
-    // All but the last bytes came.
+    // All but the last byte came.
     emulator.next_download(Transfer::new().cut_after(300 * KB - 1));
     download(&emulator, &old).retry(Retry::none()).resumable().save(&path).await.unwrap_err();
     download(&emulator, &new).resumable().save(&path).await.unwrap();
@@ -406,13 +415,13 @@ async fn a_complete_part_is_published_only_for_the_same_output() {
 }
 
 #[tokio::test]
-async fn a_kept_part_without_its_note_is_begun_anew() {
+async fn a_kept_part_without_its_checkpoint_begins_again() {
     let emulator = Emulator::start().await.unwrap();
     let directory = TempDir::new().unwrap();
     let bytes = video(100 * KB, 22);
     let generation = output(&emulator, &bytes).await;
     std::fs::write(directory.path().join(".a.mp4.part"), vec![7; 500 * KB]).unwrap();
-    std::fs::write(directory.path().join(".a.mp4.part.json"), "{\"of\":").unwrap();
+    std::fs::write(directory.path().join(".a.mp4.part.json"), "{\"identity\":").unwrap();
     let path = directory.path().join("a.mp4");
     download(&emulator, &generation).resumable().save(&path).await.unwrap();
     assert!(std::fs::read(&path).unwrap() == bytes);
@@ -427,4 +436,207 @@ async fn nothing_comes_after_an_error() {
     let mut body = download(&emulator, &generation).open().await.unwrap();
     while body.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
     assert_eq!(body.chunk().await.unwrap(), None);
+}
+
+/// The bytes of an output that a server sends instead, as they go over the wire.
+async fn from_server(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> (FaultServer, Client, Generation) {
+    let server = FaultServer::start(script).await.unwrap();
+    let luma = Client::builder(ApiKey::new(KEY).unwrap()).base_url(server.url()).retry(quick()).build().unwrap();
+    let generation = serde_json::json!({
+        "id": uuid::Uuid::nil(), "type": "image", "state": "completed", "model": "uni-1",
+        "created_at": "2026-04-08T12:00:00Z",
+        "output": [{ "type": "image", "url": format!("{}/o.png?X-Amz-Signature={SIGNATURE}", server.url()) }],
+    });
+    (server, luma, serde_json::from_value(generation).unwrap())
+}
+
+#[tokio::test]
+async fn a_success_that_carries_no_picture_is_an_error() {
+    let html = "<!DOCTYPE html><title>Sign in</title>";
+    let xml = "<?xml version=\"1.0\"?><Error><Code>InternalError</Code></Error>";
+    let png = "\u{89}PNG\r\n\u{1a}\n";
+    let cases: [(u16, &[(&str, &str)], &str); 11] = [
+        (200, &[("content-type", "text/html; charset=utf-8")], png),
+        (200, &[("content-type", "Application/XML")], png),
+        (200, &[("content-type", "application/json")], png),
+        (200, &[("content-type", "image/png")], html),
+        (200, &[], html),
+        (200, &[], "\u{feff}\r\n  <html>"),
+        (200, &[("content-type", "binary/octet-stream")], xml),
+        (200, &[], "{\"message\":\"Forbidden\"}"),
+        (200, &[], ""),
+        (200, &[], " \r\n"),
+        (200, &[("content-type", "image/png"), ("content-encoding", "gzip")], png),
+    ];
+    for (status, headers, body) in cases {
+        let act = Act::answer(status, headers, body);
+        let (server, luma, generation) = from_server(move |_| act.clone()).await;
+        let directory = TempDir::new().unwrap();
+        let saved = luma.download(&generation).save(directory.path()).await;
+        let error = saved.unwrap_err();
+        assert!(matches!(error, Error::UnexpectedResponse(_)), "{headers:?} {body}: {error}");
+        assert!(!error.to_string().contains(SIGNATURE));
+        assert!(entries(directory.path()).is_empty(), "{headers:?} {body}");
+        luma.download(&generation.outputs()[0]).bytes().await.unwrap_err();
+        assert_eq!(server.requests().len(), 2, "nothing is retried");
+    }
+    let (_server, luma, generation) = from_server(|_| Act::say(message(204, [], ""))).await;
+    let error = luma.download(&generation).bytes().await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_plain_url_may_lead_to_text_but_not_to_nothing() {
+    let (_server, luma, generation) =
+        from_server(|_| Act::answer(200, &[("content-type", "text/html")], "<html>")).await;
+    let url = generation.outputs()[0].url.clone();
+    assert_eq!(luma.download(&url).bytes().await.unwrap(), "<html>");
+    let (_server, luma, generation) = from_server(|_| Act::answer(200, &[], "")).await;
+    let url = generation.outputs()[0].url.clone();
+    let error = luma.download(&url).bytes().await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+    let mut sink = tokio::io::sink();
+    luma.download(&url).copy_to(&mut sink).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn text_in_the_place_of_the_rest_is_an_error() {
+    let (_server, luma, generation) = from_server(|request| match request.number {
+        0 => Act::say(message(200, [("content-length", "100"), ("etag", "\"a\"")], vec![7; 50])),
+        _ => Act::answer(200, &[("content-type", "text/html"), ("etag", "\"a\"")], "<html>"),
+    })
+    .await;
+    let error = luma.download(&generation).bytes().await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+}
+
+/// A transfer that breaks after 400 of 1000 bytes, and the response that is to continue it.
+async fn continued(status: u16, headers: &[(&'static str, &'static str)], body: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let rest = message(status, headers.iter().copied(), body);
+    let (_server, luma, generation) = from_server(move |request| match request.number {
+        0 => Act::say(message(200, [("content-length", "1000"), ("etag", "\"a\"")], vec![7; 400])),
+        1 => Act::say(rest.clone()),
+        _ => Act::say(message(200, [("content-length", "1000"), ("etag", "\"b\"")], vec![8; 1000])),
+    })
+    .await;
+    let directory = TempDir::new().unwrap();
+    let saved = luma.download(&generation).save(directory.path().join("a")).await?;
+    assert_eq!(saved.bytes, 1000);
+    Ok(std::fs::read(saved.path).unwrap())
+}
+
+#[tokio::test]
+async fn a_rest_that_fits_is_appended_whatever_the_case_of_its_unit() {
+    for unit in ["bytes 400-999/1000", "Bytes 400-999/1000", "BYTES 400-999/*"] {
+        let headers = [("content-range", unit), ("etag", "\"a\""), ("content-length", "600")];
+        let bytes = continued(206, &headers, vec![7; 600]).await.unwrap();
+        assert!(bytes == [7; 1000], "{unit}");
+    }
+}
+
+#[tokio::test]
+async fn a_rest_that_does_not_fit_is_never_appended() {
+    for range in [
+        "bytes 300-899/1000",
+        "bytes 500-999/1000",
+        "bytes 400-1000/1000",
+        "bytes 400-999/2000",
+        "bytes 999-400/1000",
+        "items 400-999/1000",
+        "400",
+    ] {
+        let headers = [("content-range", range), ("etag", "\"a\""), ("content-length", "600")];
+        let bytes = continued(206, &headers, vec![9; 600]).await.unwrap();
+        assert!(bytes == [8; 1000], "{range}: begins again");
+    }
+}
+
+#[tokio::test]
+async fn more_bytes_than_announced_are_an_error() {
+    for (status, headers, length) in [
+        (206, vec![("content-range", "bytes 400-999/1000"), ("etag", "\"a\""), ("content-length", "700")], 700),
+        (206, vec![("content-range", "bytes 400-999/1000"), ("etag", "\"a\"")], 700),
+        (200, vec![("etag", "\"a\"")], 1100),
+    ] {
+        let error = continued(status, &headers, vec![7; length]).await.unwrap_err();
+        assert!(error.to_string().contains("1000"), "{error}");
+        assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn outputs_with_the_same_name_are_saved_side_by_side() {
+    let (_server, luma, mut generation) = from_server(|request| {
+        // Each output has bytes of its own.
+        Act::answer(200, &[], &format!("\u{89}PNG {}", request.path.split_once('?').unwrap().1))
+    })
+    .await;
+    let url = generation.outputs()[0].url.as_str().to_owned();
+    let outputs = ["Car", "car", "CAR!"].iter().enumerate().map(|(number, label)| {
+        serde_json::json!({
+            "type": "image", "url": format!("{url}&n={number}"),
+            "layer": { "index": 0, "label": label, "description": "", "alpha_hint": "hard" },
+        })
+    });
+    generation.output = serde_json::from_value(outputs.collect::<serde_json::Value>()).unwrap();
+    let directory = TempDir::new().unwrap();
+    for _ in 0..2 {
+        let saved = luma.download(&generation).overwrite().save_all(directory.path()).await.unwrap();
+        assert_eq!(entries(directory.path()).len(), 3);
+        for (number, saved) in saved.iter().enumerate() {
+            let bytes = std::fs::read_to_string(&saved.path).unwrap();
+            assert!(bytes.ends_with(&format!("n={number}")), "{bytes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_part_is_not_resumed_for_a_url_with_another_query() {
+    let (_server, luma, generation) = from_server(|request| {
+        let byte = if request.path.contains("file=a&") { 1 } else { 2 };
+        let range = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+        match range.map(|first| first.parse::<usize>().unwrap()) {
+            Some(first) => {
+                let content_range = format!("bytes {first}-999/1000");
+                Act::say(message(206, [("content-range", content_range.as_str())], vec![byte; 1000 - first]))
+            }
+            None if request.number == 0 => Act::say(message(200, [("content-length", "1000")], vec![byte; 400])),
+            None => Act::say(message(200, [("content-length", "1000")], vec![byte; 1000])),
+        }
+    })
+    .await;
+    let url = |query| generation.outputs()[0].url.as_str().replace("X-Amz-Signature", query);
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("a.bin");
+    let resumable = |url: String| luma.download(url).retry(Retry::none()).resumable();
+    resumable(url("file=a&x")).save(&path).await.unwrap_err();
+    resumable(url("file=b&x")).save(&path).await.unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes == [2; 1000], "not a mixture");
+}
+
+#[tokio::test]
+async fn every_future_can_be_spawned() {
+    fn spawnable<F: Future + Send + 'static>(_: &F) {}
+    let emulator = Emulator::start().await.unwrap();
+    let generation = output(&emulator, &video(KB, 17)).await;
+    let download = || emulator.client().download(&generation);
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().to_owned();
+    spawnable(&download().save("x.png"));
+    spawnable(&download().save_all("x"));
+    spawnable(&download().bytes());
+    spawnable(&download().open());
+    let copy = download();
+    spawnable(&async move { copy.copy_to(&mut tokio::io::sink()).await });
+    let body = download().open().await.unwrap();
+    spawnable(&async move {
+        let mut body = body;
+        body.chunk().await
+    });
+    let stream = download().open().await.unwrap().into_stream();
+    spawnable(&stream.try_collect::<Vec<_>>());
+    spawnable(&emulator.client().files().upload("x.png").into_future());
+    let saved = tokio::spawn(async move { emulator.client().download(&generation).save_all(path).await });
+    assert_eq!(saved.await.unwrap().unwrap().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! Bytes in: one call uploads, whatever the size and whatever breaks on the way.
+//! Files: one call uploads, whatever the size and whatever breaks during the transfer.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn picture() -> Vec<u8> {
     bytes
 }
 
-/// An emulator that takes files in at once.
+/// An emulator in which files are ready at once.
 async fn emulator() -> Emulator {
     let emulator = Emulator::start().await.unwrap();
     for _ in 0..8 {
@@ -37,22 +37,23 @@ async fn emulator() -> Emulator {
     emulator
 }
 
-/// The operations so far, as a story.
-fn story(emulator: &Emulator) -> Vec<Operation> {
+/// The operations so far, in order.
+fn operations(emulator: &Emulator) -> Vec<Operation> {
     emulator.requests().iter().filter_map(|it| it.operation).collect()
 }
 
-fn impatient(emulator: &Emulator) -> Client {
+/// A client that retries without delays.
+fn quick(emulator: &Emulator, idle_timeout: Duration) -> Client {
     Client::builder(ApiKey::new(emulator.api_key()).unwrap())
         .base_url(emulator.base_url())
         .retry(Retry::default().first_delay(Duration::from_millis(1)))
-        .idle_timeout(Duration::from_millis(100))
+        .idle_timeout(idle_timeout)
         .build()
         .unwrap()
 }
 
 #[tokio::test]
-async fn a_small_file_goes_along_with_the_request() {
+async fn a_small_file_is_sent_in_the_request_that_records_it() {
     let emulator = emulator().await;
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("pic.png");
@@ -65,12 +66,12 @@ async fn a_small_file_goes_along_with_the_request() {
     assert_eq!(file.filename.as_deref(), Some("pic.png"));
     assert_eq!((file.purpose, file.user_id.as_deref()), (FilePurpose::Reference, Some("u1")));
     assert_eq!(file.expires_at, Some(expires));
-    assert_eq!(story(&emulator)[0], Operation::CreateFile);
-    assert!(!story(&emulator).contains(&Operation::CompleteFile));
+    assert_eq!(operations(&emulator)[0], Operation::CreateFile);
+    assert!(!operations(&emulator).contains(&Operation::CompleteFile));
 }
 
 #[tokio::test]
-async fn a_large_file_goes_to_storage() {
+async fn a_large_file_is_sent_to_storage() {
     let emulator = emulator().await;
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("clip.mp4");
@@ -78,11 +79,11 @@ async fn a_large_file_goes_to_storage() {
     let file = emulator.client().files().upload(path).await.unwrap();
     assert_eq!((file.state, file.size_bytes), (FileState::Ready, 5 * 1024 * 1024));
     assert_eq!(file.mime_type, "video/mp4");
-    assert_eq!(story(&emulator)[..3], [Operation::CreateFile, Operation::Storage, Operation::CompleteFile]);
+    assert_eq!(operations(&emulator)[..3], [Operation::CreateFile, Operation::Storage, Operation::CompleteFile]);
 }
 
 #[tokio::test]
-async fn a_stream_of_known_length_goes_either_way() {
+async fn a_stream_of_known_length_is_sent_either_way() {
     let emulator = emulator().await;
     for size in [10_000, 5 * MB] {
         let chunks: Vec<_> = video(size).chunks(4096).map(Bytes::copy_from_slice).collect();
@@ -103,17 +104,17 @@ async fn an_upload_that_breaks_is_sent_again() {
     let emulator = emulator().await;
     emulator.next_upload(Transfer::new().cut_after(MB));
     emulator.next_upload(Transfer::rejected(503));
-    let file = impatient(&emulator).files().upload(video(5 * MB)).await.unwrap();
+    let file = quick(&emulator, Duration::from_secs(10)).files().upload(video(5 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
-    assert_eq!(story(&emulator).iter().filter(|it| **it == Operation::Storage).count(), 3);
-    assert_eq!(story(&emulator).iter().filter(|it| **it == Operation::CreateFile).count(), 1);
+    assert_eq!(operations(&emulator).iter().filter(|it| **it == Operation::Storage).count(), 3);
+    assert_eq!(operations(&emulator).iter().filter(|it| **it == Operation::CreateFile).count(), 1);
 }
 
 #[tokio::test]
 async fn an_upload_that_stalls_is_sent_again() {
     let emulator = emulator().await;
     emulator.next_upload(Transfer::new().stall_after(MB));
-    let file = impatient(&emulator).files().upload(video(12 * MB)).await.unwrap();
+    let file = quick(&emulator, Duration::from_millis(500)).files().upload(video(12 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
 }
 
@@ -127,7 +128,7 @@ async fn an_expired_envelope_is_a_clear_error() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_to_complete_is_settled_by_looking() {
+async fn a_lost_response_to_complete_is_settled_by_the_state_of_the_file() {
     let emulator = emulator().await;
     emulator.next_reply(Operation::CompleteFile, Reply::raw(500, "oops").after_effect());
     let file = emulator.client().files().upload(video(5 * MB)).await.unwrap();
@@ -135,31 +136,31 @@ async fn a_lost_answer_to_complete_is_settled_by_looking() {
 }
 
 #[tokio::test]
-async fn a_completion_that_was_not_heard_is_repeated() {
+async fn a_completion_that_was_not_received_is_repeated() {
     let emulator = emulator().await;
     emulator.next_reply(Operation::CompleteFile, Reply::raw(504, "gateway"));
     let file = emulator.client().files().upload(video(5 * MB)).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
-    assert_eq!(story(&emulator).iter().filter(|it| **it == Operation::CompleteFile).count(), 2);
+    assert_eq!(operations(&emulator).iter().filter(|it| **it == Operation::CompleteFile).count(), 2);
 }
 
 #[tokio::test]
-async fn a_failed_upload_tells_the_file_that_it_leaves_behind() {
+async fn the_error_of_a_failed_upload_has_the_id_of_its_file() {
     let emulator = emulator().await;
     for _ in 0..3 {
         emulator.next_upload(Transfer::rejected(503));
     }
-    let error = impatient(&emulator).files().upload(video(5 * MB)).await.unwrap_err();
+    let error = quick(&emulator, Duration::from_secs(10)).files().upload(video(5 * MB)).await.unwrap_err();
     assert_eq!(error.file_id(), Some(emulator.files()[0].id), "{error}");
 }
 
 #[tokio::test]
-async fn what_is_too_large_inline_goes_to_storage() {
+async fn a_file_that_is_too_large_for_the_form_is_sent_to_storage() {
     let emulator = emulator().await;
     emulator.next_reply(Operation::CreateFile, Reply::rejected(413, "too large for a form"));
     let file = emulator.client().files().upload(picture()).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
-    assert!(story(&emulator).contains(&Operation::CompleteFile));
+    assert!(operations(&emulator).contains(&Operation::CompleteFile));
 }
 
 #[tokio::test]
@@ -177,7 +178,7 @@ async fn a_file_that_cannot_be_used_is_a_typed_error() {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_before_anything_is_sent() {
+async fn bad_input_is_an_error_before_anything_is_sent() {
     let emulator = emulator().await;
     let directory = TempDir::new().unwrap();
     let at = |name: &str, bytes: &[u8]| {
@@ -191,7 +192,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         (directory.path().join("missing.png"), "cannot read"),
         (directory.path().to_owned(), "not a file"),
         (at("empty.png", b""), "empty"),
-        (at("page.png", b"<!DOCTYPE html><html></html>"), "looks like"),
+        (at("page.png", b"<!DOCTYPE html><html></html>"), "seems to be"),
         (at("text.png", b"hello"), "something unknown"),
         (huge, "at most"),
     ];
@@ -263,7 +264,7 @@ async fn pages_that_lead_nowhere_are_an_error() {
 }
 
 #[tokio::test]
-async fn a_file_is_looked_at_and_waited_for_by_its_id() {
+async fn a_file_is_read_and_waited_for_by_its_id() {
     let emulator = emulator().await;
     let files = emulator.client().files();
     let file = files.upload(picture()).await.unwrap();

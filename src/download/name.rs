@@ -1,0 +1,129 @@
+//! What an output is called if the caller gives only a directory, and what identifies it.
+
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
+
+use crate::{
+    types::{Generation, GenerationOutput},
+    util::redact,
+};
+
+/// The name of an output.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputName {
+    /// The file name without its extension.
+    pub(crate) stem: String,
+    /// Differs between any two outputs. It is written to disk, so it holds no secret.
+    pub(crate) identity: String,
+}
+
+impl OutputName {
+    /// The names of all outputs of a generation. No two of them are the same file.
+    pub(crate) fn of_generation(generation: &Generation) -> Vec<Self> {
+        let id = generation.id.to_string();
+        let mut taken = HashSet::new();
+        let name = |(index, output)| {
+            let stem = unique(stem(&id, index, output), index, &mut taken);
+            Self { stem, identity: format!("{id}/{index}") }
+        };
+        generation.outputs().iter().enumerate().map(name).collect()
+    }
+
+    /// The name of an output whose generation is not known.
+    ///
+    /// The query of a URL may be what selects the object, and it may be a signature. So all of it
+    /// counts, and only a hash of it is written.
+    pub(crate) fn of_url(url: &str, output: Option<&GenerationOutput>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        url.hash(&mut hasher);
+        let identity = format!("{} {:016x}", redact::url(url), hasher.finish());
+        Self { stem: output.map_or_else(|| "output".to_owned(), |output| stem("output", 0, output)), identity }
+    }
+}
+
+fn stem(id: &str, index: usize, output: &GenerationOutput) -> String {
+    match &output.layer {
+        Some(layer) => format!("{id}-layer-{}-{}", layer.index, sanitize(&layer.label)),
+        None if index == 0 => id.to_owned(),
+        None => format!("{id}-{}", index + 1),
+    }
+}
+
+/// A name that is taken gets the number of its output.
+fn unique(stem: String, index: usize, taken: &mut HashSet<String>) -> String {
+    let numbered = (index + 1..).map(|number| format!("{stem}-{number}"));
+    let name = std::iter::once(stem.clone()).chain(numbered).find(|name| taken.insert(fold(name)));
+    name.unwrap_or(stem)
+}
+
+/// Names that some file systems take for one and the same have the same fold. Upper case comes first:
+/// it unites letters, such as `σ` and `ς`, whose lower cases differ.
+fn fold(name: &str) -> String {
+    name.to_uppercase().to_lowercase()
+}
+
+/// A label comes from the service and may be anything. In a file name it is letters, digits and `-`.
+fn sanitize(label: &str) -> String {
+    let kept = label.chars().map(|c| if c.is_alphanumeric() { c } else { '-' });
+    kept.flat_map(char::to_lowercase).take(40).collect::<String>().trim_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_cannot_leave_the_directory() {
+        for (label, stem) in [
+            ("Red car", "red-car"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("..\\x", "x"),
+            ("a\0b", "a-b"),
+            ("", ""),
+            ("Ärger", "ärger"),
+        ] {
+            assert_eq!(sanitize(label), stem);
+        }
+        assert_eq!(sanitize(&"x".repeat(500)).len(), 40);
+    }
+
+    #[test]
+    fn no_two_outputs_have_the_same_name() {
+        let long = "x".repeat(50);
+        for labels in [
+            ["Car", "car", "CAR", "Car!"],
+            ["a", "a", "a 2", "a-2"],
+            ["σ", "ς", "Σ", "s"],
+            ["ß", "ss", "SS", "ſs"],
+            [&long, &long, &long, &long],
+            ["", "-", "--", "2"],
+        ] {
+            let output = |label: &&str| {
+                serde_json::json!({
+                    "type": "image", "url": "https://example.com/o",
+                    "layer": { "index": 0, "label": label, "description": "", "alpha_hint": "opaque" },
+                })
+            };
+            let generation: Generation = serde_json::from_value(serde_json::json!({
+                "id": uuid::Uuid::nil(), "type": "layering", "state": "completed", "model": "uni-1",
+                "created_at": "2026-04-08T12:00:00Z", "output": labels.iter().map(output).collect::<Vec<_>>(),
+            }))
+            .expect("a generation");
+            let names = OutputName::of_generation(&generation);
+            let folded: HashSet<_> = names.iter().map(|name| fold(&name.stem)).collect();
+            let identities: HashSet<_> = names.iter().map(|name| &name.identity).collect();
+            assert_eq!((folded.len(), identities.len()), (4, 4), "{names:?}");
+            assert!(!names[0].stem.ends_with("-1"), "the first keeps its name: {names:?}");
+        }
+    }
+
+    #[test]
+    fn the_query_of_a_url_identifies_its_object_and_is_not_shown() {
+        let identity = |url| OutputName::of_url(url, None).identity;
+        assert_eq!(identity("https://h/get?file=a"), identity("https://h/get?file=a"));
+        assert_ne!(identity("https://h/get?file=a"), identity("https://h/get?file=b"));
+        assert!(!identity("https://h/get?sig=secret").contains("secret"));
+    }
+}
