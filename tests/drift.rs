@@ -60,4 +60,8 @@ fn an_unknown_value_is_logged_once_for_each_enum_at_debug_level() {
         expected.push(format!("Model {value}"));
     }
     assert_eq!(events, expected);
+
+    let secret = "new\nluma-api-hush https://h/a?X-Amz-Signature=hush";
+    let events = captured(LevelFilter::DEBUG, || decode(&[secret]));
+    assert_eq!(events, ["GenerationState new luma-api-… https://h/a?…", "Model new luma-api-… https://h/a?…"]);
 }
