@@ -17,7 +17,7 @@ use super::{
 use crate::error::{Effect, Exchange, Fault};
 
 /// How many redirects of one request are followed.
-const REDIRECTS: usize = 5;
+pub(crate) const REDIRECTS: usize = 5;
 
 /// A call to storage. `idle_timeout` is how long it may stand still.
 pub(crate) fn call(operation: &'static str, idle_timeout: Duration, retry: Retry) -> CallContext<'static> {

@@ -81,7 +81,8 @@ impl<T: DeserializeOwned> Decoder<T> {
     /// Changes the value at the place of the fault so that it fits, or gives up what is around it.
     fn repair(&mut self, fault: Fault) -> Option<()> {
         let Fault { mut path, is_missing } = fault;
-        if self.attempts > 0 && !is_missing && self.replace(&path, meanings) {
+        let is_essential = matches!(path.last(), Some(Step::Field(field)) if ESSENTIAL.contains(&field.as_str()));
+        if self.attempts > 0 && !is_missing && !is_essential && self.replace(&path, meanings) {
             return Some(());
         }
         while self.attempts > 0 {
@@ -410,7 +411,7 @@ mod tests {
             assert!(decode::<Generation>(body.as_bytes()).is_err(), "{body}");
         }
         for essential in ["/id", "/state"] {
-            for bad in [json!(null), json!([]), json!({})] {
+            for bad in [json!(null), json!(42), json!([]), json!({})] {
                 let body = with(generation(), essential, bad).to_string();
                 assert!(decode::<Generation>(body.as_bytes()).is_err(), "{body}");
             }

@@ -9,6 +9,7 @@ use std::{fmt, future::IntoFuture, sync::Arc, time::Duration};
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use reqwest::Url;
 use tokio::time::Instant;
 
 use self::{content::Opened, form::Form, monitor::UploadMonitor};
@@ -275,7 +276,7 @@ impl UploadOptions {
 /// The request that sends the bytes to a presigned URL.
 struct Put<'a> {
     http: &'a reqwest::Client,
-    url: reqwest::Url,
+    url: Url,
     headers: HeaderMap,
     content: &'a mut Opened,
     idle_timeout: Duration,
@@ -285,23 +286,47 @@ struct Put<'a> {
 impl Request for Put<'_> {
     type Response = reqwest::Response;
 
+    /// Follows redirects by hand, as a download does.
     async fn send(&mut self, exchange: &mut Exchange, _: Instant) -> Result<reqwest::Response, Failure> {
-        let monitor = UploadMonitor::new(self.content.length, self.progress.clone());
-        let stream = self.content.stream().await.map_err(Failure::Local)?;
-        let body = reqwest::Body::wrap_stream(monitor.watch(stream));
-        let request = self.http.put(self.url.clone()).headers(self.headers.clone()).body(body);
-        let response = monitor.with_idle_timeout(request.send(), self.idle_timeout).await;
-        if let Some(error) = monitor.take_error() {
-            return Err(Failure::Local(self.content.read_error(error)));
+        let mut url = self.url.clone();
+        for _ in 0..=storage::REDIRECTS {
+            let monitor = UploadMonitor::new(self.content.length, self.progress.clone());
+            let response = self.send_to(&url, &monitor).await?;
+            match storage::redirected(&url, &response) {
+                Some(next) if self.is_repeatable() && keeps_method(response.status()) => url = next,
+                _ => {
+                    let response = storage::check(response, exchange, Instant::now() + self.idle_timeout).await?;
+                    // A success before the last byte was sent cannot be about all of them.
+                    if !monitor.is_complete() {
+                        return Err(AttemptError::new(Fault::Interrupted).into());
+                    }
+                    return Ok(response);
+                }
+            }
         }
-        let response = storage::check(response?, exchange, Instant::now() + self.idle_timeout).await?;
-        // A success before the last byte was sent cannot be about all of them.
-        if monitor.is_complete() { Ok(response) } else { Err(AttemptError::new(Fault::Interrupted).into()) }
+        Err(AttemptError::new(Fault::Protocol).into())
     }
 
     fn is_repeatable(&self) -> bool {
         !self.content.is_stream()
     }
+}
+
+impl Put<'_> {
+    async fn send_to(&mut self, url: &Url, monitor: &UploadMonitor) -> Result<reqwest::Response, Failure> {
+        let body = reqwest::Body::wrap_stream(monitor.watch(self.content.stream().await.map_err(Failure::Local)?));
+        let request = self.http.put(url.clone()).headers(self.headers.clone()).body(body);
+        let response = monitor.with_idle_timeout(request.send(), self.idle_timeout).await;
+        match monitor.take_error() {
+            Some(error) => Err(Failure::Local(self.content.read_error(error))),
+            None => Ok(response?),
+        }
+    }
+}
+
+/// Whether a redirect asks for the same request at another URL (RFC 9110, 15.4.8 and 15.4.9).
+fn keeps_method(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT)
 }
 
 impl IntoFuture for Upload {

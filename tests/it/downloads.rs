@@ -642,3 +642,142 @@ async fn every_future_can_be_spawned() {
     let saved = tokio::spawn(async move { emulator.client().download(&generation).save_all(path).await });
     assert_eq!(saved.await.unwrap().unwrap().len(), 1);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_regular_files_are_replaced_and_links_lead_to_them() {
+    use std::os::unix::fs::{FileTypeExt as _, symlink};
+    let emulator = Emulator::start().await.unwrap();
+    let generation = output(&emulator, &video(KB, 30)).await;
+    let (directory, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let at = |name: &str| directory.path().join(name);
+    let requests = emulator.requests().len();
+
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    symlink(at("socket"), at("to-socket")).unwrap();
+    symlink(at("nothing"), at("dangling")).unwrap();
+    symlink(at("loop"), at("loop")).unwrap();
+    for name in ["socket", "to-socket", "dangling", "loop"] {
+        for resumable in [false, true] {
+            let overwrite = download(&emulator, &generation).overwrite();
+            let overwrite = if resumable { overwrite.resumable() } else { overwrite };
+            let error = overwrite.save(at(name)).await.unwrap_err();
+            assert!(matches!(error, Error::Io(_)), "{name}: {error}");
+        }
+        download(&emulator, &generation).save(at(name)).await.unwrap_err();
+    }
+    assert!(std::fs::metadata(at("socket")).unwrap().file_type().is_socket());
+
+    // A made-up name follows no link.
+    let name = format!("{}.mp4", generation.id);
+    std::fs::write(elsewhere.path().join("mine"), "mine").unwrap();
+    symlink(elsewhere.path().join("mine"), at(&name)).unwrap();
+    download(&emulator, &generation).overwrite().save(directory.path()).await.unwrap_err();
+    assert_eq!(emulator.requests().len(), requests, "nothing was fetched");
+
+    // A given one does, and stays a link.
+    download(&emulator, &generation).save(at(&name)).await.unwrap_err();
+    for resumable in [false, true] {
+        std::fs::write(elsewhere.path().join("mine"), "mine").unwrap();
+        let overwrite = download(&emulator, &generation).overwrite();
+        let overwrite = if resumable { overwrite.resumable() } else { overwrite };
+        let saved = overwrite.save(at(&name)).await.unwrap();
+        assert_eq!(saved.path, at(&name));
+        assert!(at(&name).is_symlink());
+        assert_eq!(entries(elsewhere.path()), ["mine"]);
+        assert_eq!(std::fs::metadata(elsewhere.path().join("mine")).unwrap().len(), KB as u64);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_hidden_part_is_never_a_link() {
+    let emulator = Emulator::start().await.unwrap();
+    let generation = output(&emulator, &video(KB, 31)).await;
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("mine"), "mine").unwrap();
+    let requests = emulator.requests().len();
+    std::os::unix::fs::symlink(at("mine"), at(".a.mp4.part")).unwrap();
+    let error = download(&emulator, &generation).resumable().save(at("a.mp4")).await.unwrap_err();
+    assert!(matches!(error, Error::Io(_)), "{error}");
+    assert_eq!(emulator.requests().len(), requests, "nothing was fetched");
+
+    std::fs::remove_file(at(".a.mp4.part")).unwrap();
+    std::os::unix::fs::symlink(at("mine"), at(".a.mp4.part.json")).unwrap();
+    download(&emulator, &generation).resumable().save(at("a.mp4")).await.unwrap();
+    assert_eq!(std::fs::read(at("mine")).unwrap(), b"mine");
+    assert_eq!(entries(directory.path()), ["a.mp4", "mine"]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_replaced_file_keeps_its_permissions() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let emulator = Emulator::start().await.unwrap();
+    let generation = output(&emulator, &video(200 * KB, 32)).await;
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("private.mp4");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for (resumable, kept) in [(false, 0o600), (true, 0o600), (false, 0o640), (true, 0o444)] {
+        std::fs::write(&path, "private").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(kept)).unwrap();
+        let overwrite = download(&emulator, &generation).overwrite();
+        let overwrite = if resumable { overwrite.resumable() } else { overwrite };
+        let (during, from) = (Arc::new(Mutex::new(Vec::new())), directory.path().to_owned());
+        let modes = Arc::clone(&during);
+        let save = overwrite.progress(move |_| {
+            let part = entries(&from).into_iter().find(|name| name.ends_with(".part")).unwrap();
+            modes.lock().unwrap().push(mode(&from.join(part)));
+        });
+        save.save(&path).await.unwrap();
+        assert_eq!(mode(&path), kept);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 200 * KB as u64);
+        let during = during.lock().unwrap();
+        assert!(!during.is_empty() && during.iter().all(|mode| mode & !kept & 0o077 == 0), "{during:?}");
+        std::fs::remove_file(&path).unwrap();
+    }
+    let new = download(&emulator, &generation).save(directory.path()).await.unwrap();
+    let ordinary = directory.path().join("ordinary");
+    std::fs::write(&ordinary, "").unwrap();
+    assert_eq!(mode(&new.path), mode(&ordinary), "a new file is as any other");
+}
+
+#[tokio::test]
+async fn a_temporary_file_of_a_killed_process_is_removed_after_a_day() {
+    let emulator = Emulator::start().await.unwrap();
+    let generation = output(&emulator, &video(KB, 33)).await;
+    let directory = TempDir::new().unwrap();
+    for (name, hours) in [(".luma-abc123.part", 25), (".luma-abc124.part", 23), ("luma-abc125.part", 25)] {
+        let file = std::fs::File::create(directory.path().join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+    }
+    download(&emulator, &generation).save(directory.path().join("a.mp4")).await.unwrap();
+    assert_eq!(entries(directory.path()), [".luma-abc124.part", "a.mp4", "luma-abc125.part"]);
+}
+
+#[tokio::test]
+async fn a_kept_part_has_one_writer_at_a_time() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let bytes = video(400 * KB, 34);
+    let generation = output(&emulator, &bytes).await;
+    let path = directory.path().join("a.mp4");
+    let resumable = || download(&emulator, &generation).idle_timeout(Duration::from_secs(60)).resumable();
+
+    emulator.next_download(Transfer::new().stall_after(300 * KB));
+    let (sender, mut started) = tokio::sync::mpsc::unbounded_channel();
+    let stalled = resumable().progress(move |_| sender.send(()).unwrap()).save(path.clone());
+    let stalled = tokio::spawn(stalled);
+    started.recv().await.unwrap();
+    let requests = emulator.requests().len();
+    let error = resumable().save(&path).await.unwrap_err();
+    assert!(matches!(&error, Error::Io(e) if e.source.kind() == std::io::ErrorKind::ResourceBusy), "{error}");
+    assert_eq!(emulator.requests().len(), requests, "nothing was fetched");
+
+    // A dropped one needs a moment to end, and is waited for.
+    stalled.abort();
+    resumable().save(&path).await.unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes);
+    assert_eq!(entries(directory.path()), ["a.mp4"]);
+}

@@ -1,6 +1,13 @@
 //! Files: one call uploads, whatever the size and whatever breaks during the transfer.
 
-use std::time::Duration;
+use std::{
+    future::IntoFuture as _,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -11,6 +18,12 @@ use luma_agents::{
     types::{CreateFile, CreateGeneration, FilePage, FilePurpose, FileState, GenerationType, MediaRef},
 };
 use tempfile::TempDir;
+
+use crate::support::{
+    KEY, SIGNATURE,
+    fault_server::{Action, FaultServer, Part, Then},
+    valid,
+};
 
 const MB: usize = 1024 * 1024;
 
@@ -274,4 +287,175 @@ async fn a_file_is_read_and_waited_for_by_its_id() {
     assert!(matches!(error, Error::InvalidInput(_)), "{error}");
     files.delete(file.id).await.unwrap();
     assert!(matches!(files.wait(file.id).await, Err(Error::FileFailed(_))));
+}
+
+#[tokio::test]
+async fn a_video_is_accepted_whatever_its_brand() {
+    let emulator = emulator().await;
+    for brand in ["XAVC", "iso8", "3gp5", "hvc1", "av01", "cmfc", "dby1"] {
+        let bytes = [b"\0\0\0\x14ftyp", brand.as_bytes(), b"\0\0\0\0isom"].concat();
+        let error = emulator.client().files().upload(bytes).timeout(Duration::ZERO).await.err();
+        assert!(!matches!(error, Some(Error::InvalidInput(_))), "{brand}: {error:?}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_a_regular_file_is_uploaded() {
+    let emulator = emulator().await;
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    assert!(std::process::Command::new("mkfifo").arg(at("pipe.png")).status().unwrap().success());
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket.png")).unwrap();
+    std::os::unix::fs::symlink(at("pipe.png"), at("link.png")).unwrap();
+    let paths = [at("pipe.png"), at("socket.png"), at("link.png"), "/dev/zero".into(), directory.path().into()];
+    for path in paths {
+        let upload = emulator.client().files().upload(&path).mime_type("image/png").into_future();
+        let outcome = tokio::time::timeout(Duration::from_secs(5), upload).await;
+        let error = outcome.expect("no wait for the other end of a pipe").unwrap_err();
+        assert!(matches!(error, Error::InvalidInput(_)), "{}: {error}", path.display());
+    }
+    assert!(emulator.requests().is_empty());
+
+    std::fs::write(at("real.png"), picture()).unwrap();
+    std::os::unix::fs::symlink(at("real.png"), at("to-real.png")).unwrap();
+    emulator.client().files().upload(at("to-real.png")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_of_another_length_is_never_completed() {
+    let emulator = emulator().await;
+    for (announced, length) in [(5 * MB, 5 * MB + 1), (5 * MB, 9 * MB), (5 * MB, 5 * MB - 1), (6 * MB, 5 * MB)] {
+        let chunks: Vec<_> = video(length).chunks(64 * 1024).map(Bytes::copy_from_slice).collect();
+        let stream = futures_util::stream::iter(chunks).map(Ok);
+        let error = emulator.client().files().upload(Content::stream(stream, announced as u64)).await.unwrap_err();
+        let expected = if length > announced { "longer" } else { "shorter" };
+        assert!(matches!(error, Error::Io(_)) && error.to_string().contains(expected), "{error}");
+    }
+    assert!(!operations(&emulator).contains(&Operation::CompleteFile));
+    assert!(emulator.files().iter().all(|file| file.state == FileState::Pending));
+}
+
+#[tokio::test]
+async fn a_file_that_changes_its_length_is_sent_once_and_never_completed() {
+    for (length, expected) in [(2 * MB, "shorter"), (13 * MB, "longer")] {
+        let emulator = emulator().await;
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("clip.mp4");
+        std::fs::write(&path, video(12 * MB)).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        // Between its first and its second piece.
+        let change = move |_| file.set_len(length as u64).unwrap();
+        let files = quick(&emulator, Duration::from_secs(10)).files();
+        let error = files.upload(&path).progress(change).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::Io(_)) && text.contains(expected) && text.contains("clip.mp4"), "{text}");
+        assert!(operations(&emulator).iter().filter(|it| **it == Operation::Storage).count() <= 1);
+        assert!(!operations(&emulator).contains(&Operation::CompleteFile));
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_caller_reaches_the_caller_and_nothing_is_sent_again() {
+    let emulator = emulator().await;
+    for size in [MB, 6 * MB] {
+        let files = quick(&emulator, Duration::from_secs(10)).files();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let upload = files.upload(video(size)).progress(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            panic!("of the callback");
+        });
+        let panic = tokio::spawn(upload.into_future()).await.unwrap_err().into_panic();
+        assert_eq!(panic.downcast_ref(), Some(&"of the callback"));
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+
+        let chunks = video(size).chunks(64 * 1024).map(Bytes::copy_from_slice).collect::<Vec<_>>();
+        let stream = futures_util::stream::iter(chunks).enumerate().map(|(number, chunk)| {
+            assert!(number < 10, "of the stream");
+            Ok(chunk)
+        });
+        let upload = files.upload(Content::stream(stream, size as u64));
+        let panic = tokio::spawn(upload.into_future()).await.unwrap_err().into_panic();
+        assert_eq!(panic.downcast_ref(), Some(&"of the stream"));
+    }
+    assert!(!operations(&emulator).contains(&Operation::CompleteFile));
+}
+
+#[tokio::test]
+async fn an_expiry_is_the_same_in_json_and_in_the_form() {
+    let expires = chrono::DateTime::from_timestamp(2_000_000_000, 123_456_789).unwrap();
+    let emulator = emulator().await;
+    for size in [MB, 5 * MB] {
+        let file = emulator.client().files().upload(video(size)).expires_at(expires).await.unwrap();
+        let expected = chrono::DateTime::from_timestamp(2_000_000_000, 123_456_000);
+        assert_eq!(file.expires_at, expected, "{size}");
+    }
+}
+
+/// The service as one server, which gives `put` for each PUT of the bytes.
+async fn with_storage(put: impl Fn(usize) -> Action + Send + Sync + 'static) -> (FaultServer, Client) {
+    let address = Arc::new(OnceLock::<String>::new());
+    let (own, puts) = (Arc::clone(&address), AtomicUsize::new(0));
+    let server = FaultServer::start(move |request| match request.method.as_str() {
+        "PUT" => put(puts.fetch_add(1, Ordering::Relaxed)),
+        "POST" if request.path.ends_with("/files") => {
+            let mut created = valid::created_file();
+            // By this machine's clock it has expired.
+            created["upload"]["expires_at"] = "2020-01-01T00:00:00Z".into();
+            created["upload"]["url"] = format!("{}/object?sig={SIGNATURE}", own.get().unwrap()).into();
+            Action::api(201, &created.to_string())
+        }
+        _ => Action::api(200, &valid::file().to_string()),
+    })
+    .await
+    .unwrap();
+    address.set(server.url()).unwrap();
+    let retry = Retry::default().first_delay(Duration::from_millis(1));
+    let client = Client::builder(ApiKey::new(KEY).unwrap()).base_url(server.url()).retry(retry).build().unwrap();
+    (server, client)
+}
+
+fn puts(server: &FaultServer) -> usize {
+    server.requests().iter().filter(|it| it.method == "PUT").count()
+}
+
+#[tokio::test]
+async fn storage_judges_whether_a_url_has_expired() {
+    let (server, luma) = with_storage(|number| match number {
+        0 => Action::send("").reads(Part::HalfOfBody).then(Then::Reset),
+        _ => Action::respond(200, &[], ""),
+    })
+    .await;
+    luma.files().upload(video(5 * MB)).await.unwrap();
+    assert_eq!(puts(&server), 2);
+}
+
+#[tokio::test]
+async fn a_success_before_the_last_byte_is_none() {
+    let (server, luma) = with_storage(|_| Action::respond(200, &[], "").reads(Part::Head).then(Then::Close)).await;
+    luma.files().upload(video(64 * MB)).await.unwrap_err();
+    assert_eq!(puts(&server), 3);
+    assert!(!server.requests().iter().any(|it| it.path.ends_with("/complete")));
+}
+
+#[tokio::test]
+async fn a_redirected_upload_is_followed_if_its_bytes_can_be_repeated() {
+    for status in [307, 308] {
+        let redirect = move |number| match number {
+            0 => Action::respond(status, &[("location", "/v1/elsewhere")], ""),
+            _ => Action::respond(200, &[], ""),
+        };
+        let (server, luma) = with_storage(redirect).await;
+        luma.files().upload(video(5 * MB)).await.unwrap();
+        let paths: Vec<_> = server.requests().into_iter().filter(|it| it.method == "PUT").map(|it| it.path).collect();
+        assert_eq!(paths.len(), 2);
+        assert_eq!(paths[1], "/v1/elsewhere");
+
+        let (server, luma) = with_storage(redirect).await;
+        let stream = futures_util::stream::iter([Ok(Bytes::from(video(5 * MB)))]);
+        let error = luma.files().upload(Content::stream(stream, 5 * MB as u64)).await.unwrap_err();
+        assert!(matches!(&error, Error::Rejected(e) if e.kind() == RejectionKind::Redirected), "{error}");
+        assert_eq!(puts(&server), 1);
+    }
 }

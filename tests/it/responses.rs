@@ -39,10 +39,10 @@ fn without_field(id: Uuid, field: &Value) -> String {
     generation.to_string()
 }
 
-/// Responses with wrong types, whatever the request.
-fn undecodable() -> Vec<WrongResponse> {
+/// Each of these fields missing, or of a wrong type.
+fn with_wrong(fields: &[&str]) -> Vec<WrongResponse> {
     let mut wrong = Vec::new();
-    for field in ["id", "state", "type", "model", "created_at"] {
+    for &field in fields {
         let has_id = field != "id";
         wrong.push(WrongResponse {
             name: format!("{field} is missing"),
@@ -60,25 +60,18 @@ fn undecodable() -> Vec<WrongResponse> {
             });
         }
     }
-    let url = |url: Value| json!([{ "type": "image", "url": url }]);
-    let fields = [
-        ("id", json!("no UUID"), false),
-        ("output", json!("text"), true),
-        ("output", json!({ "url": valid::signed_url() }), true),
-        ("output", json!([null]), true),
-        ("output", json!([{ "type": "image" }]), true),
-        ("output", json!([{ "url": valid::signed_url() }]), true),
-        ("output", url(json!(null)), true),
-        ("output", url(json!(7)), true),
-        ("output", url(json!("")), true),
-        ("output", url(json!(format!("/o.png?X-Amz-Signature={SIGNATURE}"))), true),
-        ("failure_code", json!(7), true),
-        ("failure_reason", json!({ KEY: valid::signed_url() }), true),
-    ];
-    for (field, value, has_id) in fields {
-        let name = format!("{field} is {value}");
-        wrong.push(WrongResponse { name, body: with_field, detail: json!({ "name": field, "value": value }), has_id });
-    }
+    wrong
+}
+
+fn of_field((field, value): (&str, Value)) -> WrongResponse {
+    let name = format!("{field} is {value}");
+    WrongResponse { name, body: with_field, detail: json!({ "name": field, "value": value }), has_id: field != "id" }
+}
+
+/// Responses of which nothing can be used, whatever the request.
+fn undecodable() -> Vec<WrongResponse> {
+    let mut wrong = with_wrong(&["id", "state"]);
+    wrong.push(of_field(("id", json!("no UUID"))));
     let whole = |name: &str, text: String| WrongResponse {
         name: name.to_owned(),
         body: |_, text| text.as_str().unwrap().to_owned(),
@@ -100,25 +93,65 @@ fn undecodable() -> Vec<WrongResponse> {
     wrong
 }
 
-/// Responses with valid types that contradict themselves or the request.
+/// Responses with a field that cannot be used, beside an id and a state that can.
+fn usable() -> Vec<WrongResponse> {
+    let mut usable = with_wrong(&["type", "model", "created_at"]);
+    let fields = [
+        ("output", json!({ "url": valid::signed_url() })),
+        ("output", json!([{ "url": valid::signed_url() }])),
+        ("output", json!([null, { "type": "image", "url": valid::signed_url() }, { "type": "image" }])),
+        ("failure_code", json!(7)),
+        ("failure_reason", json!({ KEY: valid::signed_url() })),
+    ];
+    usable.extend(fields.map(of_field));
+    usable
+}
+
+/// Responses that contradict themselves or the request.
 fn inconsistent() -> Vec<WrongResponse> {
-    let field = |name: &str, value: Value| WrongResponse {
-        name: format!("completed, but {name} is {value}"),
-        body: with_field,
-        detail: json!({ "name": name, "value": value }),
+    let url = |url: Value| json!([{ "type": "image", "url": url }]);
+    let fields = [
+        ("output", json!([])),
+        ("output", json!(null)),
+        ("output", json!("text")),
+        ("output", json!([null])),
+        ("output", json!([{ "type": "image" }])),
+        ("output", url(json!(null))),
+        ("output", url(json!(7))),
+        ("output", url(json!(""))),
+        ("output", url(json!(format!("/o.png?X-Amz-Signature={SIGNATURE}")))),
+        ("id", json!(ANOTHER)),
+    ];
+    let without_output = WrongResponse {
+        name: "completed without output".to_owned(),
+        body: without_field,
+        detail: json!("output"),
         has_id: true,
     };
-    vec![
-        field("output", json!([])),
-        field("output", json!(null)),
-        WrongResponse {
-            name: "completed without output".to_owned(),
-            body: without_field,
-            detail: json!("output"),
-            has_id: true,
-        },
-        field("id", json!(ANOTHER)),
-    ]
+    fields.map(of_field).into_iter().chain([without_output]).collect()
+}
+
+#[tokio::test]
+async fn a_field_that_cannot_be_used_costs_neither_the_response_nor_the_id() {
+    for wrong in usable() {
+        let name = wrong.name.clone();
+        let server = FaultServer::start(move |request| {
+            let (status, id) = if request.submits() { (201, request.id) } else { (200, valid::ID) };
+            Action::api(status, &(wrong.body)(id, &wrong.detail))
+        })
+        .await
+        .unwrap();
+        let luma = fast_builder(server.url()).build().unwrap();
+        let created = luma.generations().create(CreateGeneration::builder().prompt("a lighthouse")).await.expect(&name);
+        assert_eq!(server.jobs(), [created.id], "{name}");
+        let read = luma.generations().get(valid::ID).await.expect(&name);
+        assert_eq!(
+            (read.id, read.state, read.output.unwrap().len()),
+            (valid::ID, GenerationState::Completed, 1),
+            "{name}"
+        );
+        assert_eq!(server.requests().len(), 2, "{name}");
+    }
 }
 
 #[tokio::test]
