@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What building costs: a program on this crate against the same one on bare reqwest, cold; and the
-# rebuild after one edit of openapi.yaml. In debug, on two cores. Give a directory to keep the
-# reports of `cargo build --timings` there.
+# The cost of a build: a cold build of a program that uses this crate against the same program on
+# bare reqwest, and the rebuild after one edit of openapi.yaml. Debug profile, two jobs. With a
+# directory as argument, the report of `cargo build --timings` is kept there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 export CARGO_INCREMENTAL=1 CARGO_TERM_COLOR=never
 unset RUSTFLAGS CARGO_TARGET_DIR RUSTC_WRAPPER
 
-# A copy, so that the edit is made to nobody's file.
+# A copy, so that the edit does not change the working tree.
 mkdir "$work/luma-agents"
 git ls-files -z | xargs -0 cp --parents -t "$work/luma-agents"
 
@@ -38,8 +38,8 @@ $tokio" '#[tokio::main]
 async fn main() -> reqwest::Result<()> {
     let id = std::env::args().nth(1).unwrap_or_default();
     let url = format!("https://agents.lumalabs.ai/v1/generations/{id}");
-    let answer: serde_json::Value = reqwest::Client::new().get(url).send().await?.json().await?;
-    println!("{answer:?}");
+    let generation: serde_json::Value = reqwest::Client::new().get(url).send().await?.json().await?;
+    println!("{generation:?}");
     Ok(())
 }'
 

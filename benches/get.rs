@@ -1,5 +1,5 @@
-//! One call against the same call written by hand with reqwest: `generations().get` and `create`,
-//! both decoded into the same type, over one connection to a server in another process.
+//! `generations().get` and `create` compared with the same calls written by hand with reqwest: decoded
+//! into the same type, over one connection to a server in another process.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -28,7 +28,7 @@ use support::{
 const ROUNDS: usize = 15;
 const CALLS: usize = 1000;
 
-/// How many calls callgrind counts, beyond those that pay for the start.
+/// How many calls callgrind counts, without the startup of the process.
 const COUNTED: usize = 500;
 
 fn main() -> Result {
@@ -138,7 +138,7 @@ fn row(name: &str, ours: &[f64], bare: &[f64]) {
     table::judged(&cells, median(&ratios), Goal::AtMost(1.05));
 }
 
-/// The difference of two runs of different length: what they have in common is the start.
+/// The difference of two runs of different length, which cancels the startup of the process.
 fn instructions(server: &Server, call: &str) -> Result<f64> {
     let run = |calls: usize| -> Result<f64> {
         let output = Command::new("valgrind")
@@ -151,7 +151,7 @@ fn instructions(server: &Server, call: &str) -> Result<f64> {
             return Err(text.into());
         }
         let collected = text.lines().find_map(|line| line.split_once("Collected : "));
-        Ok(collected.ok_or("callgrind has counted nothing")?.1.trim().parse()?)
+        Ok(collected.ok_or("callgrind printed no count")?.1.trim().parse()?)
     };
     Ok((run(100 + COUNTED)? - run(100)?) / count(COUNTED))
 }

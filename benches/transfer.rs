@@ -1,5 +1,5 @@
-//! Downloads and uploads against the same bytes moved by hand with reqwest, from and to a file, each
-//! run in a process of its own. The directory of the files can be given; so can the sizes in MiB.
+//! Downloads to a file and uploads from a file, compared with the same transfers written by hand with
+//! reqwest. Each run has its own process. Arguments: the directory of the files, the sizes in MiB.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -30,7 +30,7 @@ use tokio::{
 
 const ROUNDS: usize = 5;
 const MIB: u64 = 1024 * 1024;
-/// What throughput is judged by.
+/// The size in MiB to which the throughput goal applies.
 const JUDGED: u64 = 1024;
 
 const DOWNLOADS: [&str; 3] = ["download ours", "download bare, synced", "download bare"];
@@ -81,7 +81,7 @@ async fn run(way: &str, mib: u64, base_url: &str, path: &Path) -> Result {
     ])
 }
 
-/// As one would write it, but for the sync.
+/// The usual hand-written download, without a sync.
 async fn download(url: &str, path: &Path) -> Result<tokio::fs::File> {
     let mut response = reqwest::get(url).await?.error_for_status()?;
     let mut file = tokio::fs::File::create(path).await?;
@@ -98,7 +98,7 @@ async fn upload(url: &str, path: &Path, body: reqwest::Body) -> Result {
     Ok(())
 }
 
-/// What reqwest does with a file, in larger pieces than its 4 KiB.
+/// Reads a file as reqwest does, in larger chunks than its 4 KiB.
 fn read(file: tokio::fs::File) -> impl Stream<Item = std::io::Result<BytesMut>> {
     futures_util::stream::try_unfold(file, async |mut file| {
         let mut chunk = BytesMut::with_capacity(256 * 1024);
@@ -124,7 +124,7 @@ fn compare(sizes: &[u64], directory: &Path) -> Result {
 fn compare_ways(ways: &[&str], mib: u64, path: &Path) -> Result {
     let mut rounds = vec![Vec::new(); ways.len()];
     for round in 0..ROUNDS {
-        // Each comes first once: a disk remembers what was written before.
+        // Rotate the order: earlier writes can slow the disk down.
         for at in 0..ways.len() {
             let at = (at + round) % ways.len();
             rounds[at].push(figures(ways[at], mib, path)?);
@@ -159,17 +159,17 @@ fn figures(way: &str, mib: u64, path: &Path) -> Result<Figures> {
     let shown = path.to_str().ok_or("the directory has a name that is not UTF-8")?;
     let mut figures = worker(&["move", way, &mib.to_string(), &server.base_url(), shown])?;
     if way.starts_with("upload") {
-        // The bytes alone: an upload also records, completes and waits.
+        // Only the transfer: an upload also records, completes and waits.
         figures.insert("seconds".to_owned(), server.seen()?["put_seconds"]);
     } else {
-        // The next run must not wait for the disk on behalf of this one.
+        // Write the file back now, so that the next run does not wait for it.
         File::open(path)?.sync_all()?;
         std::fs::remove_file(path)?;
     }
     Ok(figures)
 }
 
-/// A file of real blocks, no hole.
+/// Writes every block, so that the file is not sparse.
 fn write(path: &Path, mib: u64) -> Result {
     let mut file = File::create(path)?;
     let block = vec![1; usize::try_from(MIB)?];

@@ -1,5 +1,5 @@
-//! Thousands of waits at once, through `wait_all`, against a loop written by hand with reqwest and a
-//! task for each job. The server is in another process, and the id of a job tells when it completes.
+//! Thousands of waits at once with `wait_all`, compared with a hand-written loop on reqwest that has one
+//! task for each job. The server is in another process; the id of a job encodes when it completes.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -25,7 +25,7 @@ use support::{
 use tokio::{task::JoinSet, time::sleep};
 use uuid::Uuid;
 
-/// Of the spread waits.
+/// How often the spread waits are measured.
 const ROUNDS: usize = 3;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -52,16 +52,16 @@ fn main() -> Result {
 struct Run {
     waits: u32,
     every: Duration,
-    /// All waits look for the first time at once, and not spread over one interval.
+    /// All waits poll for the first time at once, instead of spread over one interval.
     at_once: bool,
 }
 
 impl Run {
-    /// Jobs complete evenly from the fourth to the thirteenth interval; of a long one, in the first two.
+    /// Jobs complete evenly from the fourth to the thirteenth interval, or in the first two if it is long.
     fn ids(self) -> Vec<Uuid> {
         let (first, over) = if self.every > Duration::from_secs(10) { (0, 2) } else { (4, 9) };
         let (first, over) = (measure::monotonic() + first * self.every, over * self.every);
-        // In an order of their own, so that it has nothing to do with who looks when.
+        // Shuffled, so that the order of completion does not follow the order of polls.
         let nth = |n: u32| u32::try_from(u64::from(n) * 7919 % u64::from(self.waits)).unwrap_or_default();
         (0..self.waits).map(|n| server::id(first + over * nth(n) / self.waits, n.into())).collect()
     }
@@ -123,13 +123,13 @@ impl Run {
         Ok(lags)
     }
 
-    /// Whether two cores can bear it on both sides at once.
+    /// Whether two cores can run both sides at once.
     fn is_light(self) -> bool {
         self.waits <= 10_000
     }
 
-    /// Ours and bare, if possible at the same time, so that both see the same machine. The bare loop
-    /// has no figures if it broke down.
+    /// Ours and bare, at the same time if possible, so that both run under the same load. A bare loop
+    /// that fails has no figures.
     fn both(self) -> Result<(Figures, Figures)> {
         if !self.is_light() {
             return Ok((self.figures("ours")?, self.figures("bare").unwrap_or_default()));
@@ -141,7 +141,7 @@ impl Run {
         })
     }
 
-    /// In a process of its own, against a server of its own.
+    /// Runs one side in its own process, against its own server.
     fn figures(self, side: &str) -> Result<Figures> {
         let server = Server::start()?;
         let start = if self.at_once { "at-once" } else { "spread" };
@@ -152,7 +152,7 @@ impl Run {
     }
 }
 
-/// From the completion of the job on the server to the return to the caller.
+/// The time from the completion of the job on the server to the return to the caller, in seconds.
 fn lag(id: Uuid) -> f64 {
     measure::monotonic().saturating_sub(server::done(id)).as_secs_f64()
 }
@@ -163,24 +163,24 @@ fn compare(spread: &[u32], at_once: u32, held: u32) -> Result {
     for waits in spread {
         let run = Run { waits: *waits, every, at_once: false };
         let rounds = if run.is_light() { ROUNDS } else { 1 };
-        title(&format!("{waits} waits, one look every 2 s, starts spread over 2 s; median of {rounds}"));
+        title(&format!("{waits} waits, one poll every 2 s, starts spread over 2 s; median of {rounds}"));
         let rounds = (0..rounds).map(|_| run.both()).collect::<Result<Vec<_>>>()?;
         let per_poll = |it: &Figures| it["cpu"] * 1e6 / it["requests"];
         let per_wait = |it: &Figures| it["memory"] / 1024.0 / f64::from(*waits);
-        row("CPU time of a look, µs, and ratio", &rounds, per_poll, |a, b| a / b, Goal::AtMost(1.1));
+        row("CPU time of a poll, µs, and ratio", &rounds, per_poll, |a, b| a / b, Goal::AtMost(1.1));
         row("memory of a wait, KiB, and difference", &rounds, per_wait, |a, b| a - b, Goal::AtMost(1.0));
         lags(&rounds, lag_goal);
-        row("looks", &rounds, |it| it["requests"], |a, _| a, Goal::None);
+        row("polls", &rounds, |it| it["requests"], |a, _| a, Goal::None);
     }
 
-    title(&format!("{at_once} waits, one look every 2 s, all started in one instant"));
+    title(&format!("{at_once} waits, one poll every 2 s, all started in one instant"));
     let round = [Run { waits: at_once, every, at_once: true }.both()?];
     row("most connections", &round, |it| it["connections"], |a, _| a, Goal::AtMost(64.0));
     row("peak memory, MiB", &round, |it| it["peak"] / MIB, |a, _| a, Goal::AtMost(20.0));
     lags(&round, lag_goal);
 
     let every = Duration::from_secs(30);
-    title(&format!("{held} waits, one look every 30 s, starts spread over 30 s"));
+    title(&format!("{held} waits, one poll every 30 s, starts spread over 30 s"));
     let round = [(Run { waits: held, every, at_once: false }.figures("ours")?, Figures::new())];
     row("peak memory, MiB", &round, |it| it["peak"] / MIB, |a, _| a, Goal::AtMost(512.0));
     lags(&round, Goal::AtMost(every.as_secs_f64() + 0.02));
@@ -197,7 +197,7 @@ fn lags(rounds: &[(Figures, Figures)], goal: Goal) {
     row("lag, 99 %, s", rounds, |it| it["lag_p99"], |a, _| a, goal);
 }
 
-/// A side without figures was not run.
+/// Prints one figure of both sides. A side without figures did not run.
 fn row(
     name: &str,
     rounds: &[(Figures, Figures)],

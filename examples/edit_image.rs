@@ -1,6 +1,6 @@
 //! Uploads a picture, edits it, saves the result.
 //!
-//! Runs on the emulator without `LUMA_AGENTS_API_KEY`, else on the service, where it is paid for.
+//! Without `LUMA_AGENTS_API_KEY` it runs on the emulator; with it, on the service, which charges for it.
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 

@@ -1,7 +1,7 @@
 //! From a prompt to a saved picture.
 //!
 //! Without `LUMA_AGENTS_API_KEY` it runs on the emulator that ships with the crate; with it, on the
-//! service, where each run is paid for.
+//! service, which charges for each run.
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 
@@ -20,7 +20,7 @@ const USAGE: &str = "\
 usage: quickstart [--out DIRECTORY] [PROMPT]
        quickstart [--out DIRECTORY] --id GENERATION_ID";
 
-/// What the command line asks for.
+/// The arguments of the command line.
 struct Arguments {
     prompt: String,
     id: Option<Uuid>,
@@ -39,7 +39,7 @@ async fn run(Arguments { prompt, id, out }: Arguments) -> Result<()> {
     let luma = common::connect().await?;
     let generations = luma.client.generations();
     let job: GenerationId = if let Some(id) = id {
-        // The emulator begins empty: it is told of the generation that is asked for.
+        // The emulator starts empty, so the generation is added to it.
         if let Some(emulator) = &luma.emulator {
             emulator.existing(id);
         }
@@ -58,14 +58,14 @@ async fn run(Arguments { prompt, id, out }: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Shows each change of state on one live line, or on lines of their own where nobody looks.
+/// Shows the state on one live line, or each change on its own line if stderr is not a terminal.
 async fn watch(wait: Wait<Generation>) -> Result<Generation> {
     let line = ProgressBar::new_spinner().with_message("waiting");
     line.set_style(
         ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or(ProgressStyle::default_spinner()),
     );
     line.enable_steady_tick(Duration::from_millis(100));
-    let tell = |state: &str| {
+    let show = |state: &str| {
         line.set_message(state.to_owned());
         if !std::io::stderr().is_terminal() {
             println!("{state} after {:.1} s", line.elapsed().as_secs_f64());
@@ -75,11 +75,11 @@ async fn watch(wait: Wait<Generation>) -> Result<Generation> {
     loop {
         match updates.next().await {
             Some(Ok(generation)) if generation.state.is_terminal() => {
-                tell(generation.state.as_str());
+                show(generation.state.as_str());
                 line.finish();
                 return Ok(generation);
             }
-            Some(Ok(generation)) => tell(generation.state.as_str()),
+            Some(Ok(generation)) => show(generation.state.as_str()),
             Some(Err(error)) => {
                 line.finish_and_clear();
                 return Err(error);

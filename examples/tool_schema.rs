@@ -1,19 +1,19 @@
-//! Lets a language model write the request: prints `CreateGeneration` as a tool for it, and turns its
-//! answer into a request, or into one line that tells it what to correct.
+//! Lets a language model write the request: prints `CreateGeneration` as a tool for the model, and
+//! turns the model's arguments into a request, or into one line that says what to correct.
 //!
 //! ```sh
 //! cargo run --example tool_schema
 //! cargo run --example tool_schema '{"prompt": "a duck", "aspect_ratio": "3:2"}'
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 use jsonschema::{ValidationError, error::ValidationErrorKind};
 use luma_agents::types::CreateGeneration;
 use schemars::schema_for;
 use serde_json::{Value, json};
 
-/// The tool, in the shape that most models ask for.
+/// The tool definition, in the form that most models expect.
 #[must_use]
 pub fn tool() -> Value {
     json!({
@@ -23,11 +23,11 @@ pub fn tool() -> Value {
     })
 }
 
-/// What the model wants, if it is complete and within all documented limits.
+/// The request in `arguments`, if it is complete and within all documented limits.
 ///
 /// # Errors
 ///
-/// One line that names the field and says what is wrong with it, for the model to correct.
+/// One line for the model, which names the field and what is wrong with it.
 pub fn request(arguments: &str) -> Result<CreateGeneration, String> {
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_str(arguments);
@@ -37,10 +37,10 @@ pub fn request(arguments: &str) -> Result<CreateGeneration, String> {
         .map_err(|e| format!("{}: {e}", track.path()))?;
     json.end().map_err(|e| e.to_string())?;
     if !unknown.is_empty() {
-        // An optional field is a step of its own for serde_ignored.
+        // serde_ignored adds a `?` to the path for each optional field.
         return Err(format!("there is no field `{}`", unknown.join("`, `").replace(".?", "")));
     }
-    // Types hold the lengths of texts; counts and ranges are in the schema.
+    // The types check the length of strings; only the schema checks counts and ranges.
     let schema = jsonschema::validator_for(schema_for!(CreateGeneration).as_value()).map_err(|e| e.to_string())?;
     let value = serde_json::to_value(&request).map_err(|e| e.to_string())?;
     schema.validate(&value).map_err(|e| {
@@ -51,7 +51,7 @@ pub fn request(arguments: &str) -> Result<CreateGeneration, String> {
     Ok(request)
 }
 
-/// An optional object is "this or null": what counts is what is wrong with this.
+/// The schema of an optional object is "the object or null": returns the error inside the object.
 fn innermost<'a>(error: &'a ValidationError<'a>) -> &'a ValidationError<'a> {
     let ValidationErrorKind::AnyOf { context } = error.kind() else { return error };
     let depth = |error: &&ValidationError<'_>| error.instance_path().as_str().len();

@@ -1,6 +1,6 @@
-//! Makes a video that begins with a picture, and shows the download as a bar in bytes.
+//! Makes a video that starts with a picture, and shows the download as a progress bar in bytes.
 //!
-//! Runs on the emulator without `LUMA_AGENTS_API_KEY`, else on the service, where it is paid for.
+//! Without `LUMA_AGENTS_API_KEY` it runs on the emulator; with it, on the service, which charges for it.
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 

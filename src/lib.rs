@@ -1,5 +1,5 @@
 // As a test, the README needs the emulator.
-#![cfg_attr(any(feature = "mock", not(doctest)), doc = include_str!("../README.md"))]
+#![cfg_attr(any(feature = "emulator", not(doctest)), doc = include_str!("../README.md"))]
 
 mod client;
 pub mod download;

@@ -1,4 +1,4 @@
-//! Clocks, memory, and how figures become one.
+//! Clocks, memory, and statistics over figures.
 
 use std::{fs, time::Duration};
 
@@ -11,7 +11,7 @@ pub(crate) fn cpu() -> f64 {
     read(ClockId::ProcessCPUTime).as_secs_f64()
 }
 
-/// The time on the one clock that all processes of a machine share.
+/// The monotonic time, which all processes of the machine share.
 pub(crate) fn monotonic() -> Duration {
     read(ClockId::Monotonic)
 }
@@ -20,7 +20,7 @@ fn read(clock: ClockId) -> Duration {
     Duration::try_from(clock_gettime(clock)).unwrap_or_default()
 }
 
-/// A line of `/proc/self/status` such as `VmHWM` (the peak) or `VmRSS`, in bytes.
+/// A value of `/proc/self/status` in bytes, such as `VmHWM` (the peak) or `VmRSS`.
 pub(crate) fn memory(name: &str) -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -32,16 +32,12 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
     percentile(figures, 50)
 }
 
-/// The smallest figure that `percent` of all do not exceed.
+/// The smallest figure that at least `percent` of the figures do not exceed.
 pub(crate) fn percentile(figures: &[f64], percent: usize) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
     sorted.get(at).copied().unwrap_or(f64::NAN)
-}
-
-pub(crate) fn mean(figures: &[f64]) -> f64 {
-    figures.iter().sum::<f64>() / count(figures.len())
 }
 
 pub(crate) fn count(count: usize) -> f64 {

@@ -1,5 +1,5 @@
-//! A server on loopback, in a process of its own, that keeps no state: the id of a job is the time
-//! at which it completes.
+//! A server on loopback, in its own process. It stores no jobs: the id of a job encodes when it
+//! completes.
 
 use std::{
     cell::Cell,
@@ -28,10 +28,10 @@ use uuid::Uuid;
 
 use super::{Figures, Result, measure, one_thread, table};
 
-/// The argument that makes a benchmark the server.
+/// The argument that starts a benchmark as the server.
 pub(crate) const SERVE: &str = "serve";
 
-/// How much the server writes at once.
+/// Bytes per write of the server.
 const CHUNK: u64 = 64 * 1024;
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -46,7 +46,7 @@ pub(crate) fn done(id: Uuid) -> Duration {
     Duration::from_nanos(id.as_u64_pair().0)
 }
 
-/// A server that ends with this value.
+/// A running server, which is killed on drop.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: String,
@@ -65,7 +65,7 @@ impl Server {
         format!("http://{}/v1", self.address)
     }
 
-    /// What the server has seen.
+    /// The statistics of the server so far.
     pub(crate) fn seen(&self) -> Result<Figures> {
         let url = format!("http://{}/seen", self.address);
         let body = one_thread()?.block_on(async { reqwest::get(url).await?.bytes().await })?;
@@ -80,7 +80,7 @@ impl Drop for Server {
     }
 }
 
-/// What `/seen` tells.
+/// The statistics behind `/seen`.
 #[derive(Default)]
 struct Seen {
     requests: Cell<u32>,
@@ -90,7 +90,7 @@ struct Seen {
     put_seconds: Cell<f64>,
 }
 
-/// Serves until standard input ends, which it does at the latest with the process that started this one.
+/// Serves until standard input closes, at the latest when the parent process ends.
 pub(crate) fn serve() -> Result {
     let runtime = one_thread()?;
     let local = tokio::task::LocalSet::new();
@@ -113,14 +113,14 @@ async fn accept(listener: TcpListener) -> Result {
         tokio::task::spawn_local(async move {
             seen.connections.update(|it| it + 1);
             seen.most_connections.set(seen.most_connections.get().max(seen.connections.get()));
-            let service = service_fn(|request| answer(request, &seen));
+            let service = service_fn(|request| respond(request, &seen));
             http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
             seen.connections.update(|it| it - 1);
         });
     }
 }
 
-async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Response<Answer>, hyper::Error> {
+async fn respond(request: Request<Incoming>, seen: &Seen) -> Result<Response<ResponseBody>, hyper::Error> {
     seen.requests.update(|it| it + 1);
     let request_id = request.headers().get("x-request-id").cloned();
     let method = request.method().clone();
@@ -143,14 +143,16 @@ async fn answer(request: Request<Incoming>, seen: &Seen) -> Result<Response<Answ
                 "put_seconds": seen.put_seconds.get(),
             }),
         ),
-        (&Method::GET, ["object", size]) => return Ok(Response::new(Answer::Zeros(size.parse().unwrap_or_default()))),
+        (&Method::GET, ["object", size]) => {
+            return Ok(Response::new(ResponseBody::Zeros(size.parse().unwrap_or_default())));
+        }
         (&Method::PUT, ["object"]) => {
             seen.put_seconds.set(measure::monotonic().saturating_sub(began).as_secs_f64());
             (StatusCode::OK, Value::Null)
         }
         _ => (StatusCode::NOT_FOUND, json!({ "detail": "Not found" })),
     };
-    let mut response = Response::new(Answer::Whole(Some(body.to_string().into())));
+    let mut response = Response::new(ResponseBody::Text(Some(body.to_string().into())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let mut set = |name, value| headers.insert(name, hyper::header::HeaderValue::from_static(value));
@@ -175,7 +177,7 @@ async fn read(mut body: Incoming) -> Result<(), hyper::Error> {
 }
 
 fn generation(id: Uuid) -> Value {
-    // An old job would be asked about less often.
+    // Recent, because a wait polls an old job less often.
     let now: DateTime<Utc> = SystemTime::now().into();
     let mut generation = json!({
         "id": id, "type": "image", "model": "uni-1", "state": "processing", "output": [],
@@ -188,7 +190,7 @@ fn generation(id: Uuid) -> Value {
     generation
 }
 
-/// About as long as the real ones.
+/// About as long as a real signed URL.
 fn signed_url() -> String {
     format!("https://storage.example.com/generations/output.png?X-Amz-Expires=3600&X-Amz-Signature={}", "0".repeat(400))
 }
@@ -211,12 +213,12 @@ fn file(state: &str) -> Value {
 }
 
 /// A short text, or that many zeros.
-enum Answer {
-    Whole(Option<Bytes>),
+enum ResponseBody {
+    Text(Option<Bytes>),
     Zeros(u64),
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -225,7 +227,7 @@ impl Body for Answer {
         _: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, Self::Error>>> {
         let bytes = match self.get_mut() {
-            Self::Whole(bytes) => bytes.take(),
+            Self::Text(bytes) => bytes.take(),
             Self::Zeros(0) => None,
             Self::Zeros(left) => {
                 let size = CHUNK.min(*left);
@@ -238,7 +240,7 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
-            Self::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Self::Text(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Self::Zeros(left) => *left,
         })
     }

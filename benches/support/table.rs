@@ -1,13 +1,13 @@
-//! Tables in Markdown, so that a run can be pasted into the README beside.
+//! Tables in Markdown, so that a run can be pasted into `benches/README.md`.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-/// What a figure should be.
+/// The goal for a figure.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// It is there to compare with.
+    /// A figure to compare with.
     None,
 }
 
@@ -42,13 +42,13 @@ pub(crate) fn row(cells: &[String]) {
     println!("| {} |", cells.join(" | "));
 }
 
-/// A row that ends in its figure and whether that is as it should be.
+/// A row that ends with its figure and whether the goal was met.
 pub(crate) fn judged(cells: &[String], figure: f64, goal: Goal) {
     let cells = [cells, &[short(figure), goal.verdict(figure)]].concat();
     row(&cells);
 }
 
-/// Three digits that count, more or less.
+/// About three significant digits.
 pub(crate) fn short(figure: f64) -> String {
     match figure.abs() {
         it if it >= 100.0 => format!("{figure:.0}"),

@@ -1,6 +1,6 @@
-//! What the examples share: the client, on the emulator or on the service, and how they end.
+//! Shared by the examples: a client of the emulator or of the service, and exit codes.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, dead_code, reason = "a part of programs for the terminal")]
+#![allow(clippy::print_stdout, clippy::print_stderr, dead_code, reason = "programs for the terminal")]
 
 use std::{fmt::Display, process::ExitCode, time::Duration};
 
@@ -9,7 +9,7 @@ use luma_agents::{
     mock::{Emulator, Script},
 };
 
-/// A client of the service if there is a key, else of an emulator, which lives as long as this does.
+/// A client of the service if there is a key, else of an emulator, which stops when this is dropped.
 pub(crate) struct Luma {
     pub(crate) client: Client,
     pub(crate) emulator: Option<Emulator>,
@@ -19,9 +19,9 @@ pub(crate) async fn connect() -> Result<Luma> {
     if std::env::var_os(ApiKey::VARIABLE).is_some() {
         return Ok(Luma { client: Client::from_env()?, emulator: None });
     }
-    println!("{} is not set: running on the emulator, nothing is paid for", ApiKey::VARIABLE);
+    println!("{} is not set: running on the emulator, free of charge", ApiKey::VARIABLE);
     let emulator = Emulator::start().await?;
-    // Long enough for a person to see it happen.
+    // Slow enough for a person to see the states.
     emulator.next(Script::new().takes(Duration::from_secs(1)));
     Ok(Luma { client: emulator.client(), emulator: Some(emulator) })
 }

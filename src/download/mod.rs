@@ -272,7 +272,8 @@ impl Download {
     async fn save_one(&self, output: &Output, target: &Target) -> Result<Saved> {
         let mut part = target.open_part(&output.name).await?;
         let fetch = self.fetch(output, part.take_resume_point())?;
-        writer::save(fetch, part, ProgressReporter::new(self.callback.clone())).await
+        // Boxed: the future of a caller that saves stays small.
+        Box::pin(writer::save(fetch, part, ProgressReporter::new(self.callback.clone()))).await
     }
 
     /// Fetches the only output into memory, up to [`max_bytes`](Self::max_bytes) or 256 MiB.

@@ -37,11 +37,6 @@ pub(crate) fn redirect(from: &Url, location: &str) -> Option<Url> {
     (to.scheme() == "https" || (is_loopback(from) && check(&to).is_ok())).then_some(to)
 }
 
-/// A URL that the service is to fetch by itself: `https`, and not on this machine.
-pub(crate) fn is_public(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| url.scheme() == "https" && !is_loopback(&url))
-}
-
 /// Whether the URL leads to this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     document::{Document, Endpoint, Input, Violation},
-    reply::{HttpReply, Operation, Reply, unix_seconds},
+    reply::{Checked, HttpReply, Operation, Reply, unix_seconds},
     rules, schema,
     server::Body,
     state::{self, Shared, State, Upload, timestamp},
@@ -29,9 +29,6 @@ pub(super) const KEY: &str = "luma-api-emulator";
 
 const API_VERSION: &str = "2026-04-01";
 const REQUESTS_PER_MINUTE: usize = 30;
-
-/// What the request asks for, or why it is rejected.
-pub(super) type Checked<T = ()> = Result<T, HttpReply>;
 
 pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
@@ -98,7 +95,15 @@ impl Call<'_> {
     }
 
     fn json(&self) -> Checked<&Value> {
-        self.json.ok_or_else(|| HttpReply::invalid(&[Violation::new(&["body"], "JSON decode error")]))
+        self.json.ok_or_else(|| Violation::new(&["body"], "JSON decode error").into())
+    }
+
+    fn checked_json(&self, endpoint: &Endpoint) -> Checked<&Value> {
+        let json = self.json()?;
+        if let Some(input) = &endpoint.json {
+            input.check(json)?;
+        }
+        Ok(json)
     }
 
     fn carry_out(&self, state: &mut State, endpoint: Option<&Endpoint>) -> Checked<HttpReply> {
@@ -132,8 +137,8 @@ impl Call<'_> {
 
     /// An operation that the document has and the emulator does not: the example in the document.
     fn example(&self, endpoint: &Endpoint) -> Checked<HttpReply> {
-        if let Some(input) = &endpoint.json {
-            input.check(self.json()?)?;
+        if endpoint.json.is_some() {
+            self.checked_json(endpoint)?;
         }
         let (status, body) = &endpoint.success;
         Ok(body.as_ref().map_or_else(|| HttpReply::empty(*status), |body| HttpReply::json(*status, body)))
@@ -166,18 +171,11 @@ impl Call<'_> {
 
     fn create_file(&self, state: &mut State, endpoint: &Endpoint) -> Checked<HttpReply> {
         let boundary = self.header("content-type").and_then(|media_type| multer::parse_boundary(media_type).ok());
-        let (request, bytes) = match (boundary, &endpoint.form) {
-            (Some(boundary), Some(form)) => {
-                let (request, bytes) = read_form(form, self.body.clone(), boundary)?;
-                (request, Some(bytes))
-            }
-            _ => {
-                let request = self.json()?;
-                if let Some(input) = &endpoint.json {
-                    input.check(request)?;
-                }
-                (request.clone(), None)
-            }
+        let (request, bytes) = if let (Some(boundary), Some(form)) = (boundary, &endpoint.form) {
+            let (request, bytes) = read_form(form, self.body.clone(), boundary)?;
+            (request, Some(bytes))
+        } else {
+            (self.checked_json(endpoint)?.clone(), None)
         };
         rules::check_file(&request)?;
         let ingest = state.ingests.pop_front().unwrap_or_default();
@@ -302,7 +300,7 @@ fn read_form(input: &Input, body: Bytes, boundary: String) -> Checked<(Value, By
     };
     let mut request = input.read(texts)?;
     let (media_type, filename, bytes) =
-        file.ok_or_else(|| HttpReply::invalid(&[Violation::new(&["body", "file"], "Field required")]))?;
+        file.ok_or_else(|| HttpReply::from(Violation::new(&["body", "file"], "Field required")))?;
     request["mime_type"] = media_type.into();
     request["size_bytes"] = bytes.len().into();
     if request["filename"].is_null() {

@@ -7,10 +7,7 @@ use http::Method;
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind, paths::LocationSegment};
 use serde_json::{Map, Value, json};
 
-use super::{
-    reply::HttpReply,
-    schema::{Schemas, entries, items},
-};
+use super::schema::{Schemas, entries, items};
 use crate::error::{Error, Result};
 
 /// The document that the crate was built from, as JSON.
@@ -153,15 +150,13 @@ impl Input {
         violations
     }
 
-    pub(super) fn check(&self, value: &Value) -> Result<(), HttpReply> {
-        match self.violations(value) {
-            none if none.is_empty() => Ok(()),
-            violations => Err(HttpReply::invalid(&violations)),
-        }
+    pub(super) fn check(&self, value: &Value) -> Result<(), Vec<Violation>> {
+        let violations = self.violations(value);
+        if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
     /// Checks named texts, and makes of each what its schema says it is.
-    pub(super) fn read(&self, texts: impl IntoIterator<Item = (String, String)>) -> Result<Value, HttpReply> {
+    pub(super) fn read(&self, texts: impl IntoIterator<Item = (String, String)>) -> Result<Value, Vec<Violation>> {
         let mut object = Map::new();
         for (name, text) in texts {
             let schema = self.field(&name);
@@ -197,7 +192,7 @@ pub(super) struct Violation {
     pub(super) pointer: String,
     /// The keyword of JSON Schema that it violates.
     pub(super) keyword: String,
-    /// An entry of `detail`, as FastAPI writes it.
+    /// An entry of `detail`, as `FastAPI` writes it.
     pub(super) entry: Value,
 }
 

@@ -141,6 +141,7 @@ mod rules;
 mod schema;
 mod script;
 mod server;
+mod signer;
 mod state;
 mod storage;
 #[cfg(test)]

@@ -163,6 +163,9 @@ impl Reply {
     }
 }
 
+/// What a request asks for, or the reply that rejects it.
+pub(super) type Checked<T = ()> = Result<T, HttpReply>;
+
 /// What goes over the wire.
 #[derive(Clone, Debug)]
 pub(super) struct HttpReply {
@@ -187,11 +190,6 @@ impl HttpReply {
         Self::json(status, &json!({ "detail": detail.into() }))
     }
 
-    /// 422 with a list, as FastAPI writes it, which the service seems to use.
-    pub(super) fn invalid(violations: &[Violation]) -> Self {
-        Self::detail(422, violations.iter().map(|it| it.entry.clone()).collect::<Value>())
-    }
-
     pub(super) fn header(mut self, name: &str, value: &impl ToString) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
@@ -203,6 +201,19 @@ impl HttpReply {
             .into_iter()
             .fold(response::Builder::new().status(self.status), |response, (name, value)| response.header(name, value));
         server::response(response, server::full(self.body))
+    }
+}
+
+/// 422 with a list, as `FastAPI` writes it, which the service seems to use.
+impl From<Vec<Violation>> for HttpReply {
+    fn from(violations: Vec<Violation>) -> Self {
+        Self::detail(422, violations.into_iter().map(|it| it.entry).collect::<Value>())
+    }
+}
+
+impl From<Violation> for HttpReply {
+    fn from(violation: Violation) -> Self {
+        vec![violation].into()
     }
 }
 

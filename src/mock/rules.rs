@@ -5,17 +5,20 @@
 //! type, ratio or origin of media that no rule names is left to the document.
 
 use base64::Engine as _;
+use reqwest::Url;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    api::Checked,
     document::{Input, Violation},
-    reply::HttpReply,
+    reply::{Checked, HttpReply},
     schema,
     state::{State, is_image, is_video},
 };
-use crate::types::{FileState, GenerationState};
+use crate::{
+    http::url::is_loopback,
+    types::{FileState, GenerationState},
+};
 
 const MEGABYTE: usize = 1024 * 1024;
 
@@ -171,7 +174,7 @@ pub(super) fn check_generation(input: &Input, body: &Value, state: &State) -> Ch
         let is_hint = |it: &Violation| it.pointer == "/prompt" && body["type"] == "layering";
         violations = with_text.into_iter().filter(|it| !is_hint(it)).collect();
     }
-    if violations.is_empty() { Ok(()) } else { Err(HttpReply::invalid(&violations)) }
+    if violations.is_empty() { Ok(()) } else { Err(violations.into()) }
 }
 
 /// Whether a rule may have a text for the violation that the service documents.
@@ -314,7 +317,7 @@ fn check_reference(reference: &Value, place: &str, media: Media, is_valid: bool,
             if media == Media::Video && !media_type.is_some_and(is_video) {
                 return reject(400, "'media_type' is required with 'url' and must be video/*");
             }
-            if !crate::http::url::is_public(url) {
+            if !is_public(url) {
                 return reject(422, "failed to fetch URL");
             }
             Ok(())
@@ -348,6 +351,11 @@ fn check_reference(reference: &Value, place: &str, media: Media, is_valid: bool,
     }
 }
 
+/// Whether the service would fetch it: `https`, and not on this machine.
+fn is_public(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.scheme() == "https" && !is_loopback(&url))
+}
+
 fn check_data(data: &str, media_type: &str, media: Media) -> Result<(), (u16, &'static str)> {
     let (limit, too_large, mismatch) = match media {
         Media::Image | Media::Frame => (50 * MEGABYTE, "image exceeds 50 MB limit", "content-type is not an image"),
@@ -370,7 +378,7 @@ fn check_data(data: &str, media_type: &str, media: Media) -> Result<(), (u16, &'
 
 /// What the document leaves open as not confirmed.
 pub(super) fn check_file(request: &Value) -> Checked {
-    let invalid = |field, message| Err(HttpReply::invalid(&[Violation::new(&["body", field], message)]));
+    let invalid = |field, message| Err(Violation::new(&["body", field], message).into());
     if request["mime_type"] == "" {
         return invalid("mime_type", "String should have at least 1 character");
     }

@@ -3,7 +3,7 @@
 //! `OpenAPI` 3.0 builds on draft 4 of JSON Schema, so only two things are translated: `nullable`, which
 //! draft 4 does not have, and unknown fields, which the document leaves open and the emulator rejects.
 
-use jsonschema::{Draft, Registry, Validator};
+use jsonschema::{Draft, Registry, RegistryBuilder, Validator};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ impl<'d> Schemas<'d> {
             named.map(|(name, schema)| (name.clone(), schemas.convert(schema, nullable))).collect()
         };
         let named = json!({ "plain": named(false), "nullable": named(true) });
-        let registry = Registry::new().draft(Draft::Draft4).add(NAMED, named).and_then(|it| it.prepare());
+        let registry = Registry::new().draft(Draft::Draft4).add(NAMED, named).and_then(RegistryBuilder::prepare);
         schemas.named = registry.map_err(|e| e.to_string())?;
         Ok(schemas)
     }

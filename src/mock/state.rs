@@ -18,7 +18,7 @@ use super::{
     picture,
     reply::{Operation, Reply},
     script::{Ingest, Script, Transfer},
-    storage::{Object, Signer},
+    signer::Signer,
 };
 use crate::types::{FileState, GenerationState};
 
@@ -127,6 +127,13 @@ fn replace(bytes: Bytes, times: u8) -> Bytes {
     let mut bytes = bytes.to_vec();
     bytes.iter_mut().skip(kept).for_each(|byte| *byte = byte.wrapping_add(times));
     bytes.into()
+}
+
+/// Something in storage.
+pub(super) struct Object {
+    pub(super) bytes: Bytes,
+    pub(super) etag: String,
+    pub(super) modified: SystemTime,
 }
 
 /// A generation, and where it is in its script.

@@ -1,11 +1,6 @@
 //! The storage of the emulator: signed URLs, responses as S3 writes them, transfers that fail.
 
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    io,
-    ops::Range,
-    time::{Duration, SystemTime},
-};
+use std::{io, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future, stream};
@@ -19,7 +14,8 @@ use super::{
     reply::Operation,
     script::{End, Transfer},
     server::{self, Body},
-    state::{self, Shared, State, Upload},
+    signer::Invalid,
+    state::{self, Object, Shared, State, Upload},
 };
 
 const CHUNK: usize = 64 * 1024;
@@ -29,71 +25,6 @@ const START: usize = 8 * 1024;
 
 /// Bytes sent before a break get this long to leave the buffers.
 const FLUSH: Duration = Duration::from_millis(20);
-
-/// Signs URLs, and recognises them without a list of them.
-pub(super) struct Signer {
-    /// Of the storage.
-    origin: String,
-    secret: RandomState,
-    pub(super) lifetime: Duration,
-    /// How many URLs there are so far, and how many of them were made to expire.
-    signed: u64,
-    expired: u64,
-}
-
-impl Signer {
-    pub(super) fn new(origin: String) -> Self {
-        Self { origin, secret: RandomState::new(), lifetime: Duration::from_secs(3600), signed: 0, expired: 0 }
-    }
-
-    /// A URL for one method on one object. No two are equal.
-    pub(super) fn sign(&mut self, method: &Method, key: &str) -> String {
-        self.signed += 1;
-        let credential = format!("{}-{}", self.signed, milliseconds(SystemTime::now() + self.lifetime));
-        let signature = self.signature(method, key, &credential);
-        format!(
-            "{}/{key}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Expires={}\
-             &X-Amz-Signature={signature}",
-            self.origin,
-            self.lifetime.as_secs(),
-        )
-    }
-
-    pub(super) fn expire_all(&mut self) {
-        self.expired = self.signed;
-    }
-
-    fn signature(&self, method: &Method, key: &str, credential: &str) -> String {
-        format!("{:016x}", self.secret.hash_one((method.as_str(), key, credential)))
-    }
-
-    /// Whether the URL was signed for this method and object, and is still good.
-    fn verify(&self, head: &Parts, key: &str) -> Result<(), S3Error> {
-        let parameter = |name: &str| {
-            let mut parameters = head.uri.query().unwrap_or_default().split('&');
-            parameters.find_map(|it| it.strip_prefix(name)?.strip_prefix('='))
-        };
-        let credential = parameter("X-Amz-Credential").unwrap_or_default();
-        if parameter("X-Amz-Signature") != Some(&self.signature(&head.method, key, credential)) {
-            return Err(MISMATCH);
-        }
-        let (number, deadline) = credential.split_once('-').unwrap_or_default();
-        let good = number.parse::<u64>().is_ok_and(|it| it > self.expired)
-            && deadline.parse::<u128>().is_ok_and(|it| it > milliseconds(SystemTime::now()));
-        if good { Ok(()) } else { Err(S3Error::forbidden("AccessDenied", "Request has expired")) }
-    }
-}
-
-fn milliseconds(time: SystemTime) -> u128 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
-}
-
-/// Something in storage.
-pub(super) struct Object {
-    pub(super) bytes: Bytes,
-    pub(super) etag: String,
-    pub(super) modified: SystemTime,
-}
 
 /// The headers that an upload has to have.
 pub(super) fn upload_headers(file: Uuid, mime_type: &str) -> [(&'static str, String); 2] {
@@ -183,8 +114,11 @@ fn authorize<'a>(state: &State, head: &'a Parts) -> Result<&'a str, S3Error> {
         ));
     }
     let key = head.uri.path().strip_prefix('/').unwrap_or_default();
-    state.signer.verify(head, key)?;
-    Ok(key)
+    match state.signer.verify(head, key) {
+        Ok(()) => Ok(key),
+        Err(Invalid::Signature) => Err(MISMATCH),
+        Err(Invalid::Expired) => Err(S3Error::forbidden("AccessDenied", "Request has expired")),
+    }
 }
 
 /// An upload needs the headers that its URL was signed with, and no others of this kind.

@@ -23,7 +23,9 @@ async fn server(changes: &[Change]) -> Server {
 /// An emulator on the document with these changes.
 async fn emulator(changes: &[Change]) -> Emulator {
     let mut source = built_in();
-    changes.iter().for_each(|change| change(&mut source));
+    for change in changes {
+        change(&mut source);
+    }
     let document = Document::new(source, false).expect("a document");
     Emulator::builder().start_with(Arc::new(document)).await.expect("an emulator")
 }
@@ -76,11 +78,15 @@ fn push(list: &mut Value, value: Value) {
 }
 
 fn image(field: &str, value: Value) -> Value {
-    json!({ "prompt": "p", field: value })
+    let mut request = json!({ "prompt": "p" });
+    request[field] = value;
+    request
 }
 
 fn video(options: Value) -> Value {
-    json!({ "prompt": "p", "type": "video", "model": "ray-3.2", "video": options })
+    let mut request = json!({ "prompt": "p", "type": "video", "model": "ray-3.2" });
+    request["video"] = options;
+    request
 }
 
 #[tokio::test]

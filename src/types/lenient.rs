@@ -14,8 +14,8 @@ use serde_path_to_error::Segment;
 /// How many bytes the lenient pass may decode in all, so that a hostile response cannot keep it busy.
 const MAX_WORK: usize = 64 * 1024 * 1024;
 
-/// What cannot be made up: without them a response says nothing.
-const ESSENTIAL: [&str; 2] = ["id", "state"];
+/// What cannot be made up: without them a response says nothing. `data` is what a page is made of.
+const ESSENTIAL: [&str; 3] = ["id", "state", "data"];
 
 /// Decodes a response. The error is that of the strict pass.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
@@ -81,7 +81,13 @@ impl<T: DeserializeOwned> Decoder<T> {
     /// Changes the value at the place of the fault so that it fits, or gives up what is around it.
     fn repair(&mut self, fault: Fault) -> Option<()> {
         let Fault { mut path, is_missing } = fault;
-        if self.attempts > 0 && !is_missing && self.replace(&path, meanings) {
+        let is_essential = matches!(path.last(), Some(Step::Field(field)) if ESSENTIAL.contains(&field.as_str()));
+        let is_null = at(&mut self.value, &path).is_some_and(|value| value.is_null());
+        if self.attempts > 0
+            && !is_missing
+            && (is_null || !is_essential)
+            && self.replace(&path, meanings, |fault| fault.path != path)
+        {
             return Some(());
         }
         while self.attempts > 0 {
@@ -94,7 +100,8 @@ impl<T: DeserializeOwned> Decoder<T> {
                 (Step::Field(field), Value::Object(fields)) if !ESSENTIAL.contains(&field.as_str()) => {
                     let had = fields.remove(&field).is_some();
                     path.push(Step::Field(field));
-                    if had && self.fits(&path) || self.replace(&path, |_| neutral()) {
+                    let is_elsewhere = |fault: &Fault| !fault.path.starts_with(&path);
+                    if had && self.fits(is_elsewhere) || self.replace(&path, |_| neutral(), is_elsewhere) {
                         return Some(());
                     }
                     path.pop();
@@ -106,12 +113,17 @@ impl<T: DeserializeOwned> Decoder<T> {
         None
     }
 
-    /// Tries candidates for the value at `path` until the fault there is gone.
-    fn replace(&mut self, path: &[Step], candidates: impl Fn(&Value) -> Vec<Value>) -> bool {
+    /// Tries candidates for the value at `path` until there is no fault, or an acceptable one.
+    fn replace(
+        &mut self,
+        path: &[Step],
+        candidates: impl Fn(&Value) -> Vec<Value>,
+        accept: impl Fn(&Fault) -> bool,
+    ) -> bool {
         let was = at(&mut self.value, path).cloned();
         for candidate in candidates(was.as_ref().unwrap_or(&Value::Null)) {
             set(&mut self.value, path, candidate);
-            if self.fits(path) {
+            if self.fits(&accept) {
                 return true;
             }
         }
@@ -121,9 +133,8 @@ impl<T: DeserializeOwned> Decoder<T> {
         false
     }
 
-    /// Whether there is no fault at `path` or inside.
-    fn fits(&mut self, path: &[Step]) -> bool {
-        self.attempt().err().is_none_or(|fault| !fault.path.starts_with(path))
+    fn fits(&mut self, accept: impl Fn(&Fault) -> bool) -> bool {
+        self.attempt().err().is_none_or(|fault| accept(&fault))
     }
 }
 
@@ -409,8 +420,11 @@ mod tests {
         for body in ["", "null", "[]", "<html>", "{}", "7"] {
             assert!(decode::<Generation>(body.as_bytes()).is_err(), "{body}");
         }
+        for body in [r#"{"detail":"an error"}"#, "{}", r#"{"data":7}"#, r#"{"data":"x","has_more":false}"#] {
+            assert!(decode::<FilePage>(body.as_bytes()).is_err(), "{body}");
+        }
         for essential in ["/id", "/state"] {
-            for bad in [json!(null), json!([]), json!({})] {
+            for bad in [json!(null), json!(42), json!([]), json!({})] {
                 let body = with(generation(), essential, bad).to_string();
                 assert!(decode::<Generation>(body.as_bytes()).is_err(), "{body}");
             }

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     KEY, SIGNATURE,
-    fault_server::{Act, FaultServer, Request, message},
+    fault_server::{Action, FaultServer, Request, response_bytes},
 };
 
 const KB: usize = 1024;
@@ -439,7 +439,7 @@ async fn nothing_comes_after_an_error() {
 }
 
 /// The bytes of an output that a server sends instead, as they go over the wire.
-async fn from_server(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> (FaultServer, Client, Generation) {
+async fn from_server(script: impl Fn(&Request) -> Action + Send + Sync + 'static) -> (FaultServer, Client, Generation) {
     let server = FaultServer::start(script).await.unwrap();
     let luma = Client::builder(ApiKey::new(KEY).unwrap()).base_url(server.url()).retry(quick()).build().unwrap();
     let generation = serde_json::json!({
@@ -469,8 +469,8 @@ async fn a_success_that_carries_no_picture_is_an_error() {
         (200, &[("content-type", "image/png"), ("content-encoding", "gzip")], png),
     ];
     for (status, headers, body) in cases {
-        let act = Act::answer(status, headers, body);
-        let (server, luma, generation) = from_server(move |_| act.clone()).await;
+        let action = Action::respond(status, headers, body);
+        let (server, luma, generation) = from_server(move |_| action.clone()).await;
         let directory = TempDir::new().unwrap();
         let saved = luma.download(&generation).save(directory.path()).await;
         let error = saved.unwrap_err();
@@ -480,7 +480,7 @@ async fn a_success_that_carries_no_picture_is_an_error() {
         luma.download(&generation.outputs()[0]).bytes().await.unwrap_err();
         assert_eq!(server.requests().len(), 2, "nothing is retried");
     }
-    let (_server, luma, generation) = from_server(|_| Act::say(message(204, [], ""))).await;
+    let (_server, luma, generation) = from_server(|_| Action::send(response_bytes(204, [], ""))).await;
     let error = luma.download(&generation).bytes().await.unwrap_err();
     assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
 }
@@ -488,10 +488,10 @@ async fn a_success_that_carries_no_picture_is_an_error() {
 #[tokio::test]
 async fn a_plain_url_may_lead_to_text_but_not_to_nothing() {
     let (_server, luma, generation) =
-        from_server(|_| Act::answer(200, &[("content-type", "text/html")], "<html>")).await;
+        from_server(|_| Action::respond(200, &[("content-type", "text/html")], "<html>")).await;
     let url = generation.outputs()[0].url.clone();
     assert_eq!(luma.download(&url).bytes().await.unwrap(), "<html>");
-    let (_server, luma, generation) = from_server(|_| Act::answer(200, &[], "")).await;
+    let (_server, luma, generation) = from_server(|_| Action::respond(200, &[], "")).await;
     let url = generation.outputs()[0].url.clone();
     let error = luma.download(&url).bytes().await.unwrap_err();
     assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
@@ -502,8 +502,8 @@ async fn a_plain_url_may_lead_to_text_but_not_to_nothing() {
 #[tokio::test]
 async fn text_in_the_place_of_the_rest_is_an_error() {
     let (_server, luma, generation) = from_server(|request| match request.number {
-        0 => Act::say(message(200, [("content-length", "100"), ("etag", "\"a\"")], vec![7; 50])),
-        _ => Act::answer(200, &[("content-type", "text/html"), ("etag", "\"a\"")], "<html>"),
+        0 => Action::send(response_bytes(200, [("content-length", "100"), ("etag", "\"a\"")], vec![7; 50])),
+        _ => Action::respond(200, &[("content-type", "text/html"), ("etag", "\"a\"")], "<html>"),
     })
     .await;
     let directory = TempDir::new().unwrap();
@@ -514,11 +514,11 @@ async fn text_in_the_place_of_the_rest_is_an_error() {
 
 /// A transfer that breaks after 400 of 1000 bytes, and the response that is to continue it.
 async fn continued(status: u16, headers: &[(&'static str, &'static str)], body: Vec<u8>) -> Result<Vec<u8>, Error> {
-    let rest = message(status, headers.iter().copied(), body);
+    let rest = response_bytes(status, headers.iter().copied(), body);
     let (_server, luma, generation) = from_server(move |request| match request.number {
-        0 => Act::say(message(200, [("content-length", "1000"), ("etag", "\"a\"")], vec![7; 400])),
-        1 => Act::say(rest.clone()),
-        _ => Act::say(message(200, [("content-length", "1000"), ("etag", "\"b\"")], vec![8; 1000])),
+        0 => Action::send(response_bytes(200, [("content-length", "1000"), ("etag", "\"a\"")], vec![7; 400])),
+        1 => Action::send(rest.clone()),
+        _ => Action::send(response_bytes(200, [("content-length", "1000"), ("etag", "\"b\"")], vec![8; 1000])),
     })
     .await;
     let directory = TempDir::new().unwrap();
@@ -570,7 +570,7 @@ async fn more_bytes_than_announced_are_an_error() {
 async fn outputs_with_the_same_name_are_saved_side_by_side() {
     let (_server, luma, mut generation) = from_server(|request| {
         // Each output has bytes of its own.
-        Act::answer(200, &[], &format!("\u{89}PNG {}", request.path.split_once('?').unwrap().1))
+        Action::respond(200, &[], &format!("\u{89}PNG {}", request.path.split_once('?').unwrap().1))
     })
     .await;
     let url = generation.outputs()[0].url.as_str().to_owned();
@@ -600,10 +600,12 @@ async fn a_kept_part_is_not_resumed_for_a_url_with_another_query() {
         match range.map(|first| first.parse::<usize>().unwrap()) {
             Some(first) => {
                 let content_range = format!("bytes {first}-999/1000");
-                Act::say(message(206, [("content-range", content_range.as_str())], vec![byte; 1000 - first]))
+                Action::send(response_bytes(206, [("content-range", content_range.as_str())], vec![byte; 1000 - first]))
             }
-            None if request.number == 0 => Act::say(message(200, [("content-length", "1000")], vec![byte; 400])),
-            None => Act::say(message(200, [("content-length", "1000")], vec![byte; 1000])),
+            None if request.number == 0 => {
+                Action::send(response_bytes(200, [("content-length", "1000")], vec![byte; 400]))
+            }
+            None => Action::send(response_bytes(200, [("content-length", "1000")], vec![byte; 1000])),
         }
     })
     .await;

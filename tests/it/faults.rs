@@ -1,5 +1,5 @@
-//! Every fault against every operation: how many requests, how many jobs, which error, how long,
-//! and what it gives away.
+//! Every fault against every operation: requests, jobs, the error, the time, and leaked secrets. Writes
+//! `docs/faults.md`.
 
 use std::{collections::BTreeMap, fmt, fmt::Write as _, io::Write as _, sync::Arc, time::Duration};
 
@@ -15,27 +15,28 @@ use tokio::time::Instant;
 
 use crate::support::{
     KEY, SIGNATURE,
-    capture::{Capture, foreign_log},
-    fault_server::{Act, FaultServer, Part, Request, Then, message},
-    hasty, printed, valid,
+    capture::{Capture, log_crate_output},
+    fast_builder,
+    fault_server::{Action, FaultServer, Part, Request, Then, response_bytes},
+    printed,
+    snapshot::assert_snapshot,
+    valid,
 };
 
-const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
-
 const PREFACE: &str = "\
-# What becomes of a call when something breaks
+# How each fault ends a call
 
-Written by `UPDATE_DOCS=1 cargo test --test it faults`; the test fails when a line is no longer true.
+`UPDATE_SNAPSHOT=1 cargo test --test it faults` writes this file. The test fails if a line is wrong.
 
-Each fault is met by every request of the call, unless it says otherwise, with three attempts. *Requests* is what the
-server counted. *Jobs* is what the server created in the worst case: wherever it may have created one, it did. A call
-never makes more than one, and a job that the caller holds no id of is always reported as `OutcomeUnknown`. Every call
-also ended within its limit of time, and neither the key nor the query of a signed URL, which the server puts into every
-text it sends, was found in any `Display`, `Debug`, source or log line.
+Unless the name says otherwise, every request of the call meets the fault. A call makes at most three attempts; a 429 does
+not count as one. *Requests* is the number of requests that the server counted. *Jobs* is the number of jobs that the server
+created in the worst case: if it may create one, it does. No call creates more than one job. A job whose id the caller does
+not get is always reported as `OutcomeUnknown`. Every call ended within its time limit. The server puts the API key and the
+query of a signed URL into every text that it sends; neither appeared in any `Display`, `Debug`, error source or log line.
 
-Beside the table: 1,000,000 random and mutated inputs were given once to each property in `tests/it/properties.rs`
-(`PROPTEST_CASES=1000000 cargo test --release --test it properties`) without a panic, and `just soak` submitted
-10,000 generations with a fault in every tenth exchange: no job lost, none paid for twice.
+Two further runs: `PROPTEST_CASES=1000000 cargo test --release --test it properties` gave 1,000,000 random and mutated
+inputs to each property in `tests/it/properties.rs` without a panic. `just soak` submitted 10,000 generations with a fault
+in every tenth exchange: no job was lost, and no job was paid for twice.
 
 ";
 
@@ -98,7 +99,7 @@ impl Operation {
     }
 }
 
-/// How a call ended, as far as a caller can act on it.
+/// How a call ended, in the detail that a caller can action on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Ok,
@@ -139,17 +140,17 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Where the calls of a case go.
+/// The server of a case.
 #[derive(Clone)]
 enum Place {
-    Serving(Arc<dyn Fn(&Request) -> Act + Send + Sync>),
-    Deaf(Then),
-    Absent,
-    /// A server without TLS behind a URL with it.
+    Serves(Arc<dyn Fn(&Request) -> Action + Send + Sync>),
+    NeverReads(Then),
+    UnusedPort,
+    /// A server without TLS behind an `https` URL.
     PlainBehindHttps,
 }
 
-/// What is wrong, for the table. Statuses with the same consequences share a line of it.
+/// The fault, for the table. Statuses with the same outcome share a line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
     Text(&'static str),
@@ -160,52 +161,58 @@ enum Name {
 struct Case {
     name: Name,
     place: Place,
-    /// A call before the one that counts, for a connection that is used again.
-    warm: bool,
-    /// How many attempts a call makes that must not be repeated blindly, and how it ends.
+    /// Makes a call first, so that the measured call reuses its connection.
+    reuses_connection: bool,
+    /// Attempts and outcome of a call that is not idempotent.
     write: (usize, Outcome),
     read: (usize, Outcome),
-    /// Deleting has no answer to decode.
+    /// Separate, because the response to a deletion has no body to decode.
     delete: (usize, Outcome),
     jobs: usize,
 }
 
 impl Case {
     fn new(name: &'static str, place: Place, jobs: usize, write: (usize, Outcome), read: (usize, Outcome)) -> Self {
-        Self { name: Name::Text(name), place, warm: false, write, read, delete: read, jobs }
+        Self { name: Name::Text(name), place, reuses_connection: false, write, read, delete: read, jobs }
     }
 
     /// Every request meets the same fault.
-    fn always(name: &'static str, act: Act, jobs: usize, write: (usize, Outcome), read: (usize, Outcome)) -> Self {
-        Self::serving(name, move |_| act.clone(), jobs, write, read)
-    }
-
-    fn serving(
+    fn always(
         name: &'static str,
-        script: impl Fn(&Request) -> Act + Send + Sync + 'static,
+        action: Action,
         jobs: usize,
         write: (usize, Outcome),
         read: (usize, Outcome),
     ) -> Self {
-        Self::new(name, Place::Serving(Arc::new(script)), jobs, write, read)
+        Self::scripted(name, move |_| action.clone(), jobs, write, read)
     }
 
-    /// The answer says success, and cannot be decoded.
-    fn undecodable(name: &'static str, act: Act) -> Self {
-        Self::always(name, act, 1, (1, Outcome::Unknown(None)), (1, Outcome::Unexpected)).deletes(1, Outcome::Ok)
+    fn scripted(
+        name: &'static str,
+        script: impl Fn(&Request) -> Action + Send + Sync + 'static,
+        jobs: usize,
+        write: (usize, Outcome),
+        read: (usize, Outcome),
+    ) -> Self {
+        Self::new(name, Place::Serves(Arc::new(script)), jobs, write, read)
     }
 
-    /// Every request is answered as it deserves, but for the form.
-    fn harmless(name: &'static str, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
-        Self::serving(name, script, 1, (1, Outcome::Ok), (1, Outcome::Ok))
+    /// The status is a success, but the body cannot be decoded.
+    fn undecodable(name: &'static str, action: Action) -> Self {
+        Self::always(name, action, 1, (1, Outcome::Unknown(None)), (1, Outcome::Unexpected)).deletes(1, Outcome::Ok)
+    }
+
+    /// The response is correct in an unusual form, so every call succeeds.
+    fn harmless(name: &'static str, script: impl Fn(&Request) -> Action + Send + Sync + 'static) -> Self {
+        Self::scripted(name, script, 1, (1, Outcome::Ok), (1, Outcome::Ok))
     }
 
     fn deletes(self, attempts: usize, outcome: Outcome) -> Self {
         Self { delete: (attempts, outcome), ..self }
     }
 
-    fn warm(self) -> Self {
-        Self { warm: true, ..self }
+    fn reusing_connection(self) -> Self {
+        Self { reuses_connection: true, ..self }
     }
 
     fn expected(&self, operation: Operation) -> (usize, Outcome) {
@@ -216,16 +223,16 @@ impl Case {
         }
     }
 
-    /// The requests that reach the server, out of so many attempts.
+    /// The number of requests that reach the server in this many attempts.
     fn requests(&self, attempts: usize) -> usize {
         match self.place {
-            Place::Serving(_) | Place::Deaf(_) => attempts,
-            Place::Absent | Place::PlainBehindHttps => 0,
+            Place::Serves(_) | Place::NeverReads(_) => attempts,
+            Place::UnusedPort | Place::PlainBehindHttps => 0,
         }
     }
 }
 
-/// A text as a careless server writes it.
+/// A text that contains secrets, as a careless server may send it.
 fn secrets() -> String {
     format!("your key {KEY} and your file {}", valid::signed_url())
 }
@@ -240,65 +247,89 @@ fn detail() -> String {
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// A head that announces `length` bytes, and these bytes.
+/// A head with `content-length: length`, followed by `body`.
 fn sized(status: u16, length: impl fmt::Display, body: &str) -> Vec<u8> {
-    message(status, [JSON, ("content-length", &length.to_string())], body)
+    response_bytes(status, [JSON, ("content-length", &length.to_string())], body)
 }
 
 fn chunked(body: &str) -> Vec<u8> {
-    message(200, [JSON, ("transfer-encoding", "chunked")], body)
+    response_bytes(200, [JSON, ("transfer-encoding", "chunked")], body)
 }
 
 fn broken_connections() -> Vec<Case> {
-    let lost = |fault| ((1, Outcome::Unknown(Some(fault))), (3, Outcome::NoResponse(fault)));
+    let ends = |fault| ((1, Outcome::Unknown(Some(fault))), (3, Outcome::NoResponse(fault)));
     let never_sent = (3, Outcome::NoResponse(Fault::Connect));
-    let (cut_write, cut_read) = lost(Fault::Interrupted);
-    let (late_write, late_read) = lost(Fault::Timeout);
-    let (alien_write, alien_read) = lost(Fault::Protocol);
-    let reset = |part| Act::say("").reads(part).then(Then::Reset);
-    let cut = |name, jobs, act| Case::always(name, act, jobs, cut_write, cut_read);
-    let late = |name, act| Case::always(name, act, 1, late_write, late_read);
-    let alien = |name, says: Vec<u8>| Case::always(name, Act::say(says), 1, alien_write, alien_read);
+    let (interrupted_write, interrupted_read) = ends(Fault::Interrupted);
+    let (timeout_write, timeout_read) = ends(Fault::Timeout);
+    let (protocol_write, protocol_read) = ends(Fault::Protocol);
+    let reset = |part| Action::send("").reads(part).then(Then::Reset);
+    let interrupted = |name, jobs, action| Case::always(name, action, jobs, interrupted_write, interrupted_read);
+    let timeout = |name, action| Case::always(name, action, 1, timeout_write, timeout_read);
+    let protocol = |name, bytes: Vec<u8>| Case::always(name, Action::send(bytes), 1, protocol_write, protocol_read);
     let pause = Duration::from_millis(5);
     vec![
-        Case::new("nothing listens", Place::Absent, 0, never_sent, never_sent),
+        Case::new("nothing listens", Place::UnusedPort, 0, never_sent, never_sent),
         Case::new("no TLS behind https", Place::PlainBehindHttps, 0, never_sent, never_sent),
-        Case::new("reset before the request is read", Place::Deaf(Then::Reset), 0, cut_write, cut_read),
-        Case::new("closed before the request is read", Place::Deaf(Then::Close), 0, cut_write, cut_read),
-        Case::new("the request is never read", Place::Deaf(Then::Hang), 0, late_write, late_read),
-        cut("reset before the body of the request", 0, reset(Part::Head)),
-        cut("reset inside the body of the request", 0, reset(Part::HalfOfBody)),
-        cut("reset after the request", 1, reset(Part::All)),
-        cut("closed without an answer", 1, Act::say("")),
-        cut("closed inside the head", 1, Act::say("HTTP/1.1 200 OK\r\ncontent-le")),
-        late("no answer", Act::say("").then(Then::Hang)),
-        late("half a head, then silence", Act::say("HTTP/1.1 200 OK\r\ncontent-le").then(Then::Hang)),
-        late("a head, then silence", Act::say(sized(200, 100, "")).then(Then::Hang)),
-        late("half a body, then silence", Act::say(sized(200, 100, "{\"id\":")).then(Then::Hang)),
-        late("a head that drips", Act::say("HTTP/1.1 200 OK\r\n").then(Then::Repeat(b"a".to_vec(), pause))),
-        late("a body that drips", Act::say(chunked("")).then(Then::Repeat(b"1\r\n \r\n".to_vec(), pause))),
-        late("100 forever", Act::say("").then(Then::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), pause))),
-        cut("a body cut short", 1, Act::say(sized(200, 100, "{}"))),
-        cut("a body cut short by a reset", 1, Act::say(sized(200, 100, "{}")).then(Then::Reset)),
-        cut("a chunked body cut short", 1, Act::say(chunked("5\r\n{\"id\"\r\n"))),
-        cut("chunks without sizes", 1, Act::say(chunked("nonsense\r\n{}\r\n"))),
-        cut("chunks of impossible size", 1, Act::say(chunked("ffffffffffffffffff\r\n{}\r\n"))),
-        alien("garbage instead of a status line", format!("{}\r\n\r\n", secrets()).into_bytes()),
-        alien("another protocol", b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()),
-        alien("a status that is no number", b"HTTP/1.1 abc OK\r\n\r\n".to_vec()),
-        alien("a length that is no number", sized(200, "many", "{}")),
-        alien("two lengths", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}".to_vec()),
-        alien("a header that is none", format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n{{}}", secrets()).into_bytes()),
+        Case::new(
+            "reset before the request is read",
+            Place::NeverReads(Then::Reset),
+            0,
+            interrupted_write,
+            interrupted_read,
+        ),
+        Case::new(
+            "closed before the request is read",
+            Place::NeverReads(Then::Close),
+            0,
+            interrupted_write,
+            interrupted_read,
+        ),
+        Case::new("the server never reads the request", Place::NeverReads(Then::Hang), 0, timeout_write, timeout_read),
+        interrupted("reset before the request body is read", 0, reset(Part::Head)),
+        interrupted("reset inside the request body", 0, reset(Part::HalfOfBody)),
+        interrupted("reset after the request", 1, reset(Part::All)),
+        interrupted("closed without a response", 1, Action::send("")),
+        interrupted("closed inside the head", 1, Action::send("HTTP/1.1 200 OK\r\ncontent-le")),
+        timeout("no response", Action::send("").then(Then::Hang)),
+        timeout("half a head, then silence", Action::send("HTTP/1.1 200 OK\r\ncontent-le").then(Then::Hang)),
+        timeout("a head, then silence", Action::send(sized(200, 100, "")).then(Then::Hang)),
+        timeout("half a body, then silence", Action::send(sized(200, 100, "{\"id\":")).then(Then::Hang)),
+        timeout(
+            "a head that arrives byte by byte",
+            Action::send("HTTP/1.1 200 OK\r\n").then(Then::Repeat(b"a".to_vec(), pause)),
+        ),
+        timeout(
+            "a body that arrives byte by byte",
+            Action::send(chunked("")).then(Then::Repeat(b"1\r\n \r\n".to_vec(), pause)),
+        ),
+        timeout(
+            "100 Continue forever",
+            Action::send("").then(Then::Repeat(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), pause)),
+        ),
+        interrupted("a truncated body", 1, Action::send(sized(200, 100, "{}"))),
+        interrupted("a body truncated by a reset", 1, Action::send(sized(200, 100, "{}")).then(Then::Reset)),
+        interrupted("a truncated chunked body", 1, Action::send(chunked("5\r\n{\"id\"\r\n"))),
+        interrupted("chunks without sizes", 1, Action::send(chunked("nonsense\r\n{}\r\n"))),
+        interrupted("chunks of impossible size", 1, Action::send(chunked("ffffffffffffffffff\r\n{}\r\n"))),
+        protocol("garbage instead of a status line", format!("{}\r\n\r\n", secrets()).into_bytes()),
+        protocol("another protocol", b"SSH-2.0-OpenSSH_9.9\r\n".to_vec()),
+        protocol("a status that is not a number", b"HTTP/1.1 abc OK\r\n\r\n".to_vec()),
+        protocol("a content-length that is not a number", sized(200, "many", "{}")),
+        protocol(
+            "two different content-lengths",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}".to_vec(),
+        ),
+        protocol("a malformed header line", format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n{{}}", secrets()).into_bytes()),
         Case::always(
-            "a head without end",
-            Act::say("HTTP/1.1 200 OK\r\n").then(Then::Repeat(b"x-filler: x\r\n".repeat(5000), Duration::ZERO)),
+            "an endless head",
+            Action::send("HTTP/1.1 200 OK\r\n").then(Then::Repeat(b"x-filler: x\r\n".repeat(5000), Duration::ZERO)),
             1,
-            alien_write,
-            alien_read,
+            protocol_write,
+            protocol_read,
         ),
         Case::always(
-            "a body without end",
-            Act::say(chunked("")).then(Then::Repeat(
+            "an endless body",
+            Action::send(chunked("")).then(Then::Repeat(
                 b"400\r\n".iter().copied().chain([b' '; 1024]).chain(*b"\r\n").collect(),
                 Duration::ZERO,
             )),
@@ -306,80 +337,80 @@ fn broken_connections() -> Vec<Case> {
             (1, Outcome::Unknown(Some(Fault::TooLarge))),
             (1, Outcome::NoResponse(Fault::TooLarge)),
         ),
-        Case::serving(
-            "closed on a connection used before",
-            |request| if request.number == 0 { valid::answer(request) } else { Act::say("") },
+        Case::scripted(
+            "closed on a reused connection",
+            |request| if request.number == 0 { valid::response(request) } else { Action::send("") },
             1,
-            cut_write,
-            cut_read,
+            interrupted_write,
+            interrupted_read,
         )
-        .warm(),
-        Case::serving(
+        .reusing_connection(),
+        Case::scripted(
             "closed between two calls",
             |request| {
-                if request.number == 0 { valid::answer(request).then(Then::Close) } else { valid::answer(request) }
+                if request.number == 0 { valid::response(request).then(Then::Close) } else { valid::response(request) }
             },
             1,
             (1, Outcome::Ok),
             (1, Outcome::Ok),
         )
-        .warm(),
-        Case::serving(
-            "reset once, then well",
-            |request| if request.number == 0 { Act::say("").then(Then::Reset) } else { valid::answer(request) },
+        .reusing_connection(),
+        Case::scripted(
+            "reset once, then served",
+            |request| if request.number == 0 { Action::send("").then(Then::Reset) } else { valid::response(request) },
             1,
-            cut_write,
+            interrupted_write,
             (2, Outcome::Ok),
         ),
     ]
 }
 
-fn odd_answers() -> Vec<Case> {
+fn odd_responses() -> Vec<Case> {
     let wrap = |kind: &'static str| {
-        move |request: &Request| Act::answer(200, &[("content-type", kind)], &valid::body(request).to_string())
+        move |request: &Request| Action::respond(200, &[("content-type", kind)], &valid::body(request).to_string())
     };
-    let json = |body: &str| Act::api(200, body);
+    let json = |body: &str| Action::api(200, body);
     let bomb = {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(&vec![b' '; 1 << 20]).unwrap();
         encoder.finish().unwrap()
     };
     let bomb_length = bomb.len().to_string();
-    let bomb = message(200, [JSON, ("content-encoding", "gzip"), ("content-length", &bomb_length)], bomb);
+    let bomb = response_bytes(200, [JSON, ("content-encoding", "gzip"), ("content-length", &bomb_length)], bomb);
     vec![
-        Case::undecodable("HTML with 200", Act::answer(200, &[("content-type", "text/html")], &html())),
+        Case::undecodable("HTML with 200", Action::respond(200, &[("content-type", "text/html")], &html())),
         Case::undecodable("HTML that claims to be JSON", json(&html())),
         Case::undecodable("an empty 200", json("")),
-        Case::undecodable("204", Act::answer(204, &[], "")),
+        Case::undecodable("204", Action::respond(204, &[], "")),
         Case::undecodable("`null`", json("null")),
         Case::undecodable("an array", json(&format!("[\"{}\"]", secrets()))),
         Case::undecodable("a string", json(&format!("\"{}\"", secrets()))),
         Case::undecodable("a number", json("7")),
         Case::undecodable("an error with 200", json(&detail())),
         Case::undecodable("half of a JSON text", json(&detail()[..20])),
-        Case::undecodable("a length too short", Act::say(sized(200, 9, &detail()))),
+        Case::undecodable("a content-length that is too short", Action::send(sized(200, 9, &detail()))),
         Case::undecodable(
-            "bytes that are no text",
-            Act::say(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n\xff\xfe\x00".to_vec()),
+            "bytes that are not UTF-8",
+            Action::send(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n\xff\xfe\x00".to_vec()),
         ),
-        Case::undecodable("a gzip bomb", Act::say(bomb)),
+        Case::undecodable("a gzip bomb", Action::send(bomb)),
         Case::harmless("JSON that claims to be text", wrap("text/plain")),
         Case::harmless("JSON that claims to be HTML", wrap("text/html")),
-        Case::harmless("100 and 103 before the answer", |request| {
-            let act = valid::answer(request);
+        Case::harmless("100 and 103 before the response", |request| {
+            let action = valid::response(request);
             let early = format!(
                 "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: <{}>\r\n\r\n",
                 valid::signed_url()
             );
-            Act { says: [early.as_bytes(), &act.says].concat(), ..act }
+            Action { sends: [early.as_bytes(), &action.sends].concat(), ..action }
         }),
-        Case::harmless("closed after the answer", |request| {
-            let act = valid::answer(request);
-            Act { says: act.says, then: Then::Close, ..act }
+        Case::harmless("closed after the response", |request| {
+            let action = valid::response(request);
+            Action { sends: action.sends, then: Then::Close, ..action }
         }),
         Case::always(
             "101",
-            Act::say("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"),
+            Action::send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"),
             1,
             (1, Outcome::Unknown(None)),
             (1, Outcome::Rejected(RejectionKind::InvalidRequest)),
@@ -388,22 +419,22 @@ fn odd_answers() -> Vec<Case> {
 }
 
 fn redirects(elsewhere: &str) -> Vec<Case> {
-    let refused = (1, Outcome::Rejected(RejectionKind::Redirected));
+    let rejected = (1, Outcome::Rejected(RejectionKind::Redirected));
     let to = |status| {
-        Act::answer(status, &[("location", &format!("{elsewhere}/generations?key={KEY}"))], &html()).refusing()
+        Action::respond(status, &[("location", &format!("{elsewhere}/generations?key={KEY}"))], &html()).without_job()
     };
-    let case = |status, jobs, act, write| Case {
+    let case = |status, jobs, action, write| Case {
         name: Name::Status("to another host", status),
-        ..Case::always("", act, jobs, write, refused)
+        ..Case::always("", action, jobs, write, rejected)
     };
-    let mut cases: Vec<_> = [301, 302, 307, 308].map(|status| case(status, 0, to(status), refused)).into();
-    // See other: what was asked for is done, and its result is there.
-    cases.push(case(303, 1, Act { creates: true, ..to(303) }, (1, Outcome::Unknown(None))));
+    let mut cases: Vec<_> = [301, 302, 307, 308].map(|status| case(status, 0, to(status), rejected)).into();
+    // 303 See Other means that the request took effect and its result is elsewhere.
+    cases.push(case(303, 1, Action { creates_job: true, ..to(303) }, (1, Outcome::Unknown(None))));
     cases
 }
 
-/// What a status means, said a second time and on its own.
-fn refusal(status: u16) -> RejectionKind {
+/// The kind for a status, written independently of the crate.
+fn rejection_kind(status: u16) -> RejectionKind {
     match status {
         401 => RejectionKind::Unauthorized,
         402 => RejectionKind::InsufficientCredits,
@@ -419,23 +450,23 @@ fn refusal(status: u16) -> RejectionKind {
 fn statuses() -> Vec<Case> {
     let mut cases = Vec::new();
     for status in (400..=599).filter(|it| *it != 429) {
-        let refused = Outcome::Rejected(refusal(status));
+        let rejected = Outcome::Rejected(rejection_kind(status));
         let transient = status == 408 || status >= 500;
         for by_api in [true, false] {
             let certain = match status {
                 502 | 503 | 409 => by_api,
                 _ => !transient,
             };
-            let act = if by_api { Act::api(status, &detail()) } else { Act::answer(status, &[], &html()) };
-            let act = Act { creates: !certain, ..act };
+            let action = if by_api { Action::api(status, &detail()) } else { Action::respond(status, &[], &html()) };
+            let action = Action { creates_job: !certain, ..action };
             let write = match (certain, transient) {
                 (false, _) => (1, Outcome::Unknown(None)),
-                (true, true) => (3, refused),
-                (true, false) => (1, refused),
+                (true, true) => (3, rejected),
+                (true, false) => (1, rejected),
             };
-            let read = (if transient { 3 } else { 1 }, refused);
+            let read = (if transient { 3 } else { 1 }, rejected);
             let from = if by_api { "by the API" } else { "by a gateway" };
-            let case = Case::always("", act, usize::from(!certain), write, read);
+            let case = Case::always("", action, usize::from(!certain), write, read);
             cases.push(Case { name: Name::Status(from, status), ..case });
         }
     }
@@ -445,11 +476,11 @@ fn statuses() -> Vec<Case> {
 fn limits() -> Vec<Case> {
     let numbers = [("x-ratelimit-limit", "30"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1712592060")];
     let hour = |headers: &[(&str, &str)], body: &str| {
-        Act::api_with(429, &[headers, &[("retry-after", "3600")]].concat(), body).refusing()
+        Action::api_with(429, &[headers, &[("retry-after", "3600")]].concat(), body).without_job()
     };
-    let limited = |name, act, write, read| {
+    let limited = |name, action, write, read| {
         let ends = |limit| (1, Outcome::Limited(limit));
-        Case::always(name, act, 0, ends(write), ends(read))
+        Case::always(name, action, 0, ends(write), ends(read))
     };
     let concurrent = json!({ "detail": format!("Too many concurrent jobs {}", secrets()) }).to_string();
     vec![
@@ -457,15 +488,15 @@ fn limits() -> Vec<Case> {
         limited("429 for an hour, \"concurrent\"", hour(&[], &concurrent), Limit::Concurrency, Limit::Concurrency),
         limited(
             "429 for an hour, by a gateway",
-            Act::answer(429, &[("retry-after", "3600")], &html()).refusing(),
+            Action::respond(429, &[("retry-after", "3600")], &html()).without_job(),
             Limit::Unknown,
             Limit::Unknown,
         ),
-        Case::serving(
-            "429 four times for a moment, then well",
+        Case::scripted(
+            "429 four times with a short delay, then served",
             |request| match request.number {
-                0..4 => Act::api_with(429, &[("retry-after-ms", "5")], &detail()).refusing(),
-                _ => valid::answer(request),
+                0..4 => Action::api_with(429, &[("retry-after-ms", "5")], &detail()).without_job(),
+                _ => valid::response(request),
             },
             1,
             (5, Outcome::Ok),
@@ -474,7 +505,7 @@ fn limits() -> Vec<Case> {
     ]
 }
 
-/// What one cell of the matrix came to.
+/// The result of one cell of the matrix.
 struct Cell {
     name: Name,
     operation: Operation,
@@ -486,10 +517,10 @@ struct Cell {
 async fn cell(case: Case, operation: Operation, http: Option<reqwest::Client>) -> Cell {
     let place = format!("{:?}, {}", case.name, operation.name());
     let server = match case.place.clone() {
-        Place::Serving(script) => FaultServer::start(move |request| script(request)).await,
-        Place::Deaf(then) => FaultServer::deaf(then).await,
-        Place::Absent => FaultServer::absent(),
-        Place::PlainBehindHttps => FaultServer::start(valid::answer).await,
+        Place::Serves(script) => FaultServer::start(move |request| script(request)).await,
+        Place::NeverReads(then) => FaultServer::never_reading(then).await,
+        Place::UnusedPort => FaultServer::unused_port(),
+        Place::PlainBehindHttps => FaultServer::start(valid::response).await,
     }
     .unwrap();
     let url = match case.place {
@@ -497,11 +528,11 @@ async fn cell(case: Case, operation: Operation, http: Option<reqwest::Client>) -
         _ => server.url(),
     };
     let luma = match http {
-        Some(http) => hasty(url).http_client(http),
-        None => hasty(url),
+        Some(http) => fast_builder(url).http_client(http),
+        None => fast_builder(url),
     };
     let luma = luma.build().unwrap();
-    if case.warm {
+    if case.reuses_connection {
         Operation::ListFiles.run(&luma).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -512,9 +543,9 @@ async fn cell(case: Case, operation: Operation, http: Option<reqwest::Client>) -
 
     let (attempts, outcome) = case.expected(operation);
     let requests = match case.place {
-        // What is not read cannot be counted, but each attempt makes a connection of its own.
-        Place::Deaf(_) => server.connections(),
-        _ => server.requests().len() - usize::from(case.warm),
+        // Unread requests cannot be counted, but each attempt opens its own connection.
+        Place::NeverReads(_) => server.connections(),
+        _ => server.requests().len() - usize::from(case.reuses_connection),
     };
     let jobs = server.jobs().len();
     assert_eq!(Outcome::of(&result), outcome, "{place}: {result:?}");
@@ -522,9 +553,9 @@ async fn cell(case: Case, operation: Operation, http: Option<reqwest::Client>) -
     assert_eq!(jobs, if operation == Operation::CreateGeneration { case.jobs } else { 0 }, "{place}: jobs");
     assert!(
         jobs == 0 || matches!(outcome, Outcome::Ok | Outcome::Unknown(_)),
-        "{place}: a job that the caller is not told of"
+        "{place}: a job is not reported to the caller"
     );
-    // Each attempt has 300 ms, and the delays between them are a few milliseconds.
+    // Each attempt has 300 ms; the delays between attempts are at most 8 ms.
     let limit = Duration::from_millis(300) * u32::try_from(attempts).unwrap();
     assert!(took <= limit.mul_f64(1.1) + Duration::from_millis(250), "{place}: took {took:?}");
     if let Err(error) = &result {
@@ -538,7 +569,7 @@ async fn cell(case: Case, operation: Operation, http: Option<reqwest::Client>) -
     Cell { name: case.name, operation, requests, jobs, outcome }
 }
 
-/// The lines of one fault: operations with the same consequences share one.
+/// The table lines of one fault. Operations with the same outcome share a line.
 fn lines(cells: &[Cell]) -> Vec<String> {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for cell in cells {
@@ -551,7 +582,7 @@ fn lines(cells: &[Cell]) -> Vec<String> {
     groups.into_iter().map(|(rest, operations)| format!("{} | {rest}", operations.join(", "))).collect()
 }
 
-/// `[400, 405, 406, 407]` reads `400, 405 to 407`.
+/// Formats `[400, 405, 406, 407]` as `400, 405 to 407`.
 fn ranges(statuses: &[u16]) -> String {
     let mut ranges: Vec<(u16, u16)> = Vec::new();
     for &status in statuses {
@@ -599,15 +630,15 @@ fn table(mut cells: Vec<Cell>) -> String {
 #[tokio::test]
 async fn every_fault_ends_every_call_in_time_and_pays_at_most_once() {
     let (capture, _guard) = Capture::start();
-    foreign_log();
-    let elsewhere = FaultServer::start(valid::answer).await.unwrap();
-    // To set up TLS takes longer than a cell: most share one client, set as the crate sets its own.
+    log_crate_output();
+    let elsewhere = FaultServer::start(valid::response).await.unwrap();
+    // TLS setup takes longer than a cell, so most share one client, configured as the crate does it.
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
 
     let mut cells = Vec::new();
     for (cases, http, at_once) in [
         (broken_connections(), Some(&http), 64),
-        (odd_answers(), Some(&http), 16),
+        (odd_responses(), Some(&http), 16),
         (redirects(&elsewhere.url()), None, 1),
         (limits(), Some(&http), 16),
         (statuses(), Some(&http), 16),
@@ -621,17 +652,12 @@ async fn every_fault_ends_every_call_in_time_and_pays_at_most_once() {
     let records = capture.records();
     assert!(records.iter().any(|it| it.target.starts_with("luma_agents")), "nothing was captured");
     assert!(records.iter().any(|it| it.target.starts_with("hyper")), "nothing of hyper was captured");
-    let foreign = foreign_log();
-    assert!(foreign.contains("reqwest"), "nothing of reqwest was captured");
-    for record in records.iter().map(|it| format!("{it:?}")).chain(foreign.lines().map(str::to_owned)) {
+    let log_output = log_crate_output();
+    assert!(log_output.contains("reqwest"), "nothing of reqwest was captured");
+    for record in records.iter().map(|it| format!("{it:?}")).chain(log_output.lines().map(str::to_owned)) {
         assert!(!record.contains(KEY) && !record.contains(SIGNATURE), "{record}");
     }
 
     assert!(cells.len() > 3000, "the matrix has {} cells", cells.len());
-    let table = PREFACE.to_owned() + &table(cells);
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(TABLE, table).unwrap();
-    } else {
-        assert_eq!(std::fs::read_to_string(TABLE).unwrap_or_default(), table, "run again with UPDATE_DOCS=1");
-    }
+    assert_snapshot("docs/faults.md", &(PREFACE.to_owned() + &table(cells)));
 }

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     KEY, SIGNATURE,
-    fault_server::{Act, FaultServer, Part, Then},
+    fault_server::{Action, FaultServer, Part, Then},
     valid,
 };
 
@@ -394,7 +394,7 @@ async fn an_expiry_is_the_same_in_json_and_in_the_form() {
 }
 
 /// The service as one server, which gives `put` for each PUT of the bytes.
-async fn with_storage(put: impl Fn(usize) -> Act + Send + Sync + 'static) -> (FaultServer, Client) {
+async fn with_storage(put: impl Fn(usize) -> Action + Send + Sync + 'static) -> (FaultServer, Client) {
     let address = Arc::new(OnceLock::<String>::new());
     let (own, puts) = (Arc::clone(&address), AtomicUsize::new(0));
     let server = FaultServer::start(move |request| match request.method.as_str() {
@@ -404,9 +404,9 @@ async fn with_storage(put: impl Fn(usize) -> Act + Send + Sync + 'static) -> (Fa
             // By this machine's clock it has expired.
             created["upload"]["expires_at"] = "2020-01-01T00:00:00Z".into();
             created["upload"]["url"] = format!("{}/object?sig={SIGNATURE}", own.get().unwrap()).into();
-            Act::api(201, &created.to_string())
+            Action::api(201, &created.to_string())
         }
-        _ => Act::api(200, &valid::file().to_string()),
+        _ => Action::api(200, &valid::file().to_string()),
     })
     .await
     .unwrap();
@@ -423,8 +423,8 @@ fn puts(server: &FaultServer) -> usize {
 #[tokio::test]
 async fn storage_judges_whether_a_url_has_expired() {
     let (server, luma) = with_storage(|number| match number {
-        0 => Act::say("").reads(Part::HalfOfBody).then(Then::Reset),
-        _ => Act::answer(200, &[], ""),
+        0 => Action::send("").reads(Part::HalfOfBody).then(Then::Reset),
+        _ => Action::respond(200, &[], ""),
     })
     .await;
     luma.files().upload(video(5 * MB)).await.unwrap();
@@ -433,7 +433,7 @@ async fn storage_judges_whether_a_url_has_expired() {
 
 #[tokio::test]
 async fn a_success_before_the_last_byte_is_none() {
-    let (server, luma) = with_storage(|_| Act::answer(200, &[], "").reads(Part::Head).then(Then::Close)).await;
+    let (server, luma) = with_storage(|_| Action::respond(200, &[], "").reads(Part::Head).then(Then::Close)).await;
     luma.files().upload(video(64 * MB)).await.unwrap_err();
     assert_eq!(puts(&server), 3);
     assert!(!server.requests().iter().any(|it| it.path.ends_with("/complete")));
@@ -443,8 +443,8 @@ async fn a_success_before_the_last_byte_is_none() {
 async fn a_redirected_upload_is_followed_if_its_bytes_can_be_repeated() {
     for status in [307, 308] {
         let redirect = move |number| match number {
-            0 => Act::answer(status, &[("location", "/v1/elsewhere")], ""),
-            _ => Act::answer(200, &[], ""),
+            0 => Action::respond(status, &[("location", "/v1/elsewhere")], ""),
+            _ => Action::respond(200, &[], ""),
         };
         let (server, luma) = with_storage(redirect).await;
         luma.files().upload(video(5 * MB)).await.unwrap();

@@ -17,8 +17,9 @@ use luma_agents::{
 };
 
 use crate::support::{
-    fault_server::{Act, FaultServer, Then},
-    hasty, valid,
+    fast_builder,
+    fault_server::{Action, FaultServer, Then},
+    valid,
 };
 
 fn client(server: &MockServer) -> Client {
@@ -71,11 +72,11 @@ async fn many_are_waited_for_at_once_in_the_order_in_which_they_end() {
             0 => "failed",
             _ => "completed",
         };
-        Act::api(200, &valid::generation(id, state).to_string())
+        Action::api(200, &valid::generation(id, state).to_string())
     })
     .await
     .unwrap();
-    let generations = hasty(server.url()).timeout(Duration::from_secs(10)).build().unwrap().generations();
+    let generations = fast_builder(server.url()).timeout(Duration::from_secs(10)).build().unwrap().generations();
     let mut outcomes = generations.wait_all(ids.map(|id| id.to_string())).every(Duration::from_millis(10));
     for index in order {
         let (id, outcome) = outcomes.next().await.unwrap();
@@ -91,12 +92,12 @@ async fn many_are_waited_for_at_once_in_the_order_in_which_they_end() {
 #[tokio::test]
 async fn a_poll_that_hangs_costs_its_own_limit_and_not_that_of_a_call() {
     let server = FaultServer::start(|request| match request.number {
-        0 => Act::say("").then(Then::Hang),
-        _ => valid::answer(request),
+        0 => Action::send("").then(Then::Hang),
+        _ => valid::response(request),
     })
     .await
     .unwrap();
-    let luma = hasty(server.url()).timeout(Duration::from_secs(30)).build().unwrap();
+    let luma = fast_builder(server.url()).timeout(Duration::from_secs(30)).build().unwrap();
     let begun = tokio::time::Instant::now();
     let wait = luma.generations().wait(valid::ID).every(Duration::from_millis(10));
     let done = wait.poll_timeout(Duration::from_millis(50)).await.unwrap();
@@ -107,8 +108,8 @@ async fn a_poll_that_hangs_costs_its_own_limit_and_not_that_of_a_call() {
 #[tokio::test]
 async fn an_error_about_a_job_has_its_id() {
     for status in [401, 404] {
-        let server = FaultServer::start(move |_| Act::api(status, "{\"detail\":\"no\"}")).await.unwrap();
-        let luma = hasty(server.url()).build().unwrap();
+        let server = FaultServer::start(move |_| Action::api(status, "{\"detail\":\"no\"}")).await.unwrap();
+        let luma = fast_builder(server.url()).build().unwrap();
         let error = luma.generations().get(valid::ID).await.unwrap_err();
         assert_eq!(error.generation_id(), Some(valid::ID), "{error}");
         let limit = Duration::from_millis(30);
@@ -121,8 +122,8 @@ async fn an_error_about_a_job_has_its_id() {
 
 #[tokio::test]
 async fn a_wait_that_got_no_usable_response_says_so_and_has_the_id() {
-    let server = FaultServer::start(|_| Act::answer(200, &[], "<html>")).await.unwrap();
-    let luma = hasty(server.url()).build().unwrap();
+    let server = FaultServer::start(|_| Action::respond(200, &[], "<html>")).await.unwrap();
+    let luma = fast_builder(server.url()).build().unwrap();
     let error = luma.generations().wait(valid::ID).timeout(Duration::from_millis(30)).await.unwrap_err();
     assert!(error.to_string().contains("its state is unknown"), "{error}");
     assert_eq!(error.generation_id(), Some(valid::ID));

@@ -1,4 +1,4 @@
-//! What a 429 leads to.
+//! How a client handles 429 responses.
 
 use std::time::Duration;
 
@@ -11,21 +11,22 @@ use luma_agents::{
 use tokio::time::Instant;
 
 use crate::support::{
-    fault_server::{Act, FaultServer},
-    hasty, valid,
+    fast_builder,
+    fault_server::{Action, FaultServer},
+    valid,
 };
 
 const NUMBERS: [(&str, &str); 3] =
     [("x-ratelimit-limit", "600"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1712592060")];
 
-/// "Not now": after so long, with these other headers.
-fn refusal(after: (&'static str, &'static str), others: &[(&'static str, &'static str)], detail: &str) -> Act {
-    Act::api_with(429, &[&[after], others].concat(), &format!("{{\"detail\":\"{detail}\"}}")).refusing()
+/// A 429 with this `Retry-After` and these other headers.
+fn limited(after: (&'static str, &'static str), others: &[(&'static str, &'static str)], detail: &str) -> Action {
+    Action::api_with(429, &[&[after], others].concat(), &format!("{{\"detail\":\"{detail}\"}}")).without_job()
 }
 
-/// Refuses the first requests, then serves.
-async fn refusing(first: usize, refusal: Act) -> FaultServer {
-    FaultServer::start(move |request| if request.number < first { refusal.clone() } else { valid::answer(request) })
+/// A server that responds with `limited` to the first requests, and then correctly.
+async fn limited_server(first: usize, limited: Action) -> FaultServer {
+    FaultServer::start(move |request| if request.number < first { limited.clone() } else { valid::response(request) })
         .await
         .unwrap()
 }
@@ -39,14 +40,14 @@ fn millis(millis: u64) -> Duration {
 }
 
 #[tokio::test]
-async fn a_longer_wait_than_the_budget_ends_at_once_and_says_which_limit_and_when() {
+async fn a_retry_after_beyond_the_budget_ends_the_call_at_once_with_the_limit_and_the_delay() {
     let cases = [
-        (refusal(("retry-after", "3600"), &NUMBERS, "Rate limit exceeded"), Limit::Requests),
-        (refusal(("retry-after", "3600"), &[], "Too many concurrent jobs"), Limit::Concurrency),
+        (limited(("retry-after", "3600"), &NUMBERS, "Rate limit exceeded"), Limit::Requests),
+        (limited(("retry-after", "3600"), &[], "Too many concurrent jobs"), Limit::Concurrency),
     ];
-    for (refusal, limit) in cases {
-        let server = refusing(usize::MAX, refusal).await;
-        let luma = hasty(server.url()).build().unwrap();
+    for (response, limit) in cases {
+        let server = limited_server(usize::MAX, response).await;
+        let luma = fast_builder(server.url()).build().unwrap();
         let begun = Instant::now();
         let error = submit(&luma).await.unwrap_err();
         assert!(begun.elapsed() < millis(250), "{:?}", begun.elapsed());
@@ -60,37 +61,37 @@ async fn a_longer_wait_than_the_budget_ends_at_once_and_says_which_limit_and_whe
 }
 
 #[tokio::test]
-async fn the_limit_can_be_read_from_the_answer_and_from_the_client() {
+async fn the_rate_limit_can_be_read_from_the_response_and_from_the_client() {
     let server = FaultServer::start(|request| {
         let headers =
             [("x-ratelimit-limit", "30"), ("x-ratelimit-remaining", "27"), ("x-ratelimit-reset", "1712592060")];
-        Act::api_with(201, &headers, &valid::body(request).to_string())
+        Action::api_with(201, &headers, &valid::body(request).to_string())
     })
     .await
     .unwrap();
-    let luma = hasty(server.url()).build().unwrap();
+    let luma = fast_builder(server.url()).build().unwrap();
     assert_eq!(luma.rate_limit(), None);
-    let told = submit(&luma).response().await.unwrap().rate_limit.unwrap();
-    assert_eq!((told.limit, told.remaining), (30, 27));
-    assert_eq!(luma.rate_limit(), Some(told));
+    let rate_limit = submit(&luma).response().await.unwrap().rate_limit.unwrap();
+    assert_eq!((rate_limit.limit, rate_limit.remaining), (30, 27));
+    assert_eq!(luma.rate_limit(), Some(rate_limit));
 }
 
 #[tokio::test]
-async fn a_refusal_for_concurrency_is_waited_out_and_uses_up_no_attempts() {
-    let server = refusing(6, refusal(("retry-after-ms", "3"), &[], "Too many concurrent jobs")).await;
+async fn a_call_waits_for_the_concurrency_limit_without_using_up_attempts() {
+    let server = limited_server(6, limited(("retry-after-ms", "3"), &[], "Too many concurrent jobs")).await;
     let retry = Retry::default().attempts(2).first_delay(millis(1));
-    let luma = hasty(server.url()).retry(retry).build().unwrap();
-    let answer = submit(&luma).response().await.unwrap();
-    assert_eq!(answer.exchange.attempts, 7);
-    assert_eq!(server.jobs(), [answer.value.id]);
+    let luma = fast_builder(server.url()).retry(retry).build().unwrap();
+    let response = submit(&luma).response().await.unwrap();
+    assert_eq!(response.exchange.attempts, 7);
+    assert_eq!(server.jobs(), [response.value.id]);
 }
 
 #[tokio::test]
-async fn a_limit_that_never_lifts_ends_with_the_budget() {
+async fn a_limit_that_never_ends_is_reported_when_the_budget_is_used_up() {
     for after in [("retry-after-ms", "20"), ("retry-after", "0"), ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")] {
-        let server = refusing(usize::MAX, refusal(after, &[], "Too many concurrent jobs")).await;
+        let server = limited_server(usize::MAX, limited(after, &[], "Too many concurrent jobs")).await;
         let retry = Retry::default().first_delay(millis(20)).budget(millis(300));
-        let luma = hasty(server.url()).retry(retry).timeout(millis(100)).build().unwrap();
+        let luma = fast_builder(server.url()).retry(retry).timeout(millis(100)).build().unwrap();
         let begun = Instant::now();
         let error = submit(&luma).await.unwrap_err();
         let took = begun.elapsed();
@@ -102,21 +103,21 @@ async fn a_limit_that_never_lifts_ends_with_the_budget() {
 }
 
 #[tokio::test]
-async fn without_retries_a_429_comes_back_at_once() {
-    let server = refusing(1, refusal(("retry-after-ms", "5"), &[], "Too many concurrent jobs")).await;
-    let luma = hasty(server.url()).retry(Retry::none()).build().unwrap();
+async fn without_retries_a_429_is_returned_at_once() {
+    let server = limited_server(1, limited(("retry-after-ms", "5"), &[], "Too many concurrent jobs")).await;
+    let luma = fast_builder(server.url()).retry(Retry::none()).build().unwrap();
     let error = submit(&luma).await.unwrap_err();
     assert_eq!(error.retry_after(), Some(millis(5)));
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn those_who_were_told_to_wait_are_let_go_one_after_the_other() {
+async fn calls_that_wait_after_a_429_are_sent_one_after_the_other() {
     // 600 requests a minute are one every 100 ms.
-    let server = refusing(4, refusal(("retry-after-ms", "50"), &NUMBERS, "Rate limit exceeded")).await;
-    let luma = hasty(server.url()).build().unwrap();
-    for answer in join_all((0..4).map(|_| submit(&luma).into_future())).await {
-        answer.unwrap();
+    let server = limited_server(4, limited(("retry-after-ms", "50"), &NUMBERS, "Rate limit exceeded")).await;
+    let luma = fast_builder(server.url()).build().unwrap();
+    for result in join_all((0..4).map(|_| submit(&luma).into_future())).await {
+        result.unwrap();
     }
     let requests = server.requests();
     assert_eq!((requests.len(), server.jobs().len()), (8, 4));
@@ -127,13 +128,13 @@ async fn those_who_were_told_to_wait_are_let_go_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn who_comes_while_the_gate_is_closed_for_too_long_is_told_without_a_request() {
-    let server = refusing(usize::MAX, refusal(("retry-after", "3600"), &NUMBERS, "Rate limit exceeded")).await;
-    let luma = hasty(server.url()).build().unwrap();
+async fn a_call_that_would_wait_too_long_fails_without_a_request() {
+    let server = limited_server(usize::MAX, limited(("retry-after", "3600"), &NUMBERS, "Rate limit exceeded")).await;
+    let luma = fast_builder(server.url()).build().unwrap();
     let error = submit(&luma).await.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(3600)));
     let error = submit(&luma).await.unwrap_err();
-    // However long the service asks for, one request goes to see after five minutes.
+    // However long `Retry-After` is, the client sends one request after five minutes.
     assert!(error.retry_after().unwrap() > Duration::from_secs(290), "{error}");
     assert_eq!(error.exchange().unwrap().attempts, 0);
     assert_eq!(error.exchange().unwrap().operation, "create_generation");
@@ -141,17 +142,17 @@ async fn who_comes_while_the_gate_is_closed_for_too_long_is_told_without_a_reque
 }
 
 #[tokio::test]
-async fn a_refused_submission_holds_back_no_look() {
+async fn a_rate_limited_submission_delays_no_poll() {
     let server = FaultServer::start(|request| {
         if request.submits() {
-            refusal(("retry-after", "3600"), &[], "Too many concurrent jobs")
+            limited(("retry-after", "3600"), &[], "Too many concurrent jobs")
         } else {
-            valid::answer(request)
+            valid::response(request)
         }
     })
     .await
     .unwrap();
-    let luma = hasty(server.url()).build().unwrap();
+    let luma = fast_builder(server.url()).build().unwrap();
     submit(&luma).await.unwrap_err();
     let begun = Instant::now();
     luma.generations().get(valid::ID).await.unwrap();

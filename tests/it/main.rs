@@ -1,8 +1,7 @@
-//! The promises of the crate, a file each, in one binary.
+//! The promises of the crate, one file for each, in one binary.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod answers;
 mod architecture;
 mod contract;
 mod downloads;
@@ -12,6 +11,7 @@ mod files;
 mod generations;
 mod limits;
 mod properties;
+mod responses;
 mod soak;
 mod support;
 mod surface;

@@ -1,6 +1,6 @@
-//! Whatever the service sends, nothing panics, nothing is invented, nothing is lost.
+//! For any input, decoding never panics, invents nothing, and loses nothing.
 //!
-//! `PROPTEST_CASES` sets how many cases are tried; unset, a quick 256.
+//! `PROPTEST_CASES` sets the number of cases; the default is 256.
 
 use luma_agents::types::{CreateFileResponse, File, FilePage, Generation, GenerationOutput, GenerationState};
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value, json};
 
 use crate::support::valid;
 
-/// Any JSON, with names and values that the API uses among them.
+/// Any JSON, which often contains names and values of the API.
 fn any_json() -> impl Strategy<Value = Value> {
     let name = prop_oneof![
         "[a-z_]{0,8}",
@@ -34,7 +34,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Pointers to everything inside a value.
+/// JSON pointers to all values inside a value.
 fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
@@ -46,11 +46,11 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// A valid payload with up to three values in it replaced, as bytes of which some may be wrong.
+/// The bytes of a valid payload, with a few values replaced and a few bytes changed.
 fn mutated(valid: Value) -> impl Strategy<Value = Vec<u8>> {
     let edits = vec((any::<Index>(), any_json()), 0..3);
-    let slips = vec((any::<Index>(), any::<u8>()), 0..2);
-    (edits, slips).prop_map(move |(edits, slips)| {
+    let byte_edits = vec((any::<Index>(), any::<u8>()), 0..2);
+    (edits, byte_edits).prop_map(move |(edits, byte_edits)| {
         let mut value = valid.clone();
         for (place, other) in edits {
             let mut found = Vec::new();
@@ -58,7 +58,7 @@ fn mutated(valid: Value) -> impl Strategy<Value = Vec<u8>> {
             *value.pointer_mut(&found[place.index(found.len())]).unwrap() = other;
         }
         let mut bytes = serde_json::to_vec(&value).unwrap();
-        for (place, byte) in slips {
+        for (place, byte) in byte_edits {
             let at = place.index(bytes.len());
             bytes[at] = byte;
         }
@@ -74,15 +74,15 @@ fn bytes_like(valid: Value) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What becomes of a body that is decoded and encoded again; `None` if it cannot be decoded.
+/// Decodes a body and encodes it again. `None` if it cannot be decoded.
 fn recoded<T: DeserializeOwned + Serialize + std::fmt::Debug>(body: &[u8]) -> Option<Value> {
     let value: T = serde_json::from_slice(body).ok()?;
     let _ = format!("{value:?}");
     serde_json::to_value(value).ok()
 }
 
-/// What was decoded and encoded stays the same when that is done again: nothing is lost on the way.
-fn settles<T: DeserializeOwned + Serialize + std::fmt::Debug>(body: &[u8]) -> Result<(), TestCaseError> {
+/// A second round of decoding and encoding changes nothing: no value is lost.
+fn is_stable<T: DeserializeOwned + Serialize + std::fmt::Debug>(body: &[u8]) -> Result<(), TestCaseError> {
     if let Some(once) = recoded::<T>(body) {
         let bytes = serde_json::to_vec(&once).unwrap();
         prop_assert_eq!(recoded::<T>(&bytes), Some(once));
@@ -100,28 +100,28 @@ fn layered() -> Value {
 
 proptest! {
     #[test]
-    fn a_generation_is_read_or_refused(body in bytes_like(layered())) {
-        settles::<Generation>(&body)?;
+    fn a_generation_decodes_or_is_an_error(body in bytes_like(layered())) {
+        is_stable::<Generation>(&body)?;
     }
 
     #[test]
-    fn an_output_is_read_or_refused(body in bytes_like(layered()["output"][0].clone())) {
-        settles::<GenerationOutput>(&body)?;
+    fn an_output_decodes_or_is_an_error(body in bytes_like(layered()["output"][0].clone())) {
+        is_stable::<GenerationOutput>(&body)?;
     }
 
     #[test]
-    fn a_file_is_read_or_refused(body in bytes_like(valid::file())) {
-        settles::<File>(&body)?;
+    fn a_file_decodes_or_is_an_error(body in bytes_like(valid::file())) {
+        is_stable::<File>(&body)?;
     }
 
     #[test]
-    fn a_page_of_files_is_read_or_refused(body in bytes_like(valid::file_page())) {
-        settles::<FilePage>(&body)?;
+    fn a_page_of_files_decodes_or_is_an_error(body in bytes_like(valid::file_page())) {
+        is_stable::<FilePage>(&body)?;
     }
 
     #[test]
-    fn the_answer_to_a_new_file_is_read_or_refused(body in bytes_like(valid::created_file())) {
-        settles::<CreateFileResponse>(&body)?;
+    fn the_response_to_a_new_file_decodes_or_is_an_error(body in bytes_like(valid::created_file())) {
+        is_stable::<CreateFileResponse>(&body)?;
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Ten thousand generations at a server that breaks a tenth of all exchanges: none is lost, none is paid for twice.
+//! Ten thousand generations against a server that breaks every tenth exchange: no job is lost or paid for twice.
 //!
 //! `cargo test --release --test it -- --ignored --nocapture soak`
 
-#![allow(clippy::print_stdout, reason = "its figures are read by a person")]
+#![allow(clippy::print_stdout, reason = "the test prints its figures")]
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::fault_server::{Act, FaultServer, Part, Request, Then};
+use crate::support::fault_server::{Action, FaultServer, Part, Request, Then};
 use futures_util::{StreamExt as _, stream};
 use luma_agents::{ApiKey, Client, Error, Retry, types::CreateGeneration};
 use tokio::time::Instant;
@@ -25,85 +25,85 @@ fn generation(id: &str, state: &str) -> String {
         "completed" => r#"[{"type":"image","url":"https://storage.example.com/o.png?X-Amz-Signature=s"}]"#,
         _ => "[]",
     };
-    // Young: an old job is looked at rarely.
+    // Recent, because a wait polls an old job less often.
     let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now()).to_rfc3339();
     format!(
         r#"{{"id":"{id}","type":"image","state":"{state}","model":"uni-1","created_at":"{now}","output":{output}}}"#
     )
 }
 
-/// One in ten exchanges goes wrong, each time in another way.
-fn fault(request: &Request) -> Option<Act> {
+/// Every tenth exchange fails, each time in a different way.
+fn fault(request: &Request) -> Option<Action> {
     let number = request.number;
     if !number.is_multiple_of(10) {
         return None;
     }
-    let whole = "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"id\":";
+    let truncated = "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"id\":";
     let detail = r#"{"detail":"Too many concurrent jobs"}"#;
     Some(match number / 10 % 16 {
-        0 => Act::say("").reads(Part::Head).then(Then::Reset),
-        1 => Act::say("").reads(Part::HalfOfBody).then(Then::Reset),
-        2 => Act::say("").then(Then::Reset),
-        3 => Act::say(""),
-        4 => Act::say("").then(Then::Hang),
-        5 => Act::say(whole),
-        6 => Act::say(whole).then(Then::Repeat(b" ".to_vec(), Duration::from_millis(5))),
-        7 => Act::say("SSH-2.0-OpenSSH_9.9\r\n"),
-        8 => Act::answer(200, &[], "<html>"),
-        9 => Act::api(200, "null"),
-        10 => Act::answer(502, &[], "<html>"),
-        11 => Act::api(503, r#"{"detail":"Image URL ingestion unavailable"}"#).refusing(),
-        12 => Act::api(500, r#"{"detail":"Internal error"}"#),
-        13 => Act::answer(504, &[], "upstream timed out"),
-        // Rare: each holds back all looks for a second, and would hold back submissions for good.
-        14 if !request.submits() && number % 4000 < 160 => Act::api_with(429, &[("retry-after-ms", "2")], detail),
-        _ => Act::api(402, r#"{"detail":"Insufficient credits"}"#).refusing(),
+        0 => Action::send("").reads(Part::Head).then(Then::Reset),
+        1 => Action::send("").reads(Part::HalfOfBody).then(Then::Reset),
+        2 => Action::send("").then(Then::Reset),
+        3 => Action::send(""),
+        4 => Action::send("").then(Then::Hang),
+        5 => Action::send(truncated),
+        6 => Action::send(truncated).then(Then::Repeat(b" ".to_vec(), Duration::from_millis(5))),
+        7 => Action::send("SSH-2.0-OpenSSH_9.9\r\n"),
+        8 => Action::respond(200, &[], "<html>"),
+        9 => Action::api(200, "null"),
+        10 => Action::respond(502, &[], "<html>"),
+        11 => Action::api(503, r#"{"detail":"Image URL ingestion unavailable"}"#).without_job(),
+        12 => Action::api(500, r#"{"detail":"Internal error"}"#),
+        13 => Action::respond(504, &[], "upstream timed out"),
+        // Rare, because each delays all polls by up to a second. Submissions would never catch up.
+        14 if !request.submits() && number % 4000 < 160 => Action::api_with(429, &[("retry-after-ms", "2")], detail),
+        _ => Action::api(402, r#"{"detail":"Insufficient credits"}"#).without_job(),
     })
 }
 
-/// A job is queued at the first look at it and completed at the second.
-fn script() -> impl Fn(&Request) -> Act + Send + Sync + 'static {
+/// A job is queued at the first poll and completed at the second.
+fn script() -> impl Fn(&Request) -> Action + Send + Sync + 'static {
     let seen = Mutex::new(HashSet::new());
     move |request| {
-        if let Some(act) = fault(request) {
-            return act;
+        if let Some(action) = fault(request) {
+            return action;
         }
         if request.submits() {
-            return Act::api(201, &generation(&request.id.to_string(), "queued"));
+            return Action::api(201, &generation(&request.id.to_string(), "queued"));
         }
         let id = request.path.rsplit('/').next().unwrap_or_default().to_owned();
         let first = seen.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
-        Act::api(200, &generation(&id, if first { "queued" } else { "completed" }))
+        Action::api(200, &generation(&id, if first { "queued" } else { "completed" }))
     }
 }
 
-/// What became of one submission, as its caller knows it.
-enum Fate {
+/// The outcome of one submission, as its caller knows it.
+enum Outcome {
     Completed(Uuid),
-    /// It has an id, but the wait ended with an error.
-    Waited(Uuid, Error),
-    /// It may exist; the request ids that were sent lead to it.
+    /// The job has an id, but the wait ended with an error.
+    WaitFailed(Uuid, Error),
+    /// The job may exist; the request id that was sent identifies it.
     Unknown(Error),
-    /// It certainly does not exist.
+    /// The job certainly does not exist.
     Rejected,
 }
 
-async fn one(luma: Client, number: usize) -> Fate {
+async fn submit_and_wait(luma: Client, number: usize) -> Outcome {
     let prompt = format!("lighthouse {number}");
     let job = match luma.generations().create(CreateGeneration::builder().prompt(prompt)).await {
         Ok(job) => job,
-        Err(error @ Error::OutcomeUnknown(_)) => return Fate::Unknown(error),
-        Err(_) => return Fate::Rejected,
+        Err(error @ Error::OutcomeUnknown(_)) => return Outcome::Unknown(error),
+        Err(_) => return Outcome::Rejected,
     };
     let id = job.id;
     let wait = luma.generations().wait(job).first_after(Duration::from_millis(5)).every(Duration::from_millis(10));
     match wait.timeout(Duration::from_secs(30)).await {
-        Ok(done) => Fate::Completed(done.id),
-        Err(error) => Fate::Waited(id, error),
+        Ok(done) => Outcome::Completed(done.id),
+        Err(error) => Outcome::WaitFailed(id, error),
     }
 }
 
-/// The most memory this process ever held, where the system tells.
+/// The peak memory of this process, where the system reports it.
 fn peak_memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -126,52 +126,54 @@ async fn no_job_of_ten_thousand_is_lost_or_paid_for_twice() {
         .unwrap();
 
     let begun = Instant::now();
-    let fates = stream::iter(0..JOBS).map(|number| tokio::spawn(one(luma.clone(), number))).buffer_unordered(AT_ONCE);
-    let fates: Vec<_> = tokio::time::timeout(LIMIT, fates.collect::<Vec<_>>()).await.unwrap();
+    let outcomes = stream::iter(0..JOBS)
+        .map(|number| tokio::spawn(submit_and_wait(luma.clone(), number)))
+        .buffer_unordered(AT_ONCE);
+    let outcomes: Vec<_> = tokio::time::timeout(LIMIT, outcomes.collect::<Vec<_>>()).await.unwrap();
     let took = begun.elapsed();
 
-    // The id that each attempt carried leads from a job to the call that made it.
+    // The request id of each attempt identifies the call that created a job.
     let jobs: HashSet<Uuid> = server.jobs().into_iter().collect();
     let mut sent: HashMap<String, Uuid> = HashMap::new();
     for request in server.requests().iter().filter(|it| it.submits() && jobs.contains(&it.id)) {
         sent.extend(request.header("x-request-id").map(|id| (id.to_owned(), request.id)));
     }
-    let (mut completed, mut waited, mut unknown, mut refused) = (0, 0, 0, 0);
+    let (mut completed, mut wait_failed, mut unknown, mut rejected) = (0, 0, 0, 0);
     let mut accounted = HashSet::new();
     let mut claimed_twice = 0;
-    for fate in fates {
-        let job = match fate.unwrap() {
-            Fate::Completed(id) => {
+    for outcome in outcomes {
+        let job = match outcome.unwrap() {
+            Outcome::Completed(id) => {
                 completed += 1;
                 Some(id)
             }
-            Fate::Waited(id, error) => {
-                waited += 1;
+            Outcome::WaitFailed(id, error) => {
+                wait_failed += 1;
                 println!("{error}");
                 Some(id)
             }
-            Fate::Unknown(error) => {
+            Outcome::Unknown(error) => {
                 unknown += 1;
                 let exchange = error.exchange();
                 exchange.and_then(|it| it.request_id_sent.as_ref()).and_then(|id| sent.get(id)).copied()
             }
-            Fate::Rejected => {
-                refused += 1;
+            Outcome::Rejected => {
+                rejected += 1;
                 None
             }
         };
         claimed_twice += usize::from(job.is_some_and(|job| !accounted.insert(job)));
     }
     let lost = jobs.difference(&accounted).count();
-    // Every call has a prompt of its own, so a prompt that came twice is a call that paid twice.
+    // Every call has its own prompt, so two jobs with the same prompt are one call that paid twice.
     let prompts: HashSet<Vec<u8>> = server.submissions().into_iter().collect();
     let duplicated = claimed_twice + (jobs.len() - prompts.len());
 
     let requests = server.requests().len();
     println!("{JOBS} submitted, {AT_ONCE} at a time, {requests} requests, one in ten with a fault, in {took:.1?}");
     println!("{} jobs created on the server", jobs.len());
-    println!("{completed} completed, {waited} with an id but no end, {unknown} outcome unknown, {refused} refused");
+    println!("{completed} completed, {wait_failed} with a failed wait, {unknown} outcome unknown, {rejected} rejected");
     println!("peak memory {}, server included", peak_memory());
     assert_eq!((lost, duplicated), (0, 0));
-    assert_eq!(completed + waited + unknown + refused, JOBS);
+    assert_eq!(completed + wait_failed + unknown + rejected, JOBS);
 }

@@ -1,4 +1,4 @@
-//! What users hold in their hands: small, shareable, silent about secrets.
+//! The public types are small, can be shared between tasks, and print no secrets.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -11,20 +11,20 @@ use luma_agents::{
 const KEY: &str = "luma-api-do-not-print";
 const SIGNATURE: &str = "do-not-sign";
 
-fn shared<T: Send + Sync + 'static>() {}
-fn sent<T: Send + 'static>() {}
+fn is_sync<T: Send + Sync + 'static>() {}
+fn is_send<T: Send + 'static>() {}
 
 #[test]
-fn everything_can_go_to_another_task() {
-    shared::<Client>();
-    shared::<ClientBuilder>();
-    shared::<Error>();
-    shared::<Download>();
-    shared::<Emulator>();
-    sent::<Call<Generation>>();
-    sent::<Wait<Generation>>();
-    sent::<Updates<File>>();
-    sent::<Upload>();
+fn every_type_can_be_sent_to_another_task() {
+    is_sync::<Client>();
+    is_sync::<ClientBuilder>();
+    is_sync::<Error>();
+    is_sync::<Download>();
+    is_sync::<Emulator>();
+    is_send::<Call<Generation>>();
+    is_send::<Wait<Generation>>();
+    is_send::<Updates<File>>();
+    is_send::<Upload>();
 }
 
 #[test]
@@ -60,7 +60,7 @@ async fn nothing_prints_the_key_or_a_signature() {
         "id": uuid::Uuid::nil(), "created_at": "2026-06-23T12:00:00Z", "mime_type": "image/png",
         "purpose": "input", "size_bytes": 1, "state": "pending",
     });
-    let recorded: CreateFileResponse = serde_json::from_value(serde_json::json!({
+    let created: CreateFileResponse = serde_json::from_value(serde_json::json!({
         "id": uuid::Uuid::nil(), "state": "pending", "file": file,
         "upload": {
             "url": signed, "method": "PUT", "expires_at": "2026-06-23T12:00:00Z",
@@ -87,7 +87,7 @@ async fn nothing_prints_the_key_or_a_signature() {
         prints(&luma.generations().wait(&generation).updates()),
         prints(&luma.download(&generation)),
         prints(&generation),
-        prints(&recorded),
+        prints(&created),
         prints(&request),
         prints(&unreachable),
         unreachable.to_string(),

@@ -1,4 +1,4 @@
-//! The document grows while programs stay as they are.
+//! Existing programs still compile and run when the API document grows.
 
 use std::{env, fs, path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::document::DOCUMENT;
 
-/// `openapi.yaml` with more of everything.
+/// `openapi.yaml` with additions everywhere: enum values, fields, schemas, operations, statuses.
 fn grown() -> Value {
     let mut document = DOCUMENT.clone();
     let schemas = document["components"]["schemas"].as_object_mut().unwrap();
@@ -20,13 +20,13 @@ fn grown() -> Value {
         }
     }
     schemas.insert("Usage".to_owned(), json!({ "type": "object", "properties": { "units": { "type": "integer" } } }));
-    let answer = json!({
+    let response = json!({
         "description": "What was used.",
         "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Usage" } } },
     });
     let error = json!({ "$ref": "#/components/responses/Unauthorized" });
     document["paths"]["/usage"]["get"] =
-        json!({ "operationId": "get_usage", "responses": { "200": answer, "451": error } });
+        json!({ "operationId": "get_usage", "responses": { "200": response, "451": error } });
     for path in document["paths"].as_object_mut().unwrap().values_mut() {
         for operation in path.as_object_mut().unwrap().values_mut() {
             operation["responses"]["418"] = error.clone();
@@ -39,8 +39,8 @@ fn grown() -> Value {
 ///
 /// It takes a minute: `cargo test --test it -- --ignored tomorrow`.
 #[test]
-#[ignore = "builds the crate anew"]
-fn a_program_of_yesterday_compiles_and_runs_on_the_document_of_tomorrow() {
+#[ignore = "builds the crate again"]
+fn an_existing_program_compiles_and_runs_with_a_document_that_has_grown() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tomorrow");
     let _ = fs::remove_dir_all(&copy);
@@ -49,30 +49,30 @@ fn a_program_of_yesterday_compiles_and_runs_on_the_document_of_tomorrow() {
     for file in ["Cargo.lock", "build.rs", "README.md", "crates/README.md"] {
         fs::copy(root.join(file), copy.join(file)).unwrap();
     }
-    // With the same name and version, cargo would take one for the other.
+    // With the same name and version, cargo would confuse the copy with the crate.
     let version = env!("CARGO_PKG_VERSION");
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let manifest = manifest.replacen(&format!("\nversion = \"{version}\""), "\nversion = \"999.0.0\"", 1);
     assert!(manifest.contains("999.0.0"));
-    // The examples and benchmarks are named there, and stay behind.
+    // The manifest names the examples and benchmarks, which are not copied.
     let (before, targets) = manifest.split_once("[[example]]").unwrap();
     let (_, after) = targets.split_once("[build-dependencies]").unwrap();
     let manifest = format!("{before}[build-dependencies]{after}");
     fs::write(copy.join("Cargo.toml"), manifest).unwrap();
     copy_folder(&root.join("src"), &copy.join("src"));
     fs::copy(root.join("tests/programs/yesterday.rs"), copy.join("examples/yesterday.rs")).unwrap();
-    // JSON is YAML.
+    // JSON is valid YAML.
     fs::write(copy.join("openapi.yaml"), grown().to_string()).unwrap();
     let run = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--offline", "--example", "yesterday"])
         .current_dir(&copy)
-        // What the crate depends on is built already.
+        // The dependencies of the crate are already built there.
         .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "{said}");
-    assert_eq!(String::from_utf8_lossy(&run.stdout), "completed of_tomorrow\n", "{said}");
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "completed of_tomorrow\n", "{stderr}");
 }
 
 fn copy_folder(from: &Path, to: &Path) {

@@ -1,4 +1,6 @@
-#[expect(dead_code, unreachable_pub, reason = "it is a program of its own")]
+//! The example `tool_schema`: a tool definition, and requests written by a language model.
+
+#[expect(dead_code, unreachable_pub, reason = "an example is a separate program")]
 #[path = "../../examples/tool_schema.rs"]
 mod example;
 
@@ -13,7 +15,7 @@ fn a_tool_has_a_name_a_purpose_and_a_schema() {
 }
 
 #[test]
-fn what_a_model_writes_becomes_a_request() {
+fn the_arguments_of_a_model_become_a_request() {
     let request: CreateGeneration = example::request(
         r#"{ "prompt": "a duck", "model": "of-tomorrow", "style": null, "image_ref": [{ "url": "https://e.com/x.png", "data": null }] }"#,
     )
@@ -23,7 +25,7 @@ fn what_a_model_writes_becomes_a_request() {
 }
 
 #[test]
-fn a_wrong_answer_is_told_where_it_is_wrong_in_one_line() {
+fn invalid_arguments_give_one_line_that_says_where_they_are_wrong() {
     for (arguments, message) in [
         ("a duck", ".: expected value at line 1 column 1"),
         ("{}", ".: missing field `prompt` at line 1 column 2"),

@@ -1,28 +1,29 @@
-//! What a call tells the log: enough to find it at the service, and nothing of what it carries.
+//! The spans and events of a call identify it to the service, and contain nothing of its content.
 
 use luma_agents::types::CreateGeneration;
 
 use crate::support::{
     KEY, SIGNATURE,
     capture::Capture,
-    fault_server::{Act, FaultServer, Then},
-    hasty, valid,
+    fast_builder,
+    fault_server::{Action, FaultServer, Then},
+    valid,
 };
 
 #[tokio::test]
 async fn a_call_and_each_of_its_attempts_are_spans() {
     let (capture, _guard) = Capture::start();
     let server = FaultServer::start(|request| match request.number {
-        0 => Act::api(503, "{\"detail\":\"Image URL ingestion unavailable\"}").refusing(),
-        _ => valid::answer(request),
+        0 => Action::api(503, "{\"detail\":\"Image URL ingestion unavailable\"}").without_job(),
+        _ => valid::response(request),
     })
     .await
     .unwrap();
-    let luma = hasty(server.url()).build().unwrap();
+    let luma = fast_builder(server.url()).build().unwrap();
     let prompt = "hush, a lighthouse";
     luma.generations().create(CreateGeneration::builder().prompt(prompt)).await.unwrap();
 
-    let [call] = &capture.named("luma_agents.call")[..] else { panic!("not one call") };
+    let [call] = &capture.named("luma_agents.call")[..] else { panic!("expected one call") };
     assert_eq!(call.fields["operation"], "create_generation");
     let attempts = capture.named("luma_agents.attempt");
     let sent: Vec<_> = server.requests().iter().map(|it| it.header("x-request-id").unwrap().to_owned()).collect();
@@ -37,10 +38,10 @@ async fn a_call_and_each_of_its_attempts_are_spans() {
         assert!(!attempt.fields.contains_key("fault"), "{attempt:?}");
     }
     assert_ne!(sent[0], sent[1]);
-    let [again] = &capture.named("sending again")[..] else { panic!("not one repetition") };
-    assert_eq!(again.parent, call.id);
-    assert_eq!(again.fields["reason"], "503 Service Unavailable");
-    assert!(again.fields["delay_ms"].parse::<u64>().unwrap() <= 8, "{again:?}");
+    let [retry] = &capture.named("sending again")[..] else { panic!("expected one retry") };
+    assert_eq!(retry.parent, call.id);
+    assert_eq!(retry.fields["reason"], "503 Service Unavailable");
+    assert!(retry.fields["delay_ms"].parse::<u64>().unwrap() <= 8, "{retry:?}");
     for record in capture.records() {
         let text = format!("{record:?}");
         assert!(![KEY, SIGNATURE, prompt].iter().any(|it| text.contains(it)), "{text}");
@@ -48,10 +49,10 @@ async fn a_call_and_each_of_its_attempts_are_spans() {
 }
 
 #[tokio::test]
-async fn an_attempt_without_an_answer_names_its_fault() {
+async fn an_attempt_without_a_response_records_its_fault() {
     let (capture, _guard) = Capture::start();
-    let server = FaultServer::start(|_| Act::say("").then(Then::Reset)).await.unwrap();
-    hasty(server.url()).build().unwrap().generations().get(valid::ID).await.unwrap_err();
+    let server = FaultServer::start(|_| Action::send("").then(Then::Reset)).await.unwrap();
+    fast_builder(server.url()).build().unwrap().generations().get(valid::ID).await.unwrap_err();
     let attempts = capture.named("luma_agents.attempt");
     assert_eq!(attempts.len(), 3);
     for attempt in attempts {

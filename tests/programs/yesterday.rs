@@ -1,4 +1,4 @@
-//! A program as users write it. It must compile and run on every later document of the API.
+//! A typical user program. It must compile and run with every later version of the API document.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     let job = luma.generations().create(request).await?;
     match &job.model {
-        Model::Uni1 | Model::Uni1Max | Model::Ray3_2 => return Err("the service said something else".into()),
+        Model::Uni1 | Model::Uni1Max | Model::Ray3_2 => return Err("the server sent an unknown model".into()),
         _ => {}
     }
     let done = luma.generations().wait(job.id).first_after(Duration::ZERO).every(Duration::from_millis(1)).await?;
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     match luma.files().list().purpose(FilePurpose::Input).limit(3).page().await {
         Err(Error::Rejected(_)) => {}
-        other => return Err(format!("expected a refusal, found {other:?}").into()),
+        other => return Err(format!("expected an error response, found {other:?}").into()),
     }
     println!("{} {}", done.state, done.model);
     Ok(())

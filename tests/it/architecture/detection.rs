@@ -1,8 +1,8 @@
-//! The test of the architecture can fail: to the files of the crate, in memory, violations are added by hand.
+//! The architecture test can fail: these tests add violations to the files of the crate, in memory.
 
 use super::{SOURCES, VIOLATIONS, read, rules::violations, scan::scan};
 
-/// What is wrong once `texts` are added to files, and was not before.
+/// The violations that appear when `texts` are added to files.
 fn violations_with(texts: &[(&str, &str)]) -> Vec<String> {
     let mut sources = SOURCES.clone();
     for (file, text) in texts {

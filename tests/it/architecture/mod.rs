@@ -3,7 +3,7 @@
 //! `layers.rs` is the table. `scan.rs` reads one file, `modules.rs` finds what its paths name, `dependencies.rs`
 //! lists which file uses which, `rules.rs` says what is not allowed, and `detection.rs` tests all of them.
 //!
-//! Not seen is an `impl` of a trait on a higher layer: it is used without being named.
+//! An `impl` of a trait on a higher layer is not detected, because code uses it without naming it.
 
 mod dependencies;
 mod detection;
@@ -26,7 +26,7 @@ use scan::scan;
 
 use crate::support::snapshot::assert_snapshot;
 
-/// The files of this crate, as they are.
+/// The files of this crate, scanned.
 static SOURCES: LazyLock<Sources> = LazyLock::new(|| {
     let mut sources = Sources::new();
     let mut folders = vec!["src".to_owned(), "OUT_DIR".to_owned()];

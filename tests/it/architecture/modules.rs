@@ -22,7 +22,7 @@ pub(crate) struct Module<'a> {
     parent: usize,
     names: HashMap<&'a str, Vec<Name<'a>>>,
     globs: Vec<&'a [String]>,
-    /// Names that a macro may define: taken if there is nothing else.
+    /// Names that a macro may define: used only if there is no other definition.
     expanded: HashSet<&'a str>,
     /// The text of the module, and the file where it is written: another one than `file` if it is included.
     pub(crate) texts: Vec<(&'a str, &'a Scope)>,

@@ -1,6 +1,6 @@
 //! What one source file says, as plain data: the names it defines and the paths it writes.
 //!
-//! It reads tokens, not a syntax tree, so that the bodies of macros and their arguments are seen like all else.
+//! It reads tokens, not a syntax tree, so that it also sees the bodies and the arguments of macros.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use syn::UseTree;
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
     pub(crate) types: Vec<String>,
-    /// Functions, constants and statics: no path goes on behind them.
+    /// Functions, constants and statics: no path continues after them.
     pub(crate) values: Vec<String>,
     pub(crate) macros: Vec<String>,
-    /// Names that may be defined by a macro, which is called with them.
+    /// Names passed to a macro, which may define them.
     pub(crate) expanded: Vec<String>,
     /// `None` for a module in a file of its own.
     pub(crate) modules: Vec<(String, Option<Scope>)>,
     /// Modules of unit tests, each in a file of its own.
     pub(crate) tests: Vec<String>,
-    /// Generated files that stand here.
+    /// Generated files that are included here.
     pub(crate) includes: Vec<String>,
     /// Each type with a function or constant in an `impl` of the type itself.
     pub(crate) inherent: Vec<(Vec<String>, String)>,

@@ -1,4 +1,4 @@
-//! What the emulator sends, checked by the document.
+//! The responses of the emulator, checked against the document.
 
 use futures_util::TryStreamExt as _;
 use luma_agents::{
@@ -9,11 +9,11 @@ use luma_agents::{
 
 use crate::support::{contract_check::assert_conforms, recorder::Recorder};
 
-/// No status, header or field that the document does not have for the operation.
+/// The emulator sends no status, header or field that the document does not have for the operation.
 #[tokio::test]
 async fn the_emulator_responds_as_the_document_allows() {
     let emulator = Emulator::start().await.unwrap();
-    let recorder = Recorder::before(emulator.base_url()).await;
+    let recorder = Recorder::in_front_of(emulator.base_url()).await;
     let client =
         || Client::builder(ApiKey::new(emulator.api_key()).unwrap()).base_url(recorder.base_url()).build().unwrap();
     let luma = client();
@@ -40,16 +40,16 @@ async fn the_emulator_responds_as_the_document_allows() {
         Reply::bad_gateway(),
         Reply::unavailable(),
     ] {
-        // By a client of its own, which no earlier reply holds back.
+        // A new client each time, because an earlier rate limit would delay a shared one.
         emulator.next_create(reply);
-        let refused = client().generations().create(duck()).retry(luma_agents::Retry::none()).await;
-        refused.unwrap_err();
+        let result = client().generations().create(duck()).retry(luma_agents::Retry::none()).await;
+        result.unwrap_err();
     }
     generations.get(uuid::Uuid::nil()).await.unwrap_err();
     generations.create(duck().type_(GenerationType::Video)).await.unwrap_err();
 
     emulator.next_file(Ingest::new().takes(std::time::Duration::ZERO));
-    let file = files.upload(b"\x89PNG\r\n\x1a\n a picture, as far as one can see").await.unwrap();
+    let file = files.upload(b"\x89PNG\r\n\x1a\n looks like a picture").await.unwrap();
     files.list().limit(1).page().await.unwrap();
     files.list().stream().try_collect::<Vec<_>>().await.unwrap();
     files.delete(&file).await.unwrap();

@@ -1,8 +1,10 @@
+//! Every schema, enum value, request and response of the document has an example that decodes.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::wire::{LEFT_OUT_IF_EMPTY, WITHOUT_TYPE, by_name, canonical, names, recode_as};
+use super::wire::{OMITTED_IF_EMPTY, WITHOUT_TYPE, by_name, canonical, names, recode_as};
 use crate::support::document::{DOCUMENT, examples, list, object, operations, reference, resolve, schemas, violations};
 
 #[test]
@@ -31,8 +33,8 @@ fn every_example_survives_decoding_and_encoding() {
 }
 
 #[test]
-fn nothing_else_is_left_out_when_encoding() {
-    for (schema, field) in LEFT_OUT_IF_EMPTY {
+fn only_documented_empty_fields_are_omitted_when_encoding() {
+    for (schema, field) in OMITTED_IF_EMPTY {
         let mut value = resolve(&DOCUMENT["components"]["schemas"][schema])["example"].clone();
         let empty = if field == "headers" { json!({}) } else { json!([]) };
         value[field] = empty;
@@ -54,7 +56,7 @@ fn every_schema_has_an_example() {
 }
 
 #[test]
-fn every_request_answer_parameter_and_header_has_an_example() {
+fn every_request_response_parameter_and_header_has_an_example() {
     let mut without = Vec::new();
     let mut check = |place: String, has: bool| {
         if !has {
@@ -82,8 +84,8 @@ fn every_request_answer_parameter_and_header_has_an_example() {
 }
 
 #[test]
-fn every_enum_value_stands_wherever_its_enum_stands() {
-    let tomorrow = json!("of-tomorrow_7.5");
+fn every_enum_value_is_accepted_wherever_its_enum_is_used() {
+    let unknown = json!("of-tomorrow_7.5");
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for example in examples().iter().filter(|it| reference(it.schema) != Some(WITHOUT_TYPE)) {
         for (name, place) in enums(example.schema, example.value) {
@@ -91,7 +93,7 @@ fn every_enum_value_stands_wherever_its_enum_stands() {
                 *seen.entry(name).or_default() += 1;
             }
             let values = list(&DOCUMENT["components"]["schemas"][name]["enum"]);
-            for value in values.chain([&*Box::leak(Box::new(tomorrow.clone()))]) {
+            for value in values.chain([&*Box::leak(Box::new(unknown.clone()))]) {
                 let mut changed = example.value.clone();
                 *changed.pointer_mut(&place).unwrap() = value.clone();
                 let again = recode_as(example.schema, &changed).unwrap_or_else(|e| panic!("{}: {e}", example.place));
@@ -104,7 +106,7 @@ fn every_enum_value_stands_wherever_its_enum_stands() {
     }
 }
 
-/// Where in a value there are enums, as JSON pointers.
+/// The enums inside a value, each with its JSON pointer.
 fn enums(schema: &'static Value, value: &Value) -> Vec<(&'static str, String)> {
     let name = reference(schema);
     let schema = resolve(schema);
@@ -130,7 +132,7 @@ fn enums(schema: &'static Value, value: &Value) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn an_answer_with_fields_of_tomorrow_reads_like_one_without() {
+fn a_response_with_unknown_fields_decodes_like_one_without_them() {
     for example in examples() {
         let Some(name) = reference(example.schema) else { continue };
         if !["Generation", "File", "FilePage", "CreateFileResponse", "Error"].contains(&name) {
@@ -146,7 +148,7 @@ fn an_answer_with_fields_of_tomorrow_reads_like_one_without() {
 
 fn add_fields(value: &mut Value, of: &str) {
     match value {
-        // These are maps: whatever they hold is data.
+        // `headers` is a map, so an added field would be data.
         Value::Object(_) if of == "headers" => {}
         Value::Object(fields) => {
             fields.iter_mut().for_each(|(name, value)| add_fields(value, name));

@@ -1,4 +1,4 @@
-//! What the facade sends and what it is answered, judged by the document.
+//! The requests of the facade and their responses, checked against the document.
 
 use httpmock::MockServer;
 use luma_agents::{
@@ -21,25 +21,25 @@ use crate::support::{
 const GENERATION: Uuid = uuid!("d290f1ee-6c54-4b01-90e6-d701748f0851");
 const FILE: Uuid = uuid!("aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa");
 
-/// An answer that the document shows.
-fn shown<T: serde::de::DeserializeOwned>(place: &str) -> T {
+/// An example from the document.
+fn example<T: serde::de::DeserializeOwned>(place: &str) -> T {
     let examples = examples();
     let example = examples.iter().find(|it| it.place == place).unwrap_or_else(|| panic!("no example `{place}`"));
     serde_json::from_value(example.value.clone()).unwrap()
 }
 
-async fn served() -> (MockServer, Recorder, Client) {
+async fn mock_api() -> (MockServer, Recorder, Client) {
     let server = MockServer::start_async().await;
-    let recorder = Recorder::before(server.base_url()).await;
+    let recorder = Recorder::in_front_of(server.base_url()).await;
     let client = recorder.client();
     (server, recorder, client)
 }
 
 #[tokio::test]
 async fn every_kind_of_generation_is_submitted_as_documented() {
-    let (server, recorder, luma) = served().await;
+    let (server, recorder, luma) = mock_api().await;
     server.create_generation(|_, then| {
-        then.created(&shown("create_generation, 201, application/json, accepted"));
+        then.created(&example("create_generation, 201, application/json, accepted"));
     });
     let mut count = 0;
     for example in examples().iter().filter(|it| it.place.starts_with("create_generation, request")) {
@@ -61,10 +61,10 @@ async fn every_kind_of_generation_is_submitted_as_documented() {
 
 #[tokio::test]
 async fn generations_are_read_as_documented() {
-    let (server, recorder, luma) = served().await;
+    let (server, recorder, luma) = mock_api().await;
     server.get_generation(|when, then| {
         when.generation_id(&GENERATION);
-        then.ok(&shown("get_generation, 200, application/json, failed"));
+        then.ok(&example("get_generation, 200, application/json, failed"));
     });
     luma.generations().get(GENERATION).await.unwrap();
     assert_conforms(&recorder.exchanges());
@@ -72,18 +72,18 @@ async fn generations_are_read_as_documented() {
 
 #[tokio::test]
 async fn files_are_handled_as_documented() {
-    let (server, recorder, luma) = served().await;
+    let (server, recorder, luma) = mock_api().await;
     server.create_file(|_, then| {
-        then.ok(&shown("create_file, 200, application/json, presigned"));
+        then.ok(&example("create_file, 200, application/json, presigned"));
     });
     server.list_files(|_, then| {
-        then.ok(&shown("list_files, 200, application/json, page"));
+        then.ok(&example("list_files, 200, application/json, page"));
     });
     server.get_file(|_, then| {
-        then.unauthorized(&shown("response Unauthorized, application/json, revoked"));
+        then.unauthorized(&example("response Unauthorized, application/json, revoked"));
     });
     server.complete_file(|_, then| {
-        then.ok(&shown("complete_file, 200, application/json, pending"));
+        then.ok(&example("complete_file, 200, application/json, pending"));
     });
     server.delete_file(|_, then| {
         then.no_content();
@@ -101,15 +101,15 @@ async fn files_are_handled_as_documented() {
 
 #[tokio::test]
 async fn a_form_is_sent_as_documented() {
-    let (server, recorder, luma) = served().await;
-    let answer: CreateFileResponse = shown("create_file, 200, application/json, inline");
+    let (server, recorder, luma) = mock_api().await;
+    let response: CreateFileResponse = example("create_file, 200, application/json, inline");
     server.mock(|when, then| {
         when.method("POST").path("/files");
-        then.status(200).header("content-type", "application/json").json_body_obj(&answer);
+        then.status(200).header("content-type", "application/json").json_body_obj(&response);
     });
     server.get_file(|when, then| {
-        when.file_id(&answer.id);
-        let mut file = answer.file;
+        when.file_id(&response.id);
+        let mut file = response.file;
         file.state = FileState::Ready;
         then.ok(&file);
     });
@@ -125,18 +125,18 @@ async fn a_form_is_sent_as_documented() {
     assert_conforms(&sent);
 }
 
-type Fault = fn(&mut Exchange);
+type Damage = fn(&mut Exchange);
 
 #[tokio::test]
-async fn the_judge_sees_every_kind_of_fault() {
-    let (server, recorder, luma) = served().await;
+async fn the_contract_check_reports_every_kind_of_violation() {
+    let (server, recorder, luma) = mock_api().await;
     server.get_generation(|_, then| {
-        then.ok(&shown("get_generation, 200, application/json, queued"));
+        then.ok(&example("get_generation, 200, application/json, queued"));
     });
     luma.generations().get(GENERATION).await.unwrap();
     let good = recorder.exchanges().remove(0);
     assert_eq!(problems(&good), Vec::<String>::new());
-    let faults: [(&str, Fault); 11] = [
+    let violations: [(&str, Damage); 11] = [
         ("no such operation", |it| it.path = "/generation".to_owned()),
         ("no such operation", |it| it.method = http::Method::DELETE),
         ("generation_id: \"1\" is not a \"uuid\"", |it| it.path = "/generations/1".to_owned()),
@@ -159,9 +159,9 @@ async fn the_judge_sees_every_kind_of_fault() {
             it.response_body = body.to_string().into();
         }),
     ];
-    for (expected, fault) in faults {
+    for (expected, damage) in violations {
         let mut bad = good.clone();
-        fault(&mut bad);
+        damage(&mut bad);
         let found = problems(&bad).join("\n");
         assert!(found.contains(expected), "expected {expected}, found {found}");
     }

@@ -1,3 +1,5 @@
+//! Everything in the document, one line each: `inventory.txt`.
+
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
@@ -7,7 +9,7 @@ use crate::support::{
     snapshot::assert_snapshot,
 };
 
-/// Whatever is taken out of the document, a line here goes with it.
+/// A removal from the document removes a line from the inventory.
 #[test]
 fn the_document_holds_what_the_inventory_says() {
     let mut text = String::new();
@@ -18,7 +20,7 @@ fn the_document_holds_what_the_inventory_says() {
         }
         content(&mut text, "request", &operation.node["requestBody"]);
         for (status, response) in object(&operation.node["responses"]) {
-            answer(&mut text, status, response);
+            response_lines(&mut text, status, response);
         }
     }
     for (name, parameter) in object(&DOCUMENT["components"]["parameters"]) {
@@ -28,7 +30,7 @@ fn the_document_holds_what_the_inventory_says() {
         writeln!(text, "header {name} {}", parameter_line(header)).unwrap();
     }
     for (name, response) in object(&DOCUMENT["components"]["responses"]) {
-        answer(&mut text, &format!("response {name}"), response);
+        response_lines(&mut text, &format!("response {name}"), response);
     }
     for (name, schema) in schemas() {
         writeln!(text, "schema {name} {}", shape(schema)).unwrap();
@@ -39,7 +41,7 @@ fn the_document_holds_what_the_inventory_says() {
     assert_snapshot("tests/it/contract/inventory.txt", &text);
 }
 
-fn answer(text: &mut String, name: &str, response: &'static Value) {
+fn response_lines(text: &mut String, name: &str, response: &'static Value) {
     if let Some(shared) = reference(response) {
         writeln!(text, "  {name} = {shared}").unwrap();
         return;
@@ -66,7 +68,7 @@ fn parameter_line(node: &'static Value) -> String {
     format!("{place}{}{example}", shape(&node["schema"]))
 }
 
-/// A schema on one line: all but its prose and its fields.
+/// A schema on one line, without its description and its fields.
 fn shape(schema: &'static Value) -> String {
     if let Some(shared) = reference(schema) {
         return shared.to_owned();

@@ -1,4 +1,4 @@
-//! `openapi.yaml` and the code generated from it tell the same story, to the last example.
+//! `openapi.yaml` and the code generated from it agree, down to the last example.
 
 mod emulator;
 mod examples;

@@ -1,4 +1,4 @@
-//! Payloads that people and the service's own documents have shown, word for word.
+//! Real payloads, copied literally from the documentation of the service and from its users.
 
 use luma_agents::types::{CreateFileResponse, CreateGeneration, FilePage, Generation, GenerationFailureCode, MediaRef};
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,7 +17,7 @@ fn round_trip<T: DeserializeOwned + Serialize>(schema: &str, text: &str) -> T {
 }
 
 #[test]
-fn the_documented_answers_decode() {
+fn the_documented_responses_decode() {
     for (text, outputs, code) in [
         (
             r#"{"id":"d290f1ee-6c54-4b01-90e6-d701748f0851","type":"image","state":"queued","model":"uni-1","created_at":"2026-04-08T12:00:00Z","output":[],"failure_reason":null,"failure_code":null}"#,
@@ -34,7 +34,7 @@ fn the_documented_answers_decode() {
             0,
             Some("generation_failed"),
         ),
-        // The reference's sample, made of placeholders.
+        // The sample of the API reference, which contains placeholders.
         (
             r#"{"id":"182bd5e5-6e1a-4fe4-a799-aa6d9a6ab26e","created_at":"created_at","model":"uni-1","state":"queued","type":"image","failure_code":"content_moderated","failure_reason":"failure_reason","output":[{"type":"type","url":"https://example.com"}]}"#,
             1,
@@ -64,7 +64,7 @@ fn the_documented_requests_decode() {
 }
 
 #[test]
-fn the_inferred_answers_about_files_decode() {
+fn the_undocumented_file_responses_decode() {
     round_trip::<FilePage>("FilePage", r#"{"data":[],"has_more":false,"next_cursor":null}"#);
     round_trip::<CreateFileResponse>(
         "CreateFileResponse",
@@ -73,7 +73,7 @@ fn the_inferred_answers_about_files_decode() {
 }
 
 #[test]
-fn an_output_that_is_absent_null_or_empty_is_no_output() {
+fn an_absent_null_or_empty_output_means_no_output() {
     let mut generation = json!({
         "id": "d290f1ee-6c54-4b01-90e6-d701748f0851", "type": "image", "state": "failed",
         "model": "uni-1", "created_at": "2026-04-08T12:00:00Z",
@@ -88,7 +88,7 @@ fn an_output_that_is_absent_null_or_empty_is_no_output() {
 }
 
 #[test]
-fn what_is_new_keeps_its_text() {
+fn an_unknown_value_keeps_its_text() {
     let text = r#"{"id":"d290f1ee-6c54-4b01-90e6-d701748f0851","type":"audio","state":"paused","model":"of-tomorrow","created_at":"2027-01-01T00:00:00Z","failure_code":"sun_exploded"}"#;
     let generation: Generation = serde_json::from_str(text).unwrap();
     assert_eq!(generation.type_.to_string(), "audio");
@@ -102,7 +102,7 @@ fn what_is_new_keeps_its_text() {
 }
 
 #[test]
-fn wrong_media_is_told_what_is_wrong_with_it() {
+fn an_invalid_media_reference_gives_an_error_that_says_what_is_wrong() {
     for (given, message) in [
         (json!({}), "expected exactly one of `url`, `data`, `generation_id`, `file_id`, found none"),
         (

@@ -1,4 +1,4 @@
-//! Whatever the document allows, decodes; whatever is encoded, the document allows.
+//! Every value that the document allows decodes, and every encoded value is allowed by the document.
 
 use proptest::{
     prelude::*,
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::wire::{canonical, names, recode_as};
 use crate::support::document::{list, object, resolve, validator};
 
-/// Values that a schema allows.
+/// Random values that a schema allows.
 fn values(schema: &'static Value, depth: u32) -> BoxedStrategy<Value> {
     let node = resolve(schema);
     let value = bare(node, depth);
@@ -95,7 +95,7 @@ fn text(node: &Value) -> BoxedStrategy<Value> {
         _ => {
             let least = count(&node["minLength"]).unwrap_or(0);
             let most = count(&node["maxLength"]).unwrap_or(40);
-            // The limit itself, too: it counts characters, not bytes.
+            // A text of exactly the maximum length, which counts characters, not bytes.
             let longest = "ä".repeat(most);
             let some = proptest::collection::vec(any::<char>(), least..=(least + 20).min(most));
             prop_oneof![1 => Just(longest), 9 => some.prop_map(|it| it.into_iter().collect::<String>())].boxed()
@@ -105,7 +105,7 @@ fn text(node: &Value) -> BoxedStrategy<Value> {
 }
 
 #[test]
-fn whatever_a_schema_allows_survives_decoding_and_encoding() {
+fn every_value_that_a_schema_allows_survives_decoding_and_encoding() {
     for name in names() {
         let schema: &'static Value = Box::leak(Box::new(json!({ "$ref": format!("#/components/schemas/{name}") })));
         let valid = validator(schema);

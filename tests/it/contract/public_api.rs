@@ -1,3 +1,5 @@
+//! Everything that users can name, one snapshot: `public-api.txt`.
+
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use syn::{Fields, FnArg, ImplItem, Item, Visibility};
@@ -9,8 +11,7 @@ const CLIENT: &str = include_str!(concat!(env!("OUT_DIR"), "/client.rs"));
 const ENUMS: &str = include_str!(concat!(env!("OUT_DIR"), "/enums.rs"));
 const MOCKS: &str = include_str!(concat!(env!("OUT_DIR"), "/mock.rs"));
 
-/// Everything that users can name, as text: a change of the document or of the code shows what it
-/// gives to them and what it takes away.
+/// A change of the document or of the code shows here what it adds for users and what it removes.
 #[test]
 fn the_public_api_is_what_the_snapshot_says() {
     let mut text = "// Everything public. `UPDATE_SNAPSHOT=1 cargo test --test it` writes it.\n".to_owned();
@@ -19,9 +20,9 @@ fn the_public_api_is_what_the_snapshot_says() {
     text += &surface(&syn::parse_file(TYPES).unwrap().items, &BTreeSet::new());
     text += "\n// openapi.yaml: open enums\n\n";
     text += &ENUMS.split_inclusive('\n').filter(|line| !line.starts_with("#[doc")).collect::<String>();
-    text += "\n// openapi.yaml: operations, their parameters and their answers\n\n";
+    text += "\n// openapi.yaml: operations, their parameters and their responses\n\n";
     text += &operations(&client.items);
-    text += "\n// openapi.yaml: typed mocks, their matchers and their answers\n\n";
+    text += "\n// openapi.yaml: typed mocks, their matchers and their responses\n\n";
     text += &mocks(&syn::parse_file(MOCKS).unwrap().items);
     let files = sources();
     let private: BTreeSet<_> = files.iter().flat_map(|(_, file)| private_traits(&file.items)).collect();

@@ -1,4 +1,4 @@
-//! What `JsonSchema` tells of a type is what the document tells of it.
+//! The derived `JsonSchema` of a type agrees with its schema in the document.
 
 use std::collections::BTreeSet;
 
@@ -30,12 +30,12 @@ const TYPES: &[(&str, Derive)] = table! {
 };
 
 #[test]
-fn every_type_tells_its_schema() {
+fn every_type_has_a_json_schema() {
     assert_eq!(TYPES.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), names().collect());
 }
 
-/// A schema reduced to what both sides can say: names of other schemas are followed, nulls (which optional
-/// fields of types accept always), prose and widths of numbers are left out.
+/// A schema in the form that both sides share: references are resolved; nulls (optional fields always
+/// accept them), descriptions and number formats are removed.
 fn reduced(schema: &Value, definitions: &Value) -> Value {
     if let Some(name) = reference(schema) {
         return reduced(&definitions[name], definitions);
@@ -69,12 +69,12 @@ fn reduced(schema: &Value, definitions: &Value) -> Value {
         let all: Vec<_> = all.iter().filter(|it| it["type"] != "null").map(|it| reduced(it, definitions)).collect();
         match all.as_slice() {
             [only] => fields.extend(only.as_object().unwrap().clone()),
-            // An open enum is its known values or any text.
+            // An open enum is one of its known values or any other text.
             [known, any] if known.get("enum").is_some() && *any == json!({ "type": "string" }) => {
                 fields.extend(known.as_object().unwrap().clone());
             }
             _ => {
-                // Each alternative has its own.
+                // Each alternative has its own type.
                 fields.remove("type");
                 fields.insert("oneOf".to_owned(), all.into());
             }
@@ -112,7 +112,7 @@ fn derived_schemas_and_the_document_agree() {
 }
 
 #[test]
-fn derived_schemas_take_every_example() {
+fn derived_schemas_accept_every_example() {
     for example in examples() {
         let Some(name) = reference(example.schema).filter(|it| *it != WITHOUT_TYPE) else { continue };
         let Some((_, derived)) = TYPES.iter().find(|(it, _)| *it == name) else { continue };
@@ -123,7 +123,7 @@ fn derived_schemas_take_every_example() {
 }
 
 #[test]
-fn derived_schemas_refuse_what_the_document_limits() {
+fn derived_schemas_enforce_the_limits_of_the_document() {
     let schema = jsonschema::validator_for(&derived::<types::CreateGeneration>()).unwrap();
     let refs = |count| vec![json!({ "url": "https://e.com/x.png" }); count];
     for (request, fits) in [
@@ -151,7 +151,7 @@ fn derived_schemas_refuse_what_the_document_limits() {
 }
 
 #[test]
-fn a_schema_tells_what_its_fields_and_values_mean() {
+fn a_derived_schema_has_the_descriptions_of_the_document() {
     let schema = derived::<types::CreateGeneration>();
     for (field, node) in object(&resolve(&DOCUMENT["components"]["schemas"]["CreateGeneration"])["properties"]) {
         let text = |node: &Value| node["description"].as_str().map(str::trim).unwrap_or_default().to_owned();

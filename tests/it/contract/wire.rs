@@ -1,10 +1,10 @@
-//! The generated types by the names of their schemas.
+//! The generated types, by the names of their schemas.
 
 use luma_agents::types;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Result, Value, json};
 
-/// Decodes JSON into a type and encodes that again.
+/// Decodes JSON into a type and encodes the result.
 pub(crate) type Recode = fn(&Value) -> Result<Value>;
 
 fn recode<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value> {
@@ -26,7 +26,7 @@ const ENUMS: &[(&str, Recode)] = table! {
     OutputFormat PoseStrength Style VideoDuration VideoEditStrength VideoResolution
 };
 
-/// A form with bytes in it is no JSON and has no type.
+/// A multipart form with bytes is not JSON and has no type.
 pub(crate) const WITHOUT_TYPE: &str = "CreateFileMultipart";
 
 pub(crate) fn by_name(name: &str) -> Recode {
@@ -38,7 +38,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     STRUCTS.iter().chain(ENUMS).map(|(name, _)| *name)
 }
 
-/// Decodes what stands where `schema` is asked for, and encodes it again.
+/// Decodes a value as the type of `schema`, and encodes it again.
 pub(crate) fn recode_as(schema: &Value, value: &Value) -> Result<Value> {
     if let Some(name) = crate::support::document::reference(schema) {
         return by_name(name)(value);
@@ -51,20 +51,20 @@ pub(crate) fn recode_as(schema: &Value, value: &Value) -> Result<Value> {
     }
 }
 
-/// Fields that are left out when they are empty, which means the same to the service.
-pub(crate) const LEFT_OUT_IF_EMPTY: [(&str, &str); 2] =
+/// Fields that are omitted when they are empty; the service treats both forms alike.
+pub(crate) const OMITTED_IF_EMPTY: [(&str, &str); 2] =
     [("CreateGeneration", "image_ref"), ("PresignedUpload", "headers")];
 
-/// What a value looks like once decoded and encoded: nulls and the fields above are left out. Numbers
-/// are compared as numbers, so that 1 equals 1.0.
+/// The form of a value after decoding and encoding: without nulls and without the fields above if they
+/// are empty. Every number is a float, so that 1 equals 1.0.
 pub(crate) fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields
             .iter()
             .filter(|(name, value)| {
                 let is_empty = **value == json!([]) || **value == json!({});
-                let is_left_out = is_empty && LEFT_OUT_IF_EMPTY.iter().any(|(_, it)| it == name);
-                !value.is_null() && !is_left_out
+                let is_omitted = is_empty && OMITTED_IF_EMPTY.iter().any(|(_, it)| it == name);
+                !value.is_null() && !is_omitted
             })
             .map(|(name, value)| (name.clone(), canonical(value)))
             .collect(),

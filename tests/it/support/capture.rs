@@ -1,4 +1,4 @@
-//! Listens to everything that is logged, by this crate and by those below it.
+//! Captures everything that this crate and its dependencies log.
 
 use std::{
     cell::RefCell,
@@ -14,7 +14,7 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan};
 
-/// A span or an event, with all fields it ever got.
+/// A span or an event with all its fields.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {
     pub(crate) name: String,
@@ -35,57 +35,57 @@ impl Visit for Record {
     }
 }
 
-/// What was heard on this thread while it lived.
+/// The records of this thread.
 ///
-/// There is one subscriber for the process: one for each thread would miss what another thread
-/// met first, because `tracing` remembers then that nobody wants to hear of it.
+/// There is one subscriber for the process. With one for each thread, `tracing` would cache that a
+/// callsite has no subscriber when another thread reaches it first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Capture {
     records: Arc<Mutex<Vec<Record>>>,
 }
 
 thread_local! {
-    static HERE: RefCell<Option<Capture>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Capture>> = const { RefCell::new(None) };
 }
 
-struct Stop;
+struct StopOnDrop;
 
-impl Drop for Stop {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        HERE.take();
+        CURRENT.take();
     }
 }
 
 impl Capture {
-    /// Listens on this thread at every level, until the guard is dropped.
+    /// Captures this thread at every level until the guard is dropped.
     pub(crate) fn start() -> (Self, impl Drop) {
         static ONCE: Once = Once::new();
-        ONCE.call_once(|| tracing_subscriber::registry().with(Ear).init());
+        ONCE.call_once(|| tracing_subscriber::registry().with(CaptureLayer).init());
         let capture = Self::default();
-        HERE.set(Some(capture.clone()));
-        (capture, Stop)
+        CURRENT.set(Some(capture.clone()));
+        (capture, StopOnDrop)
     }
 
     pub(crate) fn records(&self) -> Vec<Record> {
         self.records.lock().unwrap().clone()
     }
 
-    /// The spans or events of that name or message, in order.
+    /// The spans or events with this name or message, in order.
     pub(crate) fn named(&self, name: &str) -> Vec<Record> {
         self.records().into_iter().filter(|it| it.name == name).collect()
     }
 }
 
 fn add(record: Record) {
-    if let Some(here) = HERE.with_borrow(Clone::clone) {
-        here.records.lock().unwrap().push(record);
+    if let Some(capture) = CURRENT.with_borrow(Clone::clone) {
+        capture.records.lock().unwrap().push(record);
     }
 }
 
-/// Tells the capture of its thread, if there is one.
-struct Ear;
+/// Passes each record to the capture of its thread, if there is one.
+struct CaptureLayer;
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ear {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for CaptureLayer {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         let metadata = attributes.metadata();
         let mut record = Record {
@@ -100,9 +100,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ear {
     }
 
     fn on_record(&self, id: &span::Id, values: &span::Record<'_>, _: Context<'_, S>) {
-        let Some(here) = HERE.with_borrow(Clone::clone) else { return };
-        let mut records = here.records.lock().unwrap();
-        // Ids are used again once a span is closed: the last one is meant.
+        let Some(capture) = CURRENT.with_borrow(Clone::clone) else { return };
+        let mut records = capture.records.lock().unwrap();
+        // Ids are reused after a span closes, so take the last record.
         if let Some(record) = records.iter_mut().rev().find(|it| it.id == Some(id.into_u64())) {
             values.record(record);
         }
@@ -120,27 +120,27 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ear {
     }
 }
 
-static FOREIGN: Mutex<String> = Mutex::new(String::new());
+static LOG_CRATE_OUTPUT: Mutex<String> = Mutex::new(String::new());
 
-struct Foreign;
+struct LogCrateCapture;
 
-impl log::Log for Foreign {
+impl log::Log for LogCrateCapture {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
 
     fn log(&self, record: &log::Record<'_>) {
         let line = format!("{}: {}\n", record.target(), record.args());
-        FOREIGN.lock().unwrap().push_str(&line);
+        LOG_CRATE_OUTPUT.lock().unwrap().push_str(&line);
     }
 
     fn flush(&self) {}
 }
 
-/// What crates below log by other means than `tracing`, in the whole process, from the first call on.
-pub(crate) fn foreign_log() -> String {
-    if log::set_logger(&Foreign).is_ok() {
+/// What dependencies log through the `log` crate, in the whole process, from the first call on.
+pub(crate) fn log_crate_output() -> String {
+    if log::set_logger(&LogCrateCapture).is_ok() {
         log::set_max_level(log::LevelFilter::Trace);
     }
-    FOREIGN.lock().unwrap().clone()
+    LOG_CRATE_OUTPUT.lock().unwrap().clone()
 }

@@ -1,11 +1,11 @@
-//! Judges HTTP exchanges by `openapi.yaml`, independently of the generated code.
+//! Checks HTTP exchanges against `openapi.yaml`, independently of the generated code.
 
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value};
 
 use super::document::{DOCUMENT, Operation, object, operations, resolve, violations};
 
-/// One request and its answer, as they went over the wire.
+/// One request and its response, as sent over the wire.
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) method: Method,
@@ -19,7 +19,7 @@ pub(crate) struct Exchange {
     pub(crate) response_body: Vec<u8>,
 }
 
-/// Every request and every answer keeps to the document. Panics with all that does not.
+/// Asserts that every request and response conforms to the document. Panics with all violations.
 #[track_caller]
 pub(crate) fn assert_conforms(exchanges: &[Exchange]) {
     assert!(!exchanges.is_empty(), "there is nothing to check");
@@ -27,14 +27,14 @@ pub(crate) fn assert_conforms(exchanges: &[Exchange]) {
     assert!(problems.is_empty(), "not as openapi.yaml says:\n{}", problems.join("\n"));
 }
 
-/// What is wrong with an exchange.
+/// The violations in an exchange.
 pub(crate) fn problems(it: &Exchange) -> Vec<String> {
     let mut problems = check_request(&it.method, &it.path, &it.query, &it.request_headers, &it.request_body);
     problems.extend(check_response(&it.method, &it.path, it.status, &it.response_headers, &it.response_body));
     problems.into_iter().map(|problem| format!("{} {}: {problem}", it.method, it.path)).collect()
 }
 
-/// What is wrong with a request.
+/// The violations in a request.
 pub(crate) fn check_request(method: &Method, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) -> Vec<String> {
     let Some((operation, in_path)) = find(method, path) else { return vec!["there is no such operation".to_owned()] };
     let mut problems = Vec::new();
@@ -61,7 +61,7 @@ pub(crate) fn check_request(method: &Method, path: &str, query: &str, headers: &
     problems
 }
 
-/// The document has one request header of its own; the others are plain HTTP.
+/// The document defines one request header; the others are plain HTTP.
 fn check_request_headers(headers: &HeaderMap) -> Vec<String> {
     const PLAIN: [&str; 8] = [
         "accept",
@@ -105,7 +105,7 @@ fn check_request_body(operation: &Operation, headers: &HeaderMap, body: &[u8]) -
     }
 }
 
-/// What is wrong with an answer.
+/// The violations in a response.
 pub(crate) fn check_response(
     method: &Method,
     path: &str,
@@ -144,7 +144,7 @@ pub(crate) fn check_response(
     problems
 }
 
-/// The operation, and what its path holds.
+/// The operation, and the values of its path parameters.
 fn find(method: &Method, path: &str) -> Option<(Operation, Vec<(String, String)>)> {
     operations().filter(|it| it.method == method.as_str()).find_map(|operation| {
         let (template, path): (Vec<_>, Vec<_>) = (operation.path.split('/').collect(), path.split('/').collect());
@@ -160,7 +160,7 @@ fn find(method: &Method, path: &str) -> Option<(Operation, Vec<(String, String)>
     })
 }
 
-/// A text as the value that the schema asks for.
+/// Converts a text to the type that the schema requires.
 fn typed(schema: &'static Value, text: &str) -> Value {
     match resolve(schema)["type"].as_str() {
         Some("integer" | "number" | "boolean") => text.parse().unwrap_or_else(|_| text.into()),
@@ -172,7 +172,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("(not a text)"))
 }
 
-/// The parts of a form, each as a text.
+/// The parts of a multipart form, each as a text.
 fn form(content_type: &str, body: &[u8]) -> Result<Value, String> {
     let boundary = content_type.split_once("boundary=").ok_or("it has no boundary")?.1;
     let body = String::from_utf8_lossy(body);

@@ -1,4 +1,4 @@
-//! `openapi.yaml` as it is, not as `build.rs` trims it.
+//! `openapi.yaml` as written, without the changes of `build.rs`.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ pub(crate) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str_with_options(include_str!("../../../openapi.yaml"), options).unwrap()
 });
 
-/// What a `$ref` leads to, or the node itself.
+/// The target of a `$ref`, or the node itself.
 pub(crate) fn resolve(node: &'static Value) -> &'static Value {
     match node["$ref"].as_str() {
         Some(reference) => {
@@ -61,7 +61,7 @@ pub(crate) fn operations() -> impl Iterator<Item = Operation> {
 }
 
 pub(crate) struct Example {
-    /// Where it stands, for people.
+    /// Where it is in the document, for messages.
     pub(crate) place: String,
     pub(crate) schema: &'static Value,
     pub(crate) value: &'static Value,
@@ -71,7 +71,7 @@ pub(crate) struct Example {
 pub(crate) fn examples() -> Vec<Example> {
     let mut found = Vec::new();
     for (name, schema) in schemas() {
-        // An example of a schema stands in it; where it is used does not matter.
+        // The example of a schema is inside the schema; its uses do not matter.
         let whole: &'static Value = Box::leak(Box::new(json!({ "$ref": format!("#/components/schemas/{name}") })));
         if let Some(value) = schema.get("example") {
             found.push(Example { place: format!("schema {name}"), schema: whole, value });
@@ -113,8 +113,8 @@ fn in_value(place: &str, node: &'static Value, found: &mut Vec<Example>) {
     }
 }
 
-/// What is wrong with `value` by `schema`, each with its place in the value. Fields which the document
-/// does not know are wrong too.
+/// The violations of `schema` in `value`, each with its place. A field that is not in the document is
+/// a violation too.
 pub(crate) fn violations(schema: &Value, value: &Value) -> Vec<String> {
     let validator = validator(schema);
     validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
@@ -137,7 +137,7 @@ pub(crate) fn validator(schema: &Value) -> jsonschema::Validator {
         .unwrap()
 }
 
-/// JSON Schema of a schema of `OpenAPI` 3.0.
+/// Converts a schema of `OpenAPI` 3.0 to JSON Schema.
 pub(crate) fn json_schema(schema: &Value) -> Value {
     let mut fields: Map<String, Value> = Map::new();
     for (key, value) in schema.as_object().into_iter().flatten() {

@@ -1,6 +1,6 @@
-//! An HTTP/1.1 server that misbehaves byte by byte as it is told.
+//! An HTTP/1.1 server that breaks connections and responses byte by byte, as a script says.
 //!
-//! It counts what it was asked, and the jobs that it was made to create.
+//! It records the requests, and the jobs that they created.
 
 use std::{
     net::SocketAddr,
@@ -27,57 +27,57 @@ pub(crate) enum Part {
     All,
 }
 
-/// What the server does after it has said its bytes.
+/// What the server does after it has sent its bytes.
 #[derive(Clone, Debug)]
 pub(crate) enum Then {
     /// Serves the next request on the same connection.
     Stay,
     Close,
-    /// Closes with a reset instead of a farewell.
+    /// Closes with a reset (RST) instead of FIN.
     Reset,
-    /// Keeps the connection and says nothing more.
+    /// Keeps the connection open and sends nothing more.
     Hang,
-    /// Says this over and over, with a pause after each time.
+    /// Sends these bytes forever, with a pause after each time.
     Repeat(Vec<u8>, Duration),
 }
 
 /// What the server does with one request.
 #[derive(Clone, Debug)]
-pub(crate) struct Act {
+pub(crate) struct Action {
     pub(crate) reads: Part,
-    /// Whether a submission that was read whole becomes a job.
-    pub(crate) creates: bool,
-    pub(crate) says: Vec<u8>,
+    /// Whether a completely read submission creates a job.
+    pub(crate) creates_job: bool,
+    pub(crate) sends: Vec<u8>,
     pub(crate) then: Then,
 }
 
-impl Act {
-    /// Reads the request, creates its job, says `bytes`, and closes.
-    pub(crate) fn say(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { reads: Part::All, creates: true, says: bytes.into(), then: Then::Close }
+impl Action {
+    /// Reads the request, creates its job, sends `bytes`, and closes.
+    pub(crate) fn send(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { reads: Part::All, creates_job: true, sends: bytes.into(), then: Then::Close }
     }
 
-    /// Reads the request, creates its job, and answers properly.
-    pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
+    /// Reads the request, creates its job, and sends a well-formed response.
+    pub(crate) fn respond(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let length = ("content-length", body.len().to_string());
         let headers = headers.iter().copied().chain([(length.0, length.1.as_str())]);
-        Self { then: Then::Stay, ..Self::say(message(status, headers, body)) }
+        Self { then: Then::Stay, ..Self::send(response_bytes(status, headers, body)) }
     }
 
-    /// An answer in JSON, with the headers that the API puts on every answer.
+    /// A JSON response with the headers that the API adds to every response.
     pub(crate) fn api(status: u16, body: &str) -> Self {
         Self::api_with(status, &[], body)
     }
 
     pub(crate) fn api_with(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
-        let own =
+        let api_headers =
             [("content-type", "application/json"), ("x-api-version", "2026-04-01"), ("x-request-id", "returned-1")];
-        Self::answer(status, &[&own, headers].concat(), body)
+        Self::respond(status, &[&api_headers, headers].concat(), body)
     }
 
-    /// The same without a job.
-    pub(crate) fn refusing(self) -> Self {
-        Self { creates: false, ..self }
+    /// The same, but creates no job.
+    pub(crate) fn without_job(self) -> Self {
+        Self { creates_job: false, ..self }
     }
 
     pub(crate) fn reads(self, reads: Part) -> Self {
@@ -89,8 +89,8 @@ impl Act {
     }
 }
 
-/// The bytes of an answer; its length is up to the caller.
-pub(crate) fn message<'a>(
+/// The bytes of a response, without a `content-length` of its own.
+pub(crate) fn response_bytes<'a>(
     status: u16,
     headers: impl IntoIterator<Item = (&'a str, &'a str)>,
     body: impl AsRef<[u8]>,
@@ -102,7 +102,7 @@ pub(crate) fn message<'a>(
     [head.as_bytes(), b"\r\n", body.as_ref()].concat()
 }
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     /// From 0, over all connections.
@@ -110,7 +110,7 @@ pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) head: String,
-    /// The id of its job, if it submits one and the server creates it.
+    /// The id of the job, if the request creates one.
     pub(crate) id: Uuid,
     pub(crate) at: Instant,
 }
@@ -128,18 +128,18 @@ impl Request {
     }
 }
 
-type Script = dyn Fn(&Request) -> Act + Send + Sync;
+type Script = dyn Fn(&Request) -> Action + Send + Sync;
 
-/// The server; it ends when dropped.
+/// The server, which stops on drop.
 #[derive(Debug)]
 pub(crate) struct FaultServer {
     address: SocketAddr,
     log: Arc<Log>,
-    held: Held,
+    resource: Resource,
 }
 
 #[derive(Debug)]
-enum Held {
+enum Resource {
     Accepting(JoinHandle<()>),
     Port(#[expect(dead_code, reason = "held until dropped")] TcpSocket),
 }
@@ -156,18 +156,18 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl FaultServer {
-    /// Does with each request what `script` says.
-    pub(crate) async fn start(script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> io::Result<Self> {
+    /// Handles each request as `script` says.
+    pub(crate) async fn start(script: impl Fn(&Request) -> Action + Send + Sync + 'static) -> io::Result<Self> {
         let script: Arc<Script> = Arc::new(script);
         Self::listen(move |stream, log| serve(stream, log, Arc::clone(&script))).await
     }
 
-    /// Never reads a byte of what is sent to it: resets, closes or hangs.
-    pub(crate) async fn deaf(then: Then) -> io::Result<Self> {
+    /// Accepts connections and never reads: resets, closes or hangs.
+    pub(crate) async fn never_reading(then: Then) -> io::Result<Self> {
         Self::listen(move |stream, _| {
             let then = then.clone();
             async move {
-                // By then the client has sent something, and cannot know what became of it.
+                // The client has sent bytes by now, so it cannot know whether the request had an effect.
                 stream.readable().await?;
                 end(stream, &then).await
             }
@@ -175,12 +175,12 @@ impl FaultServer {
         .await
     }
 
-    /// A port at which nothing listens, and that nobody else gets meanwhile.
-    pub(crate) fn absent() -> io::Result<Self> {
+    /// Reserves a port on which nothing listens.
+    pub(crate) fn unused_port() -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = socket.local_addr()?;
-        Ok(Self { address, log: Arc::default(), held: Held::Port(socket) })
+        Ok(Self { address, log: Arc::default(), resource: Resource::Port(socket) })
     }
 
     async fn listen<F, Fut>(handle: F) -> io::Result<Self>
@@ -193,7 +193,7 @@ impl FaultServer {
         let log = Arc::<Log>::default();
         let shared = Arc::clone(&log);
         let accepting = tokio::spawn(async move {
-            // Dropped with the task, and the connections with it.
+            // An abort of this task also drops the connections.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 shared.connections.fetch_add(1, Ordering::Relaxed);
@@ -201,7 +201,7 @@ impl FaultServer {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self { address, log, held: Held::Accepting(accepting) })
+        Ok(Self { address, log, resource: Resource::Accepting(accepting) })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -212,7 +212,7 @@ impl FaultServer {
         self.log.connections.load(Ordering::Relaxed)
     }
 
-    /// Every request whose head arrived.
+    /// Every request whose head was read.
     pub(crate) fn requests(&self) -> Vec<Request> {
         locked(&self.log.requests).clone()
     }
@@ -222,7 +222,7 @@ impl FaultServer {
         locked(&self.log.jobs).iter().map(|(id, _)| *id).collect()
     }
 
-    /// What was submitted for each of them.
+    /// The submitted body of each job.
     pub(crate) fn submissions(&self) -> Vec<Vec<u8>> {
         locked(&self.log.jobs).iter().map(|(_, body)| body.clone()).collect()
     }
@@ -230,7 +230,7 @@ impl FaultServer {
 
 impl Drop for FaultServer {
     fn drop(&mut self) {
-        if let Held::Accepting(accepting) = &self.held {
+        if let Resource::Accepting(accepting) = &self.resource {
             accepting.abort();
         }
     }
@@ -249,9 +249,9 @@ async fn serve(mut stream: TcpStream, log: Arc<Log>, script: Arc<Script>) -> io:
             requests.push(request.clone());
             request
         };
-        let act = script(&request);
+        let action = script(&request);
         let length: usize = request.header("content-length").and_then(|it| it.parse().ok()).unwrap_or(0);
-        let wanted = match act.reads {
+        let wanted = match action.reads {
             Part::Head => 0,
             Part::HalfOfBody => length / 2,
             Part::All => length,
@@ -262,17 +262,17 @@ async fn serve(mut stream: TcpStream, log: Arc<Log>, script: Arc<Script>) -> io:
             }
         }
         let body: Vec<u8> = buffer.drain(..wanted).collect();
-        if act.creates && act.reads == Part::All && request.submits() {
+        if action.creates_job && action.reads == Part::All && request.submits() {
             locked(&log.jobs).push((request.id, body));
         }
-        stream.write_all(&act.says).await?;
-        if !matches!(act.then, Then::Stay) {
-            return end(stream, &act.then).await;
+        stream.write_all(&action.sends).await?;
+        if !matches!(action.then, Then::Stay) {
+            return end(stream, &action.then).await;
         }
     }
 }
 
-/// The next head on the connection, or `None` if there is none: the end, or no HTTP.
+/// The next head on the connection, or `None` if the connection ended or the client does not speak HTTP.
 async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<String>> {
     loop {
         if let Some(end) = buffer.windows(4).position(|it| it == b"\r\n\r\n") {

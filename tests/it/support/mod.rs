@@ -1,4 +1,4 @@
-//! What several files of tests share.
+//! Shared by the tests: a faulty server, a recording proxy, and checks against `openapi.yaml`.
 
 pub(crate) mod capture;
 pub(crate) mod contract_check;
@@ -12,14 +12,14 @@ use std::{fmt::Write as _, time::Duration};
 
 use luma_agents::{ApiKey, Client, ClientBuilder, Retry};
 
-/// A key found nowhere else, so that every trace of it is a leak.
+/// An API key that occurs nowhere else: wherever it is printed, it leaked.
 pub(crate) const KEY: &str = "luma-api-hush-7f3a9c51";
 
-/// The part of a signed URL that must not be shown.
+/// The part of a signed URL that must never be printed.
 pub(crate) const SIGNATURE: &str = "hush-51c9a3f7";
 
-/// Settings in milliseconds: three attempts of 300 ms, next to no delays.
-pub(crate) fn hasty(base_url: impl Into<String>) -> ClientBuilder {
+/// A client with limits in milliseconds: three attempts of 300 ms each, delays of at most 8 ms.
+pub(crate) fn fast_builder(base_url: impl Into<String>) -> ClientBuilder {
     let retry = Retry::default()
         .first_delay(Duration::from_millis(4))
         .max_delay(Duration::from_millis(8))
@@ -32,7 +32,7 @@ pub(crate) fn hasty(base_url: impl Into<String>) -> ClientBuilder {
         .max_response_bytes(64 * 1024)
 }
 
-/// An error in every form in which a program may print it.
+/// The error as text, in every form that a program can print.
 pub(crate) fn printed(error: &luma_agents::Error) -> String {
     let mut text = format!("{error}\n{error:?}\n{error:#?}");
     let mut source = std::error::Error::source(error);

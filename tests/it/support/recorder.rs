@@ -1,4 +1,4 @@
-//! A proxy that writes down what client and server say to each other.
+//! A proxy that records the requests and responses between a client and a server.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::contract_check::Exchange;
 
-/// Stands before a server, such as httpmock or an emulator, until it is dropped.
+/// A proxy in front of a server such as httpmock or the emulator. It stops on drop.
 pub(crate) struct Recorder {
     address: SocketAddr,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
@@ -24,20 +24,20 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Passes on to the API whose base URL is `upstream`.
-    pub(crate) async fn before(upstream: impl Into<String>) -> Self {
+    /// Forwards to the API with the base URL `upstream`.
+    pub(crate) async fn in_front_of(upstream: impl Into<String>) -> Self {
         let upstream: Arc<str> = upstream.into().trim_end_matches('/').into();
         let exchanges = Arc::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let book = Arc::clone(&exchanges);
+        let recorded = Arc::clone(&exchanges);
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (http, upstream, book) = (http.clone(), Arc::clone(&upstream), Arc::clone(&book));
+                let (http, upstream, recorded) = (http.clone(), Arc::clone(&upstream), Arc::clone(&recorded));
                 let service = service_fn(move |request| {
-                    let (http, upstream, book) = (http.clone(), Arc::clone(&upstream), Arc::clone(&book));
-                    async move { Ok::<_, Infallible>(pass_on(&http, &upstream, request, &book).await) }
+                    let (http, upstream, recorded) = (http.clone(), Arc::clone(&upstream), Arc::clone(&recorded));
+                    async move { Ok::<_, Infallible>(forward(&http, &upstream, request, &recorded).await) }
                 });
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
@@ -53,7 +53,7 @@ impl Recorder {
         Client::builder(ApiKey::new("luma-api-test").unwrap()).base_url(self.base_url()).build().unwrap()
     }
 
-    /// All there was so far, in the order of the answers.
+    /// The exchanges so far, in the order of the responses.
     pub(crate) fn exchanges(&self) -> Vec<Exchange> {
         self.exchanges.lock().unwrap().clone()
     }
@@ -65,25 +65,25 @@ impl Drop for Recorder {
     }
 }
 
-async fn pass_on(
+async fn forward(
     http: &reqwest::Client,
     upstream: &str,
     request: Request<Incoming>,
-    book: &Mutex<Vec<Exchange>>,
+    recorded: &Mutex<Vec<Exchange>>,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let request_body = body.collect().await.unwrap().to_bytes();
     let target = head.uri.path_and_query().map_or("/", |it| it.as_str());
-    let answer = http
+    let response = http
         .request(head.method.clone(), format!("{upstream}{target}"))
         .headers(end_to_end(&head.headers))
         .body(request_body.clone())
         .send()
         .await
         .unwrap();
-    let (status, response_headers) = (answer.status(), answer.headers().clone());
-    let response_body = answer.bytes().await.unwrap();
-    book.lock().unwrap().push(Exchange {
+    let (status, response_headers) = (response.status(), response.headers().clone());
+    let response_body = response.bytes().await.unwrap();
+    recorded.lock().unwrap().push(Exchange {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
@@ -99,7 +99,7 @@ async fn pass_on(
     response
 }
 
-/// Without what concerns one connection only.
+/// The headers without those that apply to a single connection.
 fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     for name in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {

@@ -1,9 +1,9 @@
-//! Texts that are checked in, so that a change of them shows in a diff.
+//! Generated texts that are checked in, so that a change shows in a diff.
 
 use std::{env, fs, path::Path};
 
-/// `text` is what the file at `path`, below the root of the repository, holds. With `UPDATE_SNAPSHOT=1` it
-/// is written there instead.
+/// Asserts that the file at `path`, relative to the root of the repository, holds `text`. With
+/// `UPDATE_SNAPSHOT=1` it writes the file instead.
 #[track_caller]
 pub(crate) fn assert_snapshot(path: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -20,7 +20,7 @@ pub(crate) fn assert_snapshot(path: &str, text: &str) {
     };
     assert!(
         known == now,
-        "{path} is out of date; if the change is meant, run `UPDATE_SNAPSHOT=1 cargo test --test it`:\n{}\n{}",
+        "{path} is out of date; if the change is intended, run `UPDATE_SNAPSHOT=1 cargo test --test it`:\n{}\n{}",
         only(&known, &now, '-'),
         only(&now, &known, '+'),
     );

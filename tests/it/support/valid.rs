@@ -1,14 +1,14 @@
-//! Answers as the service gives them.
+//! Valid responses of the API.
 
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
 use super::{
     SIGNATURE,
-    fault_server::{Act, Request},
+    fault_server::{Action, Request},
 };
 
-/// The generation or file that is asked for.
+/// The id of the generation or file in every response.
 pub(crate) const ID: Uuid = uuid!("d290f1ee-6c54-4b01-90e6-d701748f0851");
 
 pub(crate) fn signed_url() -> String {
@@ -47,7 +47,7 @@ pub(crate) fn file_page() -> Value {
     json!({ "data": [file()], "has_more": false, "next_cursor": null })
 }
 
-/// The body that this request deserves.
+/// The body of the correct response to this request.
 pub(crate) fn body(request: &Request) -> Value {
     match (request.method.as_str(), request.path.trim_start_matches("/v1")) {
         ("POST", "/generations") => generation(request.id, "queued"),
@@ -58,10 +58,11 @@ pub(crate) fn body(request: &Request) -> Value {
     }
 }
 
-pub(crate) fn answer(request: &Request) -> Act {
+/// The correct response to this request.
+pub(crate) fn response(request: &Request) -> Action {
     match request.method.as_str() {
-        "DELETE" => Act::answer(204, &[("x-api-version", "2026-04-01")], ""),
-        "POST" => Act::api(201, &body(request).to_string()),
-        _ => Act::api(200, &body(request).to_string()),
+        "DELETE" => Action::respond(204, &[("x-api-version", "2026-04-01")], ""),
+        "POST" => Action::api(201, &body(request).to_string()),
+        _ => Action::api(200, &body(request).to_string()),
     }
 }
