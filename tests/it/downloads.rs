@@ -506,8 +506,10 @@ async fn text_in_the_place_of_the_rest_is_an_error() {
         _ => Action::respond(200, &[("content-type", "text/html"), ("etag", "\"a\"")], "<html>"),
     })
     .await;
-    let error = luma.download(&generation).bytes().await.unwrap_err();
+    let directory = TempDir::new().unwrap();
+    let error = luma.download(&generation).save(directory.path()).await.unwrap_err();
     assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+    assert!(entries(directory.path()).is_empty());
 }
 
 /// A transfer that breaks after 400 of 1000 bytes, and the response that is to continue it.
