@@ -17,6 +17,9 @@ const MAX_WORK: usize = 64 * 1024 * 1024;
 /// What cannot be made up: without them a response says nothing.
 const ESSENTIAL: [&str; 2] = ["id", "state"];
 
+/// A page without its list is another response, such as an error, and not an empty page.
+const LIST: &str = "data";
+
 /// Decodes a response. The error is that of the strict pass.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(body).or_else(|error| lenient(body).ok_or(error))
@@ -92,6 +95,7 @@ impl<T: DeserializeOwned> Decoder<T> {
                     items.remove(index);
                     return Some(());
                 }
+                (Step::Field(field), Value::Object(_)) if is_missing && field == LIST => {}
                 (Step::Field(field), Value::Object(fields)) if !ESSENTIAL.contains(&field.as_str()) => {
                     let had = fields.remove(&field).is_some();
                     path.push(Step::Field(field));
@@ -409,6 +413,9 @@ mod tests {
     fn what_says_nothing_is_still_an_error() {
         for body in ["", "null", "[]", "<html>", "{}", "7"] {
             assert!(decode::<Generation>(body.as_bytes()).is_err(), "{body}");
+        }
+        for body in ["{}", "{\"detail\":\"Internal error\"}"] {
+            assert!(decode::<FilePage>(body.as_bytes()).is_err(), "{body}");
         }
         for essential in ["/id", "/state"] {
             for bad in [json!(null), json!(42), json!([]), json!({})] {
