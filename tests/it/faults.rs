@@ -163,9 +163,7 @@ struct Case {
     place: Place,
     /// Makes a call first, so that the measured call reuses its connection.
     reuses_connection: bool,
-    /// Attempts and outcome of a call that creates a job.
-    submit: (usize, Outcome),
-    /// Attempts and outcome of another call that is not idempotent.
+    /// Attempts and outcome of a call that is not idempotent.
     write: (usize, Outcome),
     read: (usize, Outcome),
     /// Of a submission, which is paid for, where it differs from other writes.
@@ -334,6 +332,23 @@ fn broken_connections() -> Vec<Case> {
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}".to_vec(),
         ),
         protocol("a malformed header line", format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n{{}}", secrets()).into_bytes()),
+        Case::always(
+            "an endless head",
+            Action::send("HTTP/1.1 200 OK\r\n").then(Then::Repeat(b"x-filler: x\r\n".repeat(5000), Duration::ZERO)),
+            1,
+            protocol_write,
+            protocol_read,
+        ),
+        Case::always(
+            "an endless body",
+            Action::send(chunked("")).then(Then::Repeat(
+                b"400\r\n".iter().copied().chain([b' '; 1024]).chain(*b"\r\n").collect(),
+                Duration::ZERO,
+            )),
+            1,
+            (1, Outcome::Unknown(Some(Fault::TooLarge))),
+            (1, Outcome::NoResponse(Fault::TooLarge)),
+        ),
         Case::scripted(
             "closed on a reused connection",
             |request| if request.number == 0 { valid::response(request) } else { Action::send("") },
@@ -435,12 +450,9 @@ fn odd_responses() -> Vec<Case> {
 }
 
 fn redirects(elsewhere: &str) -> Vec<Case> {
-    let case = |status| {
-        let action = Action::respond(status, &[("location", &format!("{elsewhere}/generations?key={KEY}"))], &html());
-        let read = (1, Outcome::Rejected(RejectionKind::Redirected));
-        // A redirect may lead to the result of a request that took effect.
-        let case = Case::always("", action, 1, (1, Outcome::Unknown(None)), read);
-        Case { name: Name::Status("to another host", status), ..case }
+    let rejected = (1, Outcome::Rejected(RejectionKind::Redirected));
+    let to = |status| {
+        Action::respond(status, &[("location", &format!("{elsewhere}/generations?key={KEY}"))], &html()).without_job()
     };
     let case = |status, jobs, action, write| Case {
         name: Name::Status("to another host", status),
@@ -473,15 +485,13 @@ fn statuses() -> Vec<Case> {
         let rejected = Outcome::Rejected(rejection_kind(status));
         let transient = status == 408 || status >= 500;
         for by_api in [true, false] {
-            // A 409 of the API is certain for files. For a job it does not exclude that one was created.
-            let is_certain = |submits: bool| match status {
-                409 => by_api && !submits,
-                502 | 503 => by_api,
+            let certain = match status {
+                502 | 503 | 409 => by_api,
                 _ => !transient,
             };
             let action = if by_api { Action::api(status, &detail()) } else { Action::respond(status, &[], &html()) };
-            let action = Action { creates_job: !is_certain(true), ..action };
-            let write = |submits| match (is_certain(submits), transient) {
+            let action = Action { creates_job: !certain, ..action };
+            let write = match (certain, transient) {
                 (false, _) => (1, Outcome::Unknown(None)),
                 (true, true) => (3, rejected),
                 (true, false) => (1, rejected),
