@@ -166,7 +166,7 @@ struct Case {
     /// Attempts and outcome of a call that is not idempotent.
     write: (usize, Outcome),
     read: (usize, Outcome),
-    /// Of a submission, which is paid for, where it differs from other writes.
+    /// Attempts and outcome of a submission, where it differs from other writes.
     submission: Option<(usize, Outcome)>,
     /// Separate, because the response to a deletion has no body to decode.
     delete: (usize, Outcome),
@@ -332,23 +332,6 @@ fn broken_connections() -> Vec<Case> {
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}".to_vec(),
         ),
         protocol("a malformed header line", format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n{{}}", secrets()).into_bytes()),
-        Case::always(
-            "an endless head",
-            Action::send("HTTP/1.1 200 OK\r\n").then(Then::Repeat(b"x-filler: x\r\n".repeat(5000), Duration::ZERO)),
-            1,
-            protocol_write,
-            protocol_read,
-        ),
-        Case::always(
-            "an endless body",
-            Action::send(chunked("")).then(Then::Repeat(
-                b"400\r\n".iter().copied().chain([b' '; 1024]).chain(*b"\r\n").collect(),
-                Duration::ZERO,
-            )),
-            1,
-            (1, Outcome::Unknown(Some(Fault::TooLarge))),
-            (1, Outcome::NoResponse(Fault::TooLarge)),
-        ),
         Case::scripted(
             "closed on a reused connection",
             |request| if request.number == 0 { valid::response(request) } else { Action::send("") },
@@ -373,6 +356,29 @@ fn broken_connections() -> Vec<Case> {
             1,
             interrupted_write,
             (2, Outcome::Ok),
+        ),
+    ]
+}
+
+/// They keep a core busy, so only a few may run at once.
+fn endless_responses() -> Vec<Case> {
+    vec![
+        Case::always(
+            "an endless head",
+            Action::send("HTTP/1.1 200 OK\r\n").then(Then::Repeat(b"x-filler: x\r\n".repeat(5000), Duration::ZERO)),
+            1,
+            (1, Outcome::Unknown(Some(Fault::Protocol))),
+            (3, Outcome::NoResponse(Fault::Protocol)),
+        ),
+        Case::always(
+            "an endless body",
+            Action::send(chunked("")).then(Then::Repeat(
+                b"400\r\n".iter().copied().chain([b' '; 1024]).chain(*b"\r\n").collect(),
+                Duration::ZERO,
+            )),
+            1,
+            (1, Outcome::Unknown(Some(Fault::TooLarge))),
+            (1, Outcome::NoResponse(Fault::TooLarge)),
         ),
     ]
 }
@@ -414,7 +420,7 @@ fn odd_responses() -> Vec<Case> {
             (1, Outcome::Unknown(Some(Fault::TooLarge))),
             (1, Outcome::NoResponse(Fault::TooLarge)),
         ),
-        Case::harmless("gzip that nobody asked for", |request| {
+        Case::harmless("gzip that was not requested", |request| {
             let action = valid::response(request);
             let sends = String::from_utf8(action.sends).unwrap();
             let (head, body) = sends.split_once("\r\n\r\n").unwrap();
@@ -450,19 +456,14 @@ fn odd_responses() -> Vec<Case> {
 }
 
 fn redirects(elsewhere: &str) -> Vec<Case> {
-    let rejected = (1, Outcome::Rejected(RejectionKind::Redirected));
-    let to = |status| {
-        Action::respond(status, &[("location", &format!("{elsewhere}/generations?key={KEY}"))], &html()).without_job()
+    let case = |status| {
+        let action = Action::respond(status, &[("location", &format!("{elsewhere}/generations?key={KEY}"))], &html());
+        let read = (1, Outcome::Rejected(RejectionKind::Redirected));
+        // No redirect says that the request had no effect; 303 See Other even says that it had one.
+        let case = Case::always("", action, 1, (1, Outcome::Unknown(None)), read);
+        Case { name: Name::Status("to another host", status), ..case }
     };
-    let case = |status, jobs, action, write| Case {
-        name: Name::Status("to another host", status),
-        ..Case::always("", action, jobs, write, rejected)
-    };
-    // A redirect does not say that nothing was done; 303 See Other even says that it was.
-    let unknown = (1, Outcome::Unknown(None));
-    let mut cases: Vec<_> = [301, 302, 307, 308].map(|status| case(status, 0, to(status), unknown)).into();
-    cases.push(case(303, 1, Action { creates_job: true, ..to(303) }, unknown));
-    cases
+    [301, 302, 303, 307, 308].map(case).into()
 }
 
 /// The kind for a status, written independently of the crate.
@@ -490,7 +491,10 @@ fn statuses() -> Vec<Case> {
                 _ => !transient,
             };
             let action = if by_api { Action::api(status, &detail()) } else { Action::respond(status, &[], &html()) };
-            let action = Action { creates_job: !certain, ..action };
+            // 409 is documented for files only: for a submission it may mean that the job exists.
+            let submission = (status == 409).then_some((1, Outcome::Unknown(None)));
+            let creates_job = !certain || submission.is_some();
+            let action = Action { creates_job, ..action };
             let write = match (certain, transient) {
                 (false, _) => (1, Outcome::Unknown(None)),
                 (true, true) => (3, rejected),
@@ -498,9 +502,7 @@ fn statuses() -> Vec<Case> {
             };
             let read = (if transient { 3 } else { 1 }, rejected);
             let from = if by_api { "by the API" } else { "by a gateway" };
-            let case = Case::always("", action, usize::from(!certain), write, read);
-            // 409 is documented for files only: of a submission it may mean that the job exists.
-            let submission = (status == 409).then_some((1, Outcome::Unknown(None)));
+            let case = Case::always("", action, usize::from(creates_job), write, read);
             cases.push(Case { name: Name::Status(from, status), submission, ..case });
         }
     }
@@ -672,6 +674,7 @@ async fn every_fault_ends_every_call_in_time_and_pays_at_most_once() {
     let mut cells = Vec::new();
     for (cases, http, at_once) in [
         (broken_connections(), Some(&http), 32),
+        (endless_responses(), Some(&http), 4),
         (odd_responses(), Some(&http), 16),
         (redirects(&elsewhere.url()), None, 1),
         (limits(), Some(&http), 16),
