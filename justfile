@@ -66,7 +66,7 @@ features:
 
 # A normal build has nothing of the mocks.
 tree:
-    ! cargo tree --locked --package luma-agents --edges normal | grep -E "httpmock|jsonschema|png|schemars"
+    tree="$(cargo tree --locked --package luma-agents --edges normal)"; ! grep -E "httpmock|jsonschema|png|schemars" <<<"$tree"
 
 # The tests, by the command that the README gives in its second `sh` block.
 test:

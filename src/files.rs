@@ -95,7 +95,8 @@ impl Files {
                 Box::pin(async move { call.await.map_err(|e| e.about_file(about)) });
             poll
         });
-        Wait::new(id, known.map(|it| *it), self.client.pace(), poll, self.client.polls())
+        let (pace, in_flight) = (self.client.pace(), self.client.polls());
+        Wait { id, known: known.map(|it| *it), pace, poll, in_flight }
     }
 
     /// The files of the account, newest first.

@@ -107,7 +107,8 @@ impl Generations {
         let poll = Arc::new(move |limit: Option<Duration>| {
             get(&client, about).retry(Retry::none()).timeout(limit.unwrap_or(default)).into_future()
         });
-        Wait::new(id, known.map(|it| *it), self.client.pace(), poll, self.client.polls())
+        let (pace, in_flight) = (self.client.pace(), self.client.polls());
+        Wait { id, known: known.map(|it| *it), pace, poll, in_flight }
     }
 
     /// Waits for many generations at once: yields results in the order in which they end, each with

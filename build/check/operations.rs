@@ -136,7 +136,6 @@ fn parameter(path: &str, node: &Node<'_>) -> Result<()> {
         Some("path") if node.get("required").value != true => {
             return Err(node.get("required").refuse("has to be true, since a path without it is another path; add it"));
         }
-        Some("path") => ("simple", false),
         Some("query") => ("form", true),
         Some("header") if OWN_HEADERS.contains(&text.to_ascii_lowercase().as_str()) => {
             return Err(name.refuse("is a header that the client sets itself; remove the parameter"));
@@ -144,7 +143,7 @@ fn parameter(path: &str, node: &Node<'_>) -> Result<()> {
         Some("header") if !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') => {
             return Err(name.refuse("is no name of a header; use letters, digits and `-`"));
         }
-        Some("header") => ("simple", false),
+        Some("path" | "header") => ("simple", false),
         _ => return Err(place.refuse("is no place that a parameter can be sent in; write path, query or header")),
     };
     for (key, usual) in [("style", Value::from(style)), ("explode", Value::from(style == "form"))] {

@@ -82,7 +82,7 @@ fn component(node: &Node<'_>) -> Result<()> {
 /// A schema where it is used: a reference, or something that needs no name.
 pub(super) fn used(node: &Node<'_>) -> Result<()> {
     if node.get("$ref").exists() {
-        for (key, value) in node.fields().filter(|(key, _)| !matches!(*key, "$ref" | "description" | "summary")) {
+        if let Some((key, value)) = node.fields().find(|(key, _)| !matches!(*key, "$ref" | "description" | "summary")) {
             return Err(value.refuse(&format!("`{key}` has no effect beside `$ref`; put the `$ref` into `allOf`")));
         }
         if is_form(&node.follow("schemas")?) {

@@ -17,6 +17,9 @@ const MAX_WORK: usize = 64 * 1024 * 1024;
 /// What cannot be made up: without them a response says nothing. `data` is what a page is made of.
 const ESSENTIAL: [&str; 3] = ["id", "state", "data"];
 
+/// A page without its list is another response, such as an error, and not an empty page.
+const LIST: &str = "data";
+
 /// Decodes a response. The error is that of the strict pass.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(body).or_else(|error| lenient(body).ok_or(error))
@@ -97,6 +100,7 @@ impl<T: DeserializeOwned> Decoder<T> {
                     items.remove(index);
                     return Some(());
                 }
+                (Step::Field(field), Value::Object(_)) if is_missing && field == LIST => {}
                 (Step::Field(field), Value::Object(fields)) if !ESSENTIAL.contains(&field.as_str()) => {
                     let had = fields.remove(&field).is_some();
                     path.push(Step::Field(field));

@@ -1,5 +1,5 @@
-//! Decodes a `oneOf` of the API by the one field that names the alternative, so that a wrong one can be
-//! told what is wrong with it. `build.rs` writes the `Deserialize` that uses this.
+//! Decodes a `oneOf` of the API by the one field that names the alternative, so that the error about a
+//! wrong one says what is wrong with it. `build.rs` writes the `Deserialize` that uses this.
 
 use serde::{
     Deserialize, Deserializer,

@@ -59,26 +59,17 @@ pub use poller::Updates;
 /// wait that began in a runtime which has been shut down.
 #[must_use = "a wait does nothing until awaited"]
 pub struct Wait<J> {
-    id: Result<Uuid>,
+    pub(crate) id: Result<Uuid>,
     /// A copy of the job that the caller had already.
-    known: Option<J>,
-    pace: Pace,
-    poll: PollJob<J>,
-    in_flight: Arc<Semaphore>,
+    pub(crate) known: Option<J>,
+    pub(crate) pace: Pace,
+    pub(crate) poll: PollJob<J>,
+    /// Permits for the polls of all waits of a client.
+    pub(crate) in_flight: Arc<Semaphore>,
 }
 
 #[expect(private_bounds, reason = "the jobs are this crate's: generations and files")]
 impl<J: Job> Wait<J> {
-    pub(crate) fn new(
-        id: Result<Uuid>,
-        known: Option<J>,
-        pace: Pace,
-        poll: PollJob<J>,
-        in_flight: Arc<Semaphore>,
-    ) -> Self {
-        Self { id, known, pace, poll, in_flight }
-    }
-
     /// The delay before the first poll.
     pub fn first_after(mut self, delay: Duration) -> Self {
         self.pace.first_after = Some(delay);

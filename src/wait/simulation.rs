@@ -72,7 +72,8 @@ async fn ours(kind: &str, jobs: &[Duration]) -> Seen {
             }
             Box::pin(std::future::ready(Ok(job)))
         });
-        let wait = Wait::new(Ok(Uuid::nil()), Some(submitted.clone()), Pace::default(), poll, Arc::clone(&in_flight))
+        let (known, in_flight) = (Some(submitted.clone()), Arc::clone(&in_flight));
+        let wait = Wait { id: Ok(Uuid::nil()), known, pace: Pace::default(), poll, in_flight }
             .timeout(Duration::from_secs(24 * 3600));
         waits.spawn(async move {
             wait.await.expect("completed");

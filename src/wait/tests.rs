@@ -51,7 +51,8 @@ impl Script {
             });
             future
         });
-        let wait = Wait::new(Ok(ID), known.map(generation), Pace::default(), poll, Arc::new(Semaphore::new(64)));
+        let (known, in_flight) = (known.map(generation), Arc::new(Semaphore::new(64)));
+        let wait = Wait { id: Ok(ID), known, pace: Pace::default(), poll, in_flight };
         (script, wait)
     }
 

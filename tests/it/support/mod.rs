@@ -18,17 +18,18 @@ pub(crate) const KEY: &str = "luma-api-hush-7f3a9c51";
 /// The part of a signed URL that must never be printed.
 pub(crate) const SIGNATURE: &str = "hush-51c9a3f7";
 
-/// A client with limits in milliseconds: three attempts of 300 ms each, delays of at most 8 ms.
+/// The limit of one attempt of a [`fast_builder`]: enough for a loaded machine.
+pub(crate) const ATTEMPT: Duration = Duration::from_millis(500);
+
+/// A client with limits in milliseconds: three attempts, delays of at most 8 ms.
 pub(crate) fn fast_builder(base_url: impl Into<String>) -> ClientBuilder {
-    let retry = Retry::default()
-        .first_delay(Duration::from_millis(4))
-        .max_delay(Duration::from_millis(8))
-        .budget(Duration::from_millis(1500));
+    let retry =
+        Retry::default().first_delay(Duration::from_millis(4)).max_delay(Duration::from_millis(8)).budget(5 * ATTEMPT);
     Client::builder(ApiKey::new(KEY).unwrap())
         .base_url(base_url)
         .retry(retry)
-        .timeout(Duration::from_millis(300))
-        .submit_timeout(Duration::from_millis(300))
+        .timeout(ATTEMPT)
+        .submit_timeout(ATTEMPT)
         .max_response_bytes(64 * 1024)
 }
 
