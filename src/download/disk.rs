@@ -120,7 +120,8 @@ fn is_unsupported(error: &io::Error) -> bool {
 }
 
 // The numbers of errors are those of Linux.
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

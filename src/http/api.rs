@@ -100,7 +100,7 @@ impl Request for ApiRequest<'_> {
         exchange.status = Some(status);
         exchange.request_id_returned = returned_id(self.shared, exchange, &response.headers);
         self.shared.set_rate_limit(response.rate_limit);
-        if status.is_success() { Ok(response) } else { Err(Failure::Status(response)) }
+        if status.is_success() { Ok(response) } else { Err(Failure::Status(Box::new(response))) }
     }
 }
 

@@ -71,5 +71,5 @@ pub(crate) async fn check(
         return Ok(response);
     }
     // With a limit of time: the text of an error may come a byte at a time. Boxed, as it is rare and large.
-    Err(Failure::Status(Box::pin(CompleteResponse::read(response, end, 0)).await?))
+    Err(Failure::Status(Box::new(Box::pin(CompleteResponse::read(response, end, 0)).await?)))
 }

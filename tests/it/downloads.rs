@@ -450,12 +450,14 @@ async fn from_server(script: impl Fn(&Request) -> Action + Send + Sync + 'static
     (server, luma, serde_json::from_value(generation).unwrap())
 }
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 #[tokio::test]
 async fn a_success_that_carries_no_picture_is_an_error() {
     let html = "<!DOCTYPE html><title>Sign in</title>";
     let xml = "<?xml version=\"1.0\"?><Error><Code>InternalError</Code></Error>";
     let png = "\u{89}PNG\r\n\u{1a}\n";
-    let cases: [(u16, &[(&str, &str)], &str); 11] = [
+    let cases: [(u16, Headers<'_>, &str); 11] = [
         (200, &[("content-type", "text/html; charset=utf-8")], png),
         (200, &[("content-type", "Application/XML")], png),
         (200, &[("content-type", "application/json")], png),
@@ -729,14 +731,17 @@ async fn a_replaced_file_keeps_its_permissions() {
         let (during, from) = (Arc::new(Mutex::new(Vec::new())), directory.path().to_owned());
         let modes = Arc::clone(&during);
         let save = overwrite.progress(move |_| {
-            let part = entries(&from).into_iter().find(|name| name.ends_with(".part")).unwrap();
+            let part = entries(&from)
+                .into_iter()
+                .find(|name| Path::new(name).extension().is_some_and(|it| it == "part"))
+                .unwrap();
             modes.lock().unwrap().push(mode(&from.join(part)));
         });
         save.save(&path).await.unwrap();
         assert_eq!(mode(&path), kept);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 200 * KB as u64);
         let during = during.lock().unwrap();
-        assert!(!during.is_empty() && during.iter().all(|mode| mode & !kept & 0o077 == 0), "{during:?}");
+        assert!(!during.is_empty() && during.iter().all(|mode| (mode & !kept).is_multiple_of(0o100)), "{during:?}");
         std::fs::remove_file(&path).unwrap();
     }
     let new = download(&emulator, &generation).save(directory.path()).await.unwrap();
