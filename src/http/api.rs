@@ -104,7 +104,7 @@ impl Request for ApiRequest<'_> {
     }
 }
 
-/// As a rule the id that was sent; another one is foreign text.
+/// Usually this is the id that was sent. Any other is untrusted text.
 fn returned_id(shared: &Shared, exchange: &Exchange, headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
     Some(if exchange.request_id_sent.as_deref() == Some(id) { id.to_owned() } else { shared.excerpt(id) })

@@ -1,4 +1,5 @@
-//! Requests to signed URLs: never with the key, never to plain http, never with a limit on the whole.
+//! Requests to signed URLs: never with the key, never to plain http on another machine, never with a
+//! limit on the whole.
 
 use std::time::Duration;
 

@@ -11,7 +11,8 @@ use tracing::Instrument as _;
 
 use super::{
     failure::Failure,
-    retry::{Author, Backoff, Disposition, Retry, Verdict, classify, retry_after},
+    retry::{Author, Backoff, Disposition, Retry, Verdict, classify},
+    retry_after::retry_after,
     shared::Shared,
     throttle::Throttle,
 };

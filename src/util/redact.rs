@@ -126,7 +126,7 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// In the order in which they count where two begin at the same place.
+/// By precedence: where two begin at the same place, the first of these counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Secret {
     Key,
