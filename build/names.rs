@@ -36,7 +36,7 @@ pub(crate) fn variant(name: &str, value: &str) -> Option<String> {
     let last_word = name.rfind(char::is_uppercase).map_or(name, |at| &name[at..]);
     match ident.as_str() {
         "" if value.is_empty() => ident = format!("{last_word}Empty"),
-        // The one is in every open enum, the other is a keyword.
+        // The first is in every open enum, the second is a keyword.
         "Unknown" | "Self" => ident = format!("{last_word}{ident}"),
         _ if ident.starts_with(|c: char| c.is_ascii_digit()) => ident = format!("{last_word}{}", ident.to_lowercase()),
         _ => {}

@@ -1,4 +1,4 @@
-//! Limits of the account: the numbers in headers, and which limit a 429 is about.
+//! Limits of the account: the `X-RateLimit-*` numbers, and the kinds of limits.
 
 use std::{
     fmt,

@@ -180,7 +180,7 @@ impl ClientBuilder {
     }
 
     /// When waits poll jobs, unless they say otherwise: first after one delay, then at an interval.
-    /// By default they follow the kind of job; tests want milliseconds.
+    /// By default they follow the kind of job; tests want milliseconds. The interval is at least 10 ms.
     pub fn pace(mut self, first_after: Duration, every: Duration) -> Self {
         self.pace.first_after = Some(first_after);
         self.pace.every = Some(every);

@@ -100,11 +100,11 @@ impl Request for ApiRequest<'_> {
         exchange.status = Some(status);
         exchange.request_id_returned = returned_id(self.shared, exchange, &response.headers);
         self.shared.set_rate_limit(response.rate_limit);
-        if status.is_success() { Ok(response) } else { Err(Failure::Status(response)) }
+        if status.is_success() { Ok(response) } else { Err(Failure::Status(Box::new(response))) }
     }
 }
 
-/// As a rule the id that was sent; another one is foreign text.
+/// Usually this is the id that was sent. Any other is untrusted text.
 fn returned_id(shared: &Shared, exchange: &Exchange, headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
     Some(if exchange.request_id_sent.as_deref() == Some(id) { id.to_owned() } else { shared.excerpt(id) })

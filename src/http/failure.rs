@@ -15,7 +15,7 @@ pub(crate) enum Failure {
     /// No complete response came.
     Attempt(AttemptError),
     /// A complete response whose status is not a success.
-    Status(CompleteResponse),
+    Status(Box<CompleteResponse>),
     /// Something on this side, such as a file that cannot be read. It ends the call.
     Local(Error),
 }

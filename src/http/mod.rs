@@ -9,6 +9,7 @@ pub(crate) mod fault;
 pub(crate) mod key;
 pub(crate) mod response;
 pub(crate) mod retry;
+pub(crate) mod retry_after;
 pub(crate) mod shared;
 pub(crate) mod storage;
 pub(crate) mod throttle;

@@ -131,10 +131,9 @@ fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, At
     let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
     let mut decoded = Vec::new();
     let outcome = match coding.as_str() {
-        "" | "identity" => return Ok(body),
         "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(body.as_ref()).take(limit).read_to_end(&mut decoded),
         "deflate" => flate2::read::ZlibDecoder::new(body.as_ref()).take(limit).read_to_end(&mut decoded),
-        // What cannot be decoded fails as JSON, and its error shows the beginning.
+        // Also `identity`. A coding that is not known fails as JSON, and its error shows the beginning.
         _ => return Ok(body),
     };
     let fault = match outcome {

@@ -1,4 +1,5 @@
-//! Requests to signed URLs: never with the key, never to plain http, never with a limit on the whole.
+//! Requests to signed URLs: never with the key, never to plain http on another machine, never with a
+//! limit on the whole.
 
 use std::time::Duration;
 
@@ -71,5 +72,5 @@ pub(crate) async fn check(
         return Ok(response);
     }
     // With a limit of time: the text of an error may come a byte at a time. Boxed, as it is rare and large.
-    Err(Failure::Status(Box::pin(CompleteResponse::read(response, end, 0)).await?))
+    Err(Failure::Status(Box::new(Box::pin(CompleteResponse::read(response, end, 0)).await?)))
 }

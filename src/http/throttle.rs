@@ -1,4 +1,5 @@
-//! Holds all tasks of a client back while the service asks to wait, then lets them go one by one.
+//! Holds all tasks of a client back while the service asks to wait, then lets them go one by one. How
+//! long is decided in `retry.rs`.
 
 use std::{
     sync::{

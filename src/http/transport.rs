@@ -11,7 +11,8 @@ use tracing::Instrument as _;
 
 use super::{
     failure::Failure,
-    retry::{Author, Backoff, Disposition, Retry, Verdict, classify, retry_after},
+    retry::{Author, Backoff, Disposition, Retry, Verdict, classify},
+    retry_after::retry_after,
     shared::Shared,
     throttle::Throttle,
 };
@@ -164,14 +165,14 @@ impl<'a> CallContext<'a> {
             sleep(delay).await;
             return Ok(());
         }
-        Err(self.into_error(failure, verdict.disposition, asked))
+        Err(self.final_error(failure, verdict.disposition, asked))
     }
 
     /// The error with which the call ends if it is not tried again.
     pub(crate) fn error(&mut self, failure: Failure) -> Error {
         let disposition = self.classify(&failure).disposition;
         let asked = asked(&failure);
-        self.into_error(failure, disposition, asked)
+        self.final_error(failure, disposition, asked)
     }
 
     /// Bytes moved: earlier faults no longer count.
@@ -205,7 +206,7 @@ impl<'a> CallContext<'a> {
         }
     }
 
-    fn into_error(&mut self, failure: Failure, disposition: Disposition, asked: Option<Duration>) -> Error {
+    fn final_error(&mut self, failure: Failure, disposition: Disposition, asked: Option<Duration>) -> Error {
         let mut exchange = std::mem::take(&mut self.exchange);
         exchange.elapsed = self.started.elapsed();
         // A transfer goes on after an error of one of its parts.

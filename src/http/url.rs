@@ -31,7 +31,7 @@ pub(crate) fn signed_url(text: &str) -> Result<Url> {
     allowed(text).map_err(|why| Error::invalid_input(format!("`{}` {why}", redact::url(text))))
 }
 
-/// Where a redirect leads, unless it leads from `https` to `http`, or from elsewhere to this machine.
+/// Where a redirect leads. `https` may lead to `https` only, and `http` on this machine to both.
 pub(crate) fn redirect(from: &Url, location: &str) -> Option<Url> {
     let to = from.join(location).ok()?;
     (to.scheme() == "https" || (is_loopback(from) && check(&to).is_ok())).then_some(to)

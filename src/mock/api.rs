@@ -286,7 +286,7 @@ fn read_form(input: &Input, body: Bytes, boundary: String) -> Checked<(Value, By
                 let media_type = part.content_type().map_or("application/octet-stream", AsRef::as_ref).to_owned();
                 let filename = part.file_name().map(str::to_owned);
                 file = Some((media_type, filename, part.bytes().await?));
-                // To a schema it is only there.
+                // The schema only asks whether there is a file.
                 texts.push((name, String::new()));
             } else {
                 texts.push((name, part.text().await?));

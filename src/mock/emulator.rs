@@ -21,7 +21,7 @@ use crate::{
     types::{File, Generation},
 };
 
-/// Of a client of the emulator: nothing there takes long.
+/// The interval of polls of the emulator's own client: nothing there takes long.
 const PACE: Duration = Duration::from_millis(10);
 
 /// The service on this machine: jobs that run as you script them, files, and a storage with signed

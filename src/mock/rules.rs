@@ -119,7 +119,7 @@ fn list<'a>(body: &'a Value, pointer: &str) -> &'a [Value] {
     body.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// When it is broken, and the text of the error.
+/// Whether a request breaks the rule, and the text of the error.
 type Rule = (fn(&Request<'_>) -> bool, &'static str);
 
 #[rustfmt::skip]

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::error::{Error, Result};
 
-/// Before another try where the system has no more sockets.
+/// How long the server pauses when the system has no more sockets.
 const PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;

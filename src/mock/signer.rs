@@ -1,4 +1,4 @@
-//! Signed URLs of the storage. They are recognised by their signature, so no list of them grows.
+//! Signed URLs of the storage. They are recognised by their signature; no list of them is kept.
 
 use std::{
     hash::{BuildHasher as _, RandomState},

@@ -20,7 +20,7 @@ use super::{
 
 const CHUNK: usize = 64 * 1024;
 
-/// As much of an upload is kept, to tell what it is.
+/// How much of the beginning of an upload is kept, to recognise its media type.
 const START: usize = 8 * 1024;
 
 /// Bytes sent before a break get this long to leave the buffers.

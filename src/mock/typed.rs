@@ -25,7 +25,7 @@ pub use generated::{MockServerExt, operations};
 ///
 /// # Errors
 ///
-/// None as long as the server listens on this machine.
+/// No error as long as the server listens on this machine.
 pub fn client(server: &MockServer) -> Result<Client> {
     Client::builder(ApiKey::new("luma-api-mock")?).base_url(server.base_url()).build()
 }

@@ -30,9 +30,9 @@ fn lenient<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
         Decoder { value: parse(body)?, attempts: MAX_WORK / body.len().max(1), decoded: PhantomData::<T> };
     loop {
         match decoder.attempt() {
-            Ok(decoded) => {
+            Ok(response) => {
                 tracing::debug!("the response was not quite as documented and was decoded leniently");
-                return Some(decoded);
+                return Some(response);
             }
             Err(fault) => decoder.repair(fault)?,
         }

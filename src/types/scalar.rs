@@ -69,7 +69,7 @@ impl fmt::Debug for Url {
     }
 }
 
-/// A text that should have been an absolute URL is none.
+/// A text that should be an absolute URL is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidUrl;
 

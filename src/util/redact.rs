@@ -126,7 +126,7 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// In the order in which they count where two begin at the same place.
+/// By precedence: where two begin at the same place, the first of these counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Secret {
     Key,
@@ -149,7 +149,7 @@ fn next_secret(text: &str) -> Option<(usize, Secret)> {
     [key, url, query.map(|(at, _)| (at, Secret::Query)), parameter].into_iter().flatten().min()
 }
 
-/// Parameters that S3, Google Cloud Storage, Azure and CloudFront sign URLs with, and their like.
+/// Parameters that S3, Google Cloud Storage, Azure and `CloudFront` sign URLs with, and their like.
 fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     matches!(name.as_str(), "sig" | "policy" | "key-pair-id")

@@ -1,5 +1,5 @@
 //! The schedule of a wait: when polls are due and how long they may take. Pure: every time is a
-//! duration since the wait began.
+//! duration since the wait began. The numbers of each kind of job are in `generations.rs` and `files.rs`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a poll may take by default. Its response is small, and the next poll is due soon.
 pub(crate) const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long before the limit the last poll starts whose response has time to arrive.
+/// A poll starts this long before the limit, so that its response has time to arrive.
 const LEAD: Duration = Duration::from_secs(1);
 
 /// How long a poll that is under way at the limit may go on.

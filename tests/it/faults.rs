@@ -332,23 +332,6 @@ fn broken_connections() -> Vec<Case> {
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}".to_vec(),
         ),
         protocol("a malformed header line", format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n{{}}", secrets()).into_bytes()),
-        Case::always(
-            "an endless head",
-            Action::send("HTTP/1.1 200 OK\r\n").then(Then::Repeat(b"x-filler: x\r\n".repeat(5000), Duration::ZERO)),
-            1,
-            protocol_write,
-            protocol_read,
-        ),
-        Case::always(
-            "an endless body",
-            Action::send(chunked("")).then(Then::Repeat(
-                b"400\r\n".iter().copied().chain([b' '; 1024]).chain(*b"\r\n").collect(),
-                Duration::ZERO,
-            )),
-            1,
-            (1, Outcome::Unknown(Some(Fault::TooLarge))),
-            (1, Outcome::NoResponse(Fault::TooLarge)),
-        ),
         Case::scripted(
             "closed on a reused connection",
             |request| if request.number == 0 { valid::response(request) } else { Action::send("") },
@@ -373,6 +356,28 @@ fn broken_connections() -> Vec<Case> {
             1,
             interrupted_write,
             (2, Outcome::Ok),
+        ),
+    ]
+}
+
+fn endless_responses() -> Vec<Case> {
+    vec![
+        Case::always(
+            "an endless head",
+            Action::send("HTTP/1.1 200 OK\r\n").then(Then::Repeat(b"x-filler: x\r\n".repeat(5000), Duration::ZERO)),
+            1,
+            (1, Outcome::Unknown(Some(Fault::Protocol))),
+            (3, Outcome::NoResponse(Fault::Protocol)),
+        ),
+        Case::always(
+            "an endless body",
+            Action::send(chunked("")).then(Then::Repeat(
+                b"400\r\n".iter().copied().chain([b' '; 1024]).chain(*b"\r\n").collect(),
+                Duration::ZERO,
+            )),
+            1,
+            (1, Outcome::Unknown(Some(Fault::TooLarge))),
+            (1, Outcome::NoResponse(Fault::TooLarge)),
         ),
     ]
 }
@@ -672,6 +677,7 @@ async fn every_fault_ends_every_call_in_time_and_pays_at_most_once() {
     let mut cells = Vec::new();
     for (cases, http, at_once) in [
         (broken_connections(), Some(&http), 32),
+        (endless_responses(), Some(&http), 4),
         (odd_responses(), Some(&http), 16),
         (redirects(&elsewhere.url()), None, 1),
         (limits(), Some(&http), 16),

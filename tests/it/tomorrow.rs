@@ -60,6 +60,7 @@ fn an_existing_program_compiles_and_runs_with_a_document_that_has_grown() {
     let manifest = format!("{before}[build-dependencies]{after}");
     fs::write(copy.join("Cargo.toml"), manifest).unwrap();
     copy_folder(&root.join("src"), &copy.join("src"));
+    copy_folder(&root.join("build"), &copy.join("build"));
     fs::copy(root.join("tests/programs/yesterday.rs"), copy.join("examples/yesterday.rs")).unwrap();
     // JSON is valid YAML.
     fs::write(copy.join("openapi.yaml"), grown().to_string()).unwrap();

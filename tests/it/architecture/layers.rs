@@ -5,12 +5,20 @@ use std::fmt::Write as _;
 /// From the bottom up: layer, file or folder in `src/`, what it is.
 pub(crate) const LAYERS: &[(usize, &str, &str)] = &[
     (1, "util/", "clock, redaction, media types"),
-    (1, "rate_limit.rs", "the limits that response headers state"),
+    (1, "rate_limit.rs", "the `X-RateLimit-*` numbers and the kinds of limits"),
     (1, "progress.rs", "progress of a transfer"),
-    (2, "types/", "wire types, generated from `openapi.yaml`, and what they are built on"),
+    (
+        2,
+        "types/",
+        "wire types, generated from `openapi.yaml`, what they are built on, and their decoder (`lenient.rs`)",
+    ),
     (3, "error/", "one enum, named for what the caller does next"),
     (4, "wait/", "the only polling loop; knows no HTTP"),
-    (5, "http/", "URLs, key, retries, limits: the only send loop"),
+    (
+        5,
+        "http/",
+        "the only send loop (`transport.rs`); when to retry (`retry.rs`, `retry_after.rs`), URLs, key, throttle",
+    ),
     (5, "id.rs", "ids as arguments"),
     (5, "media.rs", "media as arguments"),
     (6, "raw/", "the low-level client, generated from `openapi.yaml`, and its hooks"),
