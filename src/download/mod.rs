@@ -311,7 +311,8 @@ impl Download {
     /// # Errors
     ///
     /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
-    /// [`Rejected`](Error::Rejected) or [`NoResponse`](Error::NoResponse) if it cannot be fetched.
+    /// [`Rejected`](Error::Rejected) or [`NoResponse`](Error::NoResponse) if it cannot be fetched;
+    /// [`UnexpectedResponse`](Error::UnexpectedResponse) if the headers show something else (see [`Source`]).
     pub async fn open(self) -> Result<Body> {
         let mut fetch = self.fetch(self.only("`output` to choose one")?, ResumePoint::default())?;
         fetch.connect().await?;
@@ -362,7 +363,8 @@ impl Body {
     /// # Errors
     ///
     /// [`NoResponse`](Error::NoResponse) or [`Rejected`](Error::Rejected) if a broken transfer could not be resumed;
-    /// [`UnexpectedResponse`](Error::UnexpectedResponse) if the object changed during the transfer.
+    /// [`UnexpectedResponse`](Error::UnexpectedResponse) if the object changed during the transfer, is
+    /// empty, is a page of text (see [`Source`]), or has more bytes than announced.
     ///
     /// # Cancel safety
     ///
