@@ -42,7 +42,7 @@ async fn send(
     info: OperationInfo,
 ) -> Result<(StatusCode, HeaderMap, Bytes)> {
     let state = &client.inner;
-    match api::call(&state.shared, request, info.operation_id, state.options).await {
+    match api::call(&state.shared, request, info.operation_id, state.options.clone()).await {
         Ok((response, exchange)) => {
             let (rate_limit, body) = (response.rate_limit, response.body.clone());
             *state.record() = Record { exchange, rate_limit, body, error: None };

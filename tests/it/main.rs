@@ -11,6 +11,7 @@ mod files;
 mod generations;
 mod generator;
 mod limits;
+mod one_request;
 mod properties;
 mod responses;
 mod soak;
