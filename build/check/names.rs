@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Types that stand beside the generated ones, or that generated code means by these names.
-const TYPES: [&str; 4] = ["Base64", "InvalidUrl", "Secret", "Url"];
+const TYPES: [&str; 5] = ["Base64", "InvalidUrl", "Optional", "Secret", "Url"];
 
 pub(super) fn check(document: &Node<'_>) -> Result<()> {
     schemas(document)?;

@@ -22,3 +22,4 @@ mod state;
 
 pub use client::{Client, Error, ResponseValue, builder};
 pub use state::CallState;
+pub(crate) use state::Record;

@@ -14,6 +14,7 @@ mod one_request;
 mod properties;
 mod responses;
 mod soak;
+mod starting;
 mod support;
 mod surface;
 mod tomorrow;
