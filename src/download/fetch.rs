@@ -150,7 +150,7 @@ impl Fetch {
                 }
                 Failure::Status(response) if response.is_expired() && !self.refreshed => {
                     let Some(refresh) = &self.options.refresh else { return Err(self.call.error(failure)) };
-                    tracing::debug!("the URL has expired: getting a new one");
+                    tracing::warn!("the URL of an output has expired: getting a new one");
                     let url = refresh(self.location.index).await?;
                     self.location.url = signed_url(&url)?;
                     self.refreshed = true;

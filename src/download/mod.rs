@@ -14,7 +14,10 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt as _},
+    time::Instant,
+};
 use uuid::Uuid;
 
 use self::{
@@ -277,10 +280,14 @@ impl Download {
 
     /// The error has the id of the generation: it is finished and paid for, and can be downloaded again.
     async fn save_one(&self, output: &Output, target: &Target) -> Result<Saved> {
-        self.save_to(output, target).await.map_err(|error| match self.source.id {
+        let (begun, id) = (Instant::now(), self.source.id);
+        let saved = self.save_to(output, target).await.map_err(|error| match id {
             Some(id) => error.about_generation(Some(id)).about_known(true),
             None => error,
-        })
+        })?;
+        let (path, bytes, seconds) = (saved.path.display(), saved.bytes, begun.elapsed().as_secs_f64());
+        tracing::info!(id = id.map(tracing::field::display), %path, bytes, seconds, "output saved");
+        Ok(saved)
     }
 
     async fn save_to(&self, output: &Output, target: &Target) -> Result<Saved> {

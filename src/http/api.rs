@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     failure::Failure,
     fault::AttemptError,
-    response::{CompleteResponse, REQUEST_ID},
+    response::{CompleteResponse, REQUEST_ID, created_id},
     shared::Shared,
     transport::{CallContext, CallOptions, Peer, Request},
 };
@@ -24,6 +24,7 @@ pub(crate) async fn call(
     shared: &Shared,
     request: reqwest::Request,
     operation: &'static str,
+    template: Option<&'static str>,
     options: CallOptions,
 ) -> Result<(CompleteResponse, Exchange)> {
     let effect = match operation {
@@ -31,7 +32,7 @@ pub(crate) async fn call(
         _ if request.method().is_idempotent() => Effect::Idempotent,
         _ => Effect::Changes,
     };
-    let mut request = ApiRequest::new(shared, request)?;
+    let mut request = ApiRequest::new(shared, request, template)?;
     let mut context = CallContext::new(Peer::Api(shared), operation, effect, options);
     let response = context.send(&mut request).await?;
     Ok((response, context.into_exchange()))
@@ -44,10 +45,11 @@ struct ApiRequest<'a> {
     url: Url,
     headers: HeaderMap,
     body: Option<Bytes>,
+    template: Option<&'static str>,
 }
 
 impl<'a> ApiRequest<'a> {
-    fn new(shared: &'a Shared, mut request: reqwest::Request) -> Result<Self> {
+    fn new(shared: &'a Shared, mut request: reqwest::Request, template: Option<&'static str>) -> Result<Self> {
         // A body in memory is here at once; a stream could not be sent again.
         let body = match request.body_mut().take().map(|body| body.collect().now_or_never()) {
             None => None,
@@ -55,7 +57,7 @@ impl<'a> ApiRequest<'a> {
             Some(_) => return Err(Error::invalid_input("the body of a call has to be in memory")),
         };
         let (method, url) = (request.method().clone(), request.url().clone());
-        Ok(Self { shared, method, url, headers: std::mem::take(request.headers_mut()), body })
+        Ok(Self { shared, method, url, headers: std::mem::take(request.headers_mut()), body, template })
     }
 
     fn build(&self, exchange: &Exchange) -> reqwest::Request {
@@ -84,6 +86,18 @@ impl<'a> ApiRequest<'a> {
 
 impl Request for ApiRequest<'_> {
     type Response = CompleteResponse;
+
+    fn route(&self) -> (Method, Option<&'static str>) {
+        (self.method.clone(), self.template)
+    }
+
+    fn describe(&self, response: &CompleteResponse, span: &tracing::Span) {
+        if !span.is_disabled()
+            && let Some(id) = created_id(&response.body)
+        {
+            span.record("gen_ai.response.id", id.to_string());
+        }
+    }
 
     async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<CompleteResponse, Failure> {
         let http = if exchange.effect == Effect::Idempotent { &self.shared.http } else { &self.shared.fresh_http };

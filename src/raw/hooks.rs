@@ -7,11 +7,15 @@ use bytes::Bytes;
 use progenitor_client::{ClientHooks, OperationInfo};
 
 use super::{
-    client::Client,
+    client::{Client, TEMPLATES},
     state::{CallState, Record},
 };
 
 use crate::http::api;
+
+fn template(operation: &str) -> Option<&'static str> {
+    TEMPLATES.iter().find(|(id, _)| *id == operation).map(|(_, template)| *template)
+}
 
 impl ClientHooks<CallState> for Client {
     async fn pre<E>(
@@ -27,7 +31,9 @@ impl ClientHooks<CallState> for Client {
     async fn exec(&self, request: reqwest::Request, info: &OperationInfo) -> reqwest::Result<reqwest::Response> {
         let state = &self.inner;
         *state.record() = Record::default();
-        let outcome = api::call(&state.shared, request, info.operation_id, state.options.clone()).await;
+        let outcome =
+            api::call(&state.shared, request, info.operation_id, template(info.operation_id), state.options.clone())
+                .await;
         let mut record = state.record();
         Ok(match outcome {
             Ok((response, exchange)) => {
