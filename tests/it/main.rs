@@ -4,6 +4,7 @@
 
 mod architecture;
 mod contract;
+mod documentation;
 mod downloads;
 mod emulator;
 mod faults;
