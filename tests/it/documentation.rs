@@ -94,7 +94,7 @@ fn everything_generated_has_a_text() {
     let found = generated();
     assert!(found.texts.len() > 250, "only {} names were found", found.texts.len());
     assert!(found.bare.is_empty(), "{:#?}", found.bare);
-    let values = ENUMS.lines().filter(|line| line.contains(" = \"")).count();
+    let values = ENUMS.lines().filter(|line| line.contains(" = \"") && !line.starts_with("#[doc")).count();
     let texts = ENUMS.lines().filter(|line| line.starts_with("#[doc") && *line != "#[doc = \"\"]").count();
     assert!(texts > values && values > 40, "{texts} texts for {values} values");
 }
