@@ -56,8 +56,7 @@ impl Client {
 
 /// Whether a later [`Download::save`] to `path` can write there, as far as that can be known before.
 pub(crate) async fn can_save(path: &Path) -> Result<()> {
-    let target = Target::new(path, false, false).await?;
-    target.open_part(&OutputName::of_url("", None)).await.map(drop)
+    Target::new(path, false, false).await?.check().await
 }
 
 /// How many of several outputs are fetched at the same time.
