@@ -89,7 +89,7 @@ async fn whatever_fails_after_the_payment_has_the_id() {
 async fn the_wait_of_one_call_can_be_set_as_any_other() {
     let emulator = Emulator::start().await.unwrap();
     emulator.next(Script::new().takes(Duration::from_millis(50)));
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let wait = emulator.client().generations().create_and_wait(duck()).first_after(Duration::from_millis(150));
     let done = wait.every(Duration::from_millis(20)).poll_timeout(Duration::from_secs(5)).await.unwrap();
     assert!(done.state.is_terminal() && begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
