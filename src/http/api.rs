@@ -19,21 +19,28 @@ use crate::error::{Effect, Error, Exchange, Fault, Result};
 /// The operation that is paid for.
 const CREATE: &str = "create_generation";
 
+/// An operation of the document.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    pub(crate) id: &'static str,
+    /// Its path, with parameters by name.
+    pub(crate) template: &'static str,
+}
+
 /// Sends a request of the generated client. The second value is what is known of the exchange.
 pub(crate) async fn call(
     shared: &Shared,
     request: reqwest::Request,
-    operation: &'static str,
-    template: Option<&'static str>,
+    operation: Operation,
     options: CallOptions,
 ) -> Result<(CompleteResponse, Exchange)> {
-    let effect = match operation {
+    let effect = match operation.id {
         CREATE => Effect::Pays,
         _ if request.method().is_idempotent() => Effect::Idempotent,
         _ => Effect::Changes,
     };
-    let mut request = ApiRequest::new(shared, request, template)?;
-    let mut context = CallContext::new(Peer::Api(shared), operation, effect, options);
+    let mut request = ApiRequest::new(shared, request, operation.template)?;
+    let mut context = CallContext::new(Peer::Api(shared), operation.id, effect, options);
     let response = context.send(&mut request).await?;
     Ok((response, context.into_exchange()))
 }
@@ -45,11 +52,11 @@ struct ApiRequest<'a> {
     url: Url,
     headers: HeaderMap,
     body: Option<Bytes>,
-    template: Option<&'static str>,
+    template: &'static str,
 }
 
 impl<'a> ApiRequest<'a> {
-    fn new(shared: &'a Shared, mut request: reqwest::Request, template: Option<&'static str>) -> Result<Self> {
+    fn new(shared: &'a Shared, mut request: reqwest::Request, template: &'static str) -> Result<Self> {
         // A body in memory is here at once; a stream could not be sent again.
         let body = match request.body_mut().take().map(|body| body.collect().now_or_never()) {
             None => None,
@@ -84,7 +91,7 @@ impl Request for ApiRequest<'_> {
     type Response = CompleteResponse;
 
     fn route(&self) -> (Method, Option<&'static str>) {
-        (self.method.clone(), self.template)
+        (self.method.clone(), Some(self.template))
     }
 
     fn describe(&self, response: &CompleteResponse, span: &tracing::Span) {
