@@ -3,7 +3,7 @@
 use quote::ToTokens as _;
 use syn::parse_quote;
 
-use crate::{Result, node::Node, walk};
+use crate::{Result, names::snake, node::Node, walk};
 
 pub(crate) fn complete(mut client: syn::File, document: &Node<'_>) -> Result<String> {
     // The check that hooks exist; the crate has none.
@@ -68,6 +68,7 @@ fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::
 fn operation(tail: &str, document: &Node<'_>) -> Option<syn::Expr> {
     let (_, rest) = tail.split_once("operation_id : \"")?;
     let (id, _) = rest.split_once('"')?;
-    let (path, ..) = walk::operations(document).find(|(_, _, it)| it.get("operationId").text() == Some(id))?;
+    let (path, ..) = walk::operations(document)
+        .find(|(_, _, it)| it.get("operationId").text().is_some_and(|it| snake(it) == snake(id)))?;
     Some(parse_quote!(super::super::send::Operation { id: #id, template: #path }))
 }
