@@ -12,9 +12,10 @@ pub(crate) fn complete(mut client: syn::File, document: &Node<'_>) -> Result<Str
         match item {
             // A client with a reqwest client of its own, and an `unwrap`.
             syn::Item::Impl(block) => {
-                block.items.retain(|it| !matches!(it, syn::ImplItem::Fn(f) if f.sig.ident == "new"))
+                block.items.retain(|it| !matches!(it, syn::ImplItem::Fn(f) if f.sig.ident == "new"));
             }
             syn::Item::Mod(module) => {
+                module.content.iter_mut().flat_map(|(_, items)| items).for_each(describe);
                 for send in module.content.iter_mut().flat_map(|(_, items)| items).filter_map(send_of) {
                     *send = end_in_the_send_loop(send, document)?;
                 }
@@ -23,6 +24,24 @@ pub(crate) fn complete(mut client: syn::File, document: &Node<'_>) -> Result<Str
         }
     }
     Ok(prettyplease::unparse(&client))
+}
+
+/// Gives a text to the methods that have none.
+fn describe(item: &mut syn::Item) {
+    let syn::Item::Impl(block) = item else { return };
+    for item in &mut block.items {
+        let syn::ImplItem::Fn(method) = item else { continue };
+        if method.attrs.iter().any(|it| it.path().is_ident("doc")) {
+            continue;
+        }
+        let text = match method.sig.ident.to_string().as_str() {
+            "new" => "The same as the method of the client.".to_owned(),
+            "body" => "The body of the request, or a builder of it.".to_owned(),
+            "body_map" => "Changes the builder of the body.".to_owned(),
+            parameter => format!("Sets the parameter `{parameter}`."),
+        };
+        method.attrs.insert(0, parse_quote!(#[doc = #text]));
+    }
 }
 
 /// The body of `send`, if `item` is the `impl` of an operation's builder.
@@ -78,5 +97,6 @@ fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::
 fn operation<'a>(tail: &str, document: &Node<'a>) -> Option<(&'a str, Node<'a>, Node<'a>)> {
     let (_, rest) = tail.split_once("operation_id : \"")?;
     let (id, _) = rest.split_once('"')?;
-    walk::operations(document).find(|(.., operation)| operation.get("operationId").text() == Some(id))
+    walk::operations(document)
+        .find(|(.., operation)| operation.get("operationId").text().is_some_and(|it| snake(it) == snake(id)))
 }

@@ -25,7 +25,8 @@ impl Generations {
     /// use luma_agents::types::CreateGeneration;
     ///
     /// let request = CreateGeneration::builder().prompt("a lighthouse at dusk");
-    /// let saved = luma.generations().create_and_wait(request).save("lighthouse.png").await?;
+    /// let job = luma.generations().create_and_wait(request);
+    /// let saved = job.save("lighthouse.png").await?;
     /// println!("{} bytes", saved.bytes);
     /// # Ok(()) }
     /// ```

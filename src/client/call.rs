@@ -159,7 +159,7 @@ impl<T: 'static> Call<T> {
         Self { options: CallOptions { timeout, ..self.options }, ..self }
     }
 
-    /// Makes the call and returns its response with what the headers say.
+    /// Makes the call and returns its response with what the headers say. Dropping it is as dropping the call.
     ///
     /// # Errors
     ///

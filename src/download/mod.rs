@@ -1,18 +1,20 @@
 //! Downloads: what can be fetched, how, and to where.
 
+mod body;
 mod checkpoint;
 mod disk;
 mod fetch;
 mod name;
 mod object;
 mod response;
+mod source;
 mod target;
 mod template;
 mod temporary;
 mod writer;
 
 use std::{
-    fmt, io,
+    fmt,
     ops::{Bound, RangeBounds},
     path::Path,
     sync::Arc,
@@ -20,19 +22,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::{
-    io::{AsyncBufRead, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncWrite, AsyncWriteExt as _},
     time::Instant,
 };
-use tokio_util::io::StreamReader;
-use uuid::Uuid;
 
 use self::{
-    fetch::{Event, Fetch, FetchOptions, Location, Refresh},
-    name::{FileName, OutputName},
+    fetch::{Fetch, FetchOptions, Location, Refresh},
+    name::FileName,
     object::ResumePoint,
-    response::Expected,
+    source::Output,
     target::Target,
 };
 use crate::{
@@ -40,9 +40,10 @@ use crate::{
     error::{Error, Exchange, Result},
     http::{retry::Retry, url::signed_url},
     progress::{Progress, ProgressCallback, ProgressReporter},
-    types::{Generation, GenerationOutput, Url},
 };
 
+pub use body::Body;
+pub use source::Source;
 pub use writer::Saved;
 
 impl Client {
@@ -56,8 +57,7 @@ impl Client {
 
 /// Whether a later [`Download::save`] to `path` can write there, as far as that can be known before.
 pub(crate) async fn can_save(path: &Path) -> Result<()> {
-    let target = Target::new(path, false, false).await?;
-    target.open_part(&OutputName::of_url("", None)).await.map(drop)
+    Target::new(path, false, false).await?.check().await
 }
 
 /// How many of several outputs are fetched at the same time.
@@ -65,81 +65,6 @@ const CONCURRENT: usize = 4;
 
 /// The limit of [`Download::bytes`] if the caller sets none.
 const IN_MEMORY: u64 = 256 * 1024 * 1024;
-
-/// What can be downloaded: a finished [`Generation`], one of its outputs, or a URL.
-///
-/// Signed URLs expire after an hour. Only for a generation the service can be asked for new ones.
-///
-/// A response without a byte is an error for each of them. For an output of type `image`, `video` or
-/// `exr`, so is a response in HTML, XML or JSON, by its `Content-Type` or its first bytes: that is a
-/// page or an error, even with status 200. A plain URL may lead to any text.
-#[derive(Clone, Debug)]
-pub struct Source {
-    id: Option<Uuid>,
-    outputs: Vec<Output>,
-}
-
-#[derive(Clone, Debug)]
-struct Output {
-    /// `None`: the caller's text is not a URL.
-    url: Option<Url>,
-    index: usize,
-    expected: Expected,
-    name: OutputName,
-}
-
-impl Source {
-    fn of_url(url: Option<Url>) -> Self {
-        let name = OutputName::of_url(url.as_ref().map_or("", Url::as_str), None);
-        Self { id: None, outputs: vec![Output { url, index: 0, expected: Expected::Bytes, name }] }
-    }
-}
-
-impl From<&Generation> for Source {
-    fn from(generation: &Generation) -> Self {
-        let names = OutputName::of_generation(generation);
-        let output = |((index, output), name): ((usize, &GenerationOutput), OutputName)| Output {
-            url: Some(output.url.clone()),
-            index,
-            expected: Expected::of(&output.type_),
-            name,
-        };
-        let outputs = generation.outputs().iter().enumerate().zip(names).map(output).collect();
-        Self { id: Some(generation.id), outputs }
-    }
-}
-
-impl From<Generation> for Source {
-    fn from(generation: Generation) -> Self {
-        Self::from(&generation)
-    }
-}
-
-impl From<&GenerationOutput> for Source {
-    fn from(output: &GenerationOutput) -> Self {
-        let expected = Expected::of(&output.type_);
-        let name = OutputName::of_url(output.url.as_str(), Some(output));
-        Self { id: None, outputs: vec![Output { url: Some(output.url.clone()), index: 0, expected, name }] }
-    }
-}
-
-impl From<&Url> for Source {
-    fn from(url: &Url) -> Self {
-        Self::of_url(Some(url.clone()))
-    }
-}
-
-impl From<&str> for Source {
-    fn from(url: &str) -> Self {
-        Self::of_url(Url::try_from(url).ok())
-    }
-}
-
-impl From<String> for Source {
-    fn from(url: String) -> Self {
-        Self::from(url.as_str())
-    }
-}
 
 /// Outputs to be fetched. Nothing is sent before one of its `async` methods is awaited.
 ///
@@ -387,7 +312,7 @@ impl Download {
             writer.write_all(&chunk).await.map_err(io)?;
         }
         writer.flush().await.map_err(io)?;
-        Ok(body.fetch.done())
+        Ok(body.done())
     }
 
     /// Requests the only output, and returns once the headers of the response are here.
@@ -400,7 +325,7 @@ impl Download {
     pub async fn open(self) -> Result<Body> {
         let mut fetch = self.fetch(self.only("`output` to choose one")?, ResumePoint::default())?;
         fetch.connect().await?;
-        Ok(Body { fetch, progress: ProgressReporter::new(self.callback.clone()), failed: false })
+        Ok(Body::new(fetch, ProgressReporter::new(self.callback.clone())))
     }
 
     fn only(&self, instead: &str) -> Result<&Output> {
@@ -428,73 +353,5 @@ impl Download {
 impl fmt::Debug for Download {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Download").field("source", &self.source).finish_non_exhaustive()
-    }
-}
-
-/// The bytes of an output, as they come. From [`Download::open`].
-#[derive(Debug)]
-pub struct Body {
-    fetch: Fetch,
-    progress: ProgressReporter,
-    /// After an error nothing more comes.
-    failed: bool,
-}
-
-impl Body {
-    /// How many bytes there are in all (with [`Download::range`]: in the range), if the server gives the length.
-    #[must_use]
-    pub fn total(&self) -> Option<u64> {
-        self.fetch.wanted()
-    }
-
-    /// The media type that the server gives it, such as `image/png`, without parameters.
-    #[must_use]
-    pub fn media_type(&self) -> Option<&str> {
-        self.fetch.media_type.as_deref()
-    }
-
-    /// The strong `ETag` of the object, if the server gives one: the same text means the same bytes.
-    #[must_use]
-    pub fn etag(&self) -> Option<&str> {
-        self.fetch.object.etag()
-    }
-
-    /// The next bytes, or `None` at the end.
-    ///
-    /// # Errors
-    ///
-    /// [`NoResponse`](Error::NoResponse) or [`Rejected`](Error::Rejected) if a broken transfer could not be resumed;
-    /// [`UnexpectedResponse`](Error::UnexpectedResponse) if the object changed during the transfer, is
-    /// empty, is a page of text (see [`Source`]), or has more bytes than announced.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: no byte is lost or returned twice.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        if self.failed {
-            return Ok(None);
-        }
-        let chunk = self.fetch.next().await.and_then(|event| match event {
-            Event::Bytes(bytes) => Ok(Some(bytes)),
-            Event::End => Ok(None),
-            Event::Restart => Err(self.fetch.unexpected("the object changed while it was being fetched")),
-        });
-        self.failed = chunk.is_err();
-        let is_last = matches!(chunk, Ok(None));
-        self.progress.report(self.fetch.done(), self.fetch.wanted(), is_last);
-        chunk
-    }
-
-    /// The bytes as an [`AsyncRead`](tokio::io::AsyncRead), with a buffer. Its errors hold an [`Error`].
-    pub fn into_reader(self) -> impl AsyncBufRead + Send + Unpin + 'static {
-        StreamReader::new(Box::pin(self.into_stream().map_err(io::Error::other)))
-    }
-
-    /// The chunks as a [`Stream`], which ends after the first error.
-    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-        futures_util::stream::try_unfold(
-            self,
-            |mut body| async move { Ok(body.chunk().await?.map(|chunk| (chunk, body))) },
-        )
     }
 }

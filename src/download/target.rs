@@ -68,6 +68,22 @@ impl Target {
         }
     }
 
+    /// Whether a file can be written there, as far as that is known before its name is.
+    pub(crate) async fn check(&self) -> Result<()> {
+        let target = self.clone();
+        blocking(move || {
+            let directory = match &target.place {
+                Place::Directory(directory) => directory,
+                Place::File { real, .. } => {
+                    target.replaced(real)?;
+                    disk::parent(real)
+                }
+            };
+            temporary::create(directory, NEW_FILE).map(drop).map_err(|e| Error::io("write into", directory, e))
+        })
+        .await
+    }
+
     pub(crate) fn is_directory(&self) -> bool {
         matches!(self.place, Place::Directory(_))
     }

@@ -168,7 +168,10 @@ impl<F: PartFile> Writer<F> {
         let mut head = Vec::new();
         self.file.rewind()?;
         self.file.take(media_type::HEAD).read_to_end(&mut head)?;
-        let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut sha256 = String::new();
+        for byte in self.hash.finalize() {
+            sha256 += &format!("{byte:02x}");
+        }
         Ok(Complete { head, sha256 })
     }
 

@@ -297,6 +297,7 @@ impl fmt::Debug for WaitTimeout {
             .field("elapsed", &self.elapsed)
             .field("polls", &self.polls)
             .field("source", &self.source)
+            .field("is_known", &self.is_known)
             .finish()
     }
 }

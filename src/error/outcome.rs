@@ -179,6 +179,6 @@ mod tests {
         }
         let mut places: Vec<_> = cases.iter().map(|(error, _)| place(error)).collect();
         places.dedup();
-        assert_eq!(places, Vec::from_iter(0..10), "every variant has a case");
+        assert_eq!(places, (0..10).collect::<Vec<_>>(), "every variant has a case");
     }
 }

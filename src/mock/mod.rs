@@ -29,11 +29,16 @@
 //! # async fn main() -> luma_agents::Result<()> {
 //! let script = r#"{
 //!     "default": { "takes": 30 },
-//!     "prompts": [{ "contains": "forbidden", "then": { "fails": "content_moderated", "takes": 2 } }],
-//!     "replies": [{ "operation": "create_generation", "reply": "rate_limited", "retry_after": 1, "times": 2 }],
+//!     "prompts": [
+//!         { "contains": "forbidden", "then": { "fails": "content_moderated" } }
+//!     ],
+//!     "replies": [
+//!         { "operation": "create_generation", "reply": "rate_limited", "times": 2 }
+//!     ],
 //!     "downloads": [{ "cut_after": 1000 }]
 //! }"#;
-//! let emulator = luma_agents::mock::Emulator::builder().script_json(script)?.speed(100.0).start().await?;
+//! let builder = luma_agents::mock::Emulator::builder().script_json(script)?;
+//! let emulator = builder.speed(100.0).start().await?;
 //! # Ok(()) }
 //! ```
 //!
@@ -42,7 +47,10 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
-//! use luma_agents::{mock::{self, MockServer, MockServerExt}, types::{CreateGeneration, GenerationState}};
+//! use luma_agents::{
+//!     mock::{self, MockServer, MockServerExt},
+//!     types::{CreateGeneration, GenerationState},
+//! };
 //!
 //! let server = MockServer::start_async().await;
 //! let luma = mock::client(&server)?;
@@ -54,9 +62,10 @@
 //!     then.ok(&mock::generation(GenerationState::Completed));
 //! });
 //!
-//! let job = luma.generations().create(CreateGeneration::builder().prompt("a duck")).await?;
+//! let request = CreateGeneration::builder().prompt("a duck");
+//! let wait = luma.generations().create_and_wait(request);
 //! // The default pace is that of the service: 20 seconds until the first poll.
-//! let done = luma.generations().wait(job.id).first_after(std::time::Duration::ZERO).await?;
+//! let done = wait.first_after(std::time::Duration::ZERO).await?;
 //! assert_eq!(done.outputs().len(), 1);
 //! create.assert(); // exactly one job was paid for
 //! # Ok(()) }
@@ -67,7 +76,11 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
-//! use luma_agents::{Error, mock::{self, MockServer, MockServerExt}, types::GenerationFailureCode};
+//! use luma_agents::{
+//!     Error,
+//!     mock::{self, MockServer, MockServerExt},
+//!     types::GenerationFailureCode,
+//! };
 //!
 //! let server = MockServer::start_async().await;
 //! let failed = mock::failed_generation(GenerationFailureCode::ContentModerated);
@@ -89,7 +102,10 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
-//! use luma_agents::{mock::{self, MockServer, MockServerExt}, types::{CreateGeneration, GenerationState}};
+//! use luma_agents::{
+//!     mock::{self, MockServer, MockServerExt},
+//!     types::{CreateGeneration, GenerationState},
+//! };
 //!
 //! let server = MockServer::start_async().await;
 //! let limited = server.create_generation(|_, then| {
@@ -105,7 +121,8 @@
 //! });
 //!
 //! let luma = mock::client(&server)?;
-//! let response = luma.generations().create(CreateGeneration::builder().prompt("a duck")).response().await?;
+//! let request = CreateGeneration::builder().prompt("a duck");
+//! let response = luma.generations().create(request).response().await?;
 //! assert_eq!(response.exchange.attempts, 2);
 //! limited.assert();
 //! # Ok(()) }
@@ -117,7 +134,11 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
 //! use std::time::Duration;
-//! use luma_agents::{Error, mock::{self, MockServer, MockServerExt}, types::GenerationState};
+//! use luma_agents::{
+//!     Error,
+//!     mock::{self, MockServer, MockServerExt},
+//!     types::GenerationState,
+//! };
 //!
 //! let server = MockServer::start_async().await;
 //! let job = mock::generation(GenerationState::Processing);
@@ -126,7 +147,8 @@
 //! });
 //!
 //! let luma = mock::client(&server)?;
-//! let outcome = luma.generations().wait(&job).every(Duration::from_millis(5)).timeout(Duration::from_millis(20)).await;
+//! let wait = luma.generations().wait(&job).every(Duration::from_millis(5));
+//! let outcome = wait.timeout(Duration::from_millis(20)).await;
 //! let Err(e @ Error::WaitTimeout(_)) = outcome else { panic!("it never ends") };
 //! assert_eq!(e.generation_id(), Some(job.id)); // wait for it again, later
 //! # Ok(()) }
@@ -150,7 +172,8 @@
 //!
 //! let job = mock::generation(GenerationState::Queued);
 //! let pace = Duration::from_millis(1);
-//! let mut updates = mock::client(&server)?.generations().wait(job.id).first_after(pace).every(pace).updates();
+//! let wait = mock::client(&server)?.generations().wait(job.id);
+//! let mut updates = wait.first_after(pace).every(pace).updates();
 //! let mut seen = Vec::new();
 //! while let Some(generation) = updates.next().await {
 //!     seen.push(generation?.state.to_string());

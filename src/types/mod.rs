@@ -17,9 +17,9 @@
 //!     .video(VideoOptions::builder().hdr(true).extra("fps", 24))
 //!     .build()?;
 //!
-//! let typo = CreateGeneration::from_json(r#"{"prompt": "a duck", "aspect_ration": "1:1"}"#);
+//! let typo = r#"{"prompt": "a duck", "aspect_ration": "1:1"}"#;
 //! assert_eq!(
-//!     typo.unwrap_err().to_string(),
+//!     CreateGeneration::from_json(typo).unwrap_err().to_string(),
 //!     "there is no field `aspect_ration`; did you mean `aspect_ratio`?",
 //! );
 //! # Ok::<(), luma_agents::Error>(())

@@ -34,6 +34,10 @@ const NOT_FOUND_PATIENCE: Duration = Duration::from_secs(10);
 /// It ends after the final state: a completed job, or the first error. It makes progress while it is
 /// awaited; if it is not awaited until after its limit, it polls once more before it gives up.
 ///
+/// # Cancel safety
+///
+/// Dropping it stops the waiting, not the job: the job goes on and is paid for.
+///
 /// # Panics
 ///
 /// As a [`Wait`](super::Wait).

@@ -6,6 +6,7 @@ mod architecture;
 mod contract;
 mod documentation;
 mod downloads;
+mod dropping;
 mod emulator;
 mod faults;
 mod files;
