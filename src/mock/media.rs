@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    picture::{self, Caption, Layer},
+    picture::{self, Layer},
+    text::Caption,
     video,
 };
 

@@ -5,22 +5,13 @@ use serde_json::{Value, json};
 
 use super::{
     document::Document,
-    text::{Ink, Text},
+    text::{Caption, Ink, Text},
 };
 
 /// Longest side of a picture, in pixels.
 const SIDE: u32 = 256;
 
 pub(super) type Rgb = [u8; 3];
-
-/// What the picture says about its request.
-#[derive(Clone)]
-pub(super) struct Caption {
-    pub(super) prompt: String,
-    pub(super) ratio: Option<String>,
-    /// Model, type and the like.
-    pub(super) line: String,
-}
 
 /// A PNG in the ratio of the request.
 pub(super) fn png(caption: &Caption) -> Bytes {

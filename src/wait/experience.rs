@@ -1,19 +1,35 @@
-//! What the waits of a client remember: how long the last jobs of each kind took.
+//! What the waits of a client share: permits for their polls, and how long the last jobs of each kind took.
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+use tokio::sync::Semaphore;
 
 /// How many kinds are remembered, and how many jobs of each: enough to see two groups, few enough to follow a
 /// drift.
 const KINDS: usize = 64;
 const JOBS: usize = 32;
 
+/// What the waits of a client share.
+#[derive(Clone, Debug)]
+pub(crate) struct Polls {
+    /// Permits for their polls.
+    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) experience: Arc<Experience>,
+}
+
+impl Polls {
+    pub(crate) fn new(in_flight: usize) -> Self {
+        Self { in_flight: Arc::new(Semaphore::new(in_flight)), experience: Arc::default() }
+    }
+}
+
 /// Durations by kind of job. Takes at most 50 kB.
 #[derive(Debug, Default)]
-pub(crate) struct Experience(Mutex<VecDeque<(String, VecDeque<Duration>)>>);
+pub(super) struct Experience(Mutex<VecDeque<(String, VecDeque<Duration>)>>);
 
 impl Experience {
     /// Adds a job that ended. The kind that was added to least recently gives way.

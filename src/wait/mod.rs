@@ -19,13 +19,12 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::BoxFuture};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
 pub(crate) use self::{
-    experience::Experience,
+    experience::Polls,
     job::{Job, PollJob, TimedOut},
     schedule::{POLL_TIMEOUT, Pace, Timing},
 };
@@ -72,20 +71,6 @@ pub struct Wait<J> {
     pub(crate) pace: Pace,
     pub(crate) poll: PollJob<J>,
     pub(crate) polls: Polls,
-}
-
-/// What the waits of a client share.
-#[derive(Clone, Debug)]
-pub(crate) struct Polls {
-    /// Permits for their polls.
-    in_flight: Arc<Semaphore>,
-    experience: Arc<Experience>,
-}
-
-impl Polls {
-    pub(crate) fn new(in_flight: usize) -> Self {
-        Self { in_flight: Arc::new(Semaphore::new(in_flight)), experience: Arc::default() }
-    }
 }
 
 #[expect(private_bounds, reason = "the jobs are this crate's: generations and files")]

@@ -17,7 +17,7 @@ use tracing::{Instrument as _, instrument::WithSubscriber as _};
 use uuid::Uuid;
 
 use super::{
-    Polls,
+    experience::Polls,
     job::{Job, PollJob, TimedOut},
     schedule::{self, Pace, Timing, Window},
 };

@@ -1,7 +1,7 @@
 //! How late a wait sees that a job has ended, and how often it polls: our schedule with and without
 //! experience, the service's advice and a fixed interval. The real loop under paused time, without a request.
 //!
-//! `cargo test --release --lib simulation -- --ignored --nocapture` prints the table of
+//! `cargo test --lib simulation -- --ignored --nocapture` prints the table of
 //! benches/README.md.
 
 #![allow(clippy::cast_precision_loss, clippy::print_stdout, reason = "figures for a table")]
