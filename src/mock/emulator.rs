@@ -220,6 +220,22 @@ impl fmt::Debug for Emulator {
 }
 
 /// Settings of an [`Emulator`] to be.
+///
+/// ```
+/// use std::time::Duration;
+/// use luma_agents::mock::{Emulator, Quota, Script};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> luma_agents::Result<()> {
+/// // The limits of the smallest plan, and jobs of 30 seconds that take 0.3.
+/// let emulator = Emulator::builder()
+///     .quota(Quota::new().per_minute(30).concurrency(10))
+///     .default_script(Script::new().takes(Duration::from_secs(30)))
+///     .speed(100.0)
+///     .start()
+///     .await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct EmulatorBuilder {

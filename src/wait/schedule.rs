@@ -255,24 +255,24 @@ mod tests {
     #[test]
     fn polls_are_where_jobs_end() {
         let seen = [jobs(16, 9.0, 10.5), jobs(16, 60.0, 75.0)].concat();
-        let at = |age: f64| age + Pace::default().delay(IMAGE, seconds(age), Duration::ZERO, &seen).as_secs_f64();
-        assert_eq!(at(10.0), 11.0, "a second is the least");
-        assert_eq!(at(11.0), 27.5, "between two groups the age grows two and a half times");
-        assert_eq!(at(27.5), 61.0, "until jobs end again");
-        assert_eq!(at(61.0), 61.0 + 61.0 / 16.0, "a sixteenth of the age is the least");
-        assert_eq!(at(100.0), 106.25, "after the longest job the polls go on");
-        assert_eq!(at(14_400.0), 14_400.0 + 900.0);
+        let at = |age: f64| seconds(age) + Pace::default().delay(IMAGE, seconds(age), Duration::ZERO, &seen);
+        assert_eq!(at(10.0), seconds(11.0), "a second is the least");
+        assert_eq!(at(11.0), seconds(27.5), "between two groups the age grows two and a half times");
+        assert_eq!(at(27.5), seconds(61.0), "until jobs end again");
+        assert_eq!(at(61.0), seconds(61.0 + 61.0 / 16.0), "a sixteenth of the age is the least");
+        assert_eq!(at(100.0), seconds(106.25), "after the longest job the polls go on");
+        assert_eq!(at(14_400.0), seconds(14_400.0 + 900.0));
     }
 
     #[test]
     fn a_job_that_lasts_longer_than_most_is_polled_every_eighth_of_its_age() {
         let seen = [jobs(25, 10.0, 12.0), jobs(7, 500.0, 600.0)].concat();
         let at = |age: f64, seen: &[Duration]| {
-            age + Pace::default().delay(IMAGE, seconds(age), Duration::ZERO, seen).as_secs_f64()
+            seconds(age) + Pace::default().delay(IMAGE, seconds(age), Duration::ZERO, seen)
         };
-        assert_eq!(at(40.0, &seen), 45.0);
-        assert_eq!(at(480.0, &seen), 510.0, "but no closer than a sixteenth");
-        assert_eq!(at(40.0, &[&seen[..], &jobs(2, 500.0, 600.0)].concat()), 100.0, "a quarter is a group");
+        assert_eq!(at(40.0, &seen), seconds(45.0));
+        assert_eq!(at(480.0, &seen), seconds(510.0), "but no closer than a sixteenth");
+        assert_eq!(at(40.0, &[&seen[..], &jobs(2, 500.0, 600.0)].concat()), seconds(100.0), "a quarter is a group");
     }
 
     #[test]

@@ -6,7 +6,10 @@
 
 #![allow(clippy::cast_precision_loss, clippy::print_stdout, reason = "figures for a table")]
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use tokio::{task::JoinSet, time::Instant};
 

@@ -1,6 +1,6 @@
 //! The polling loop by its schedule, in paused time.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
