@@ -87,8 +87,8 @@ const PACE: Duration = Duration::from_millis(10);
 ///
 /// Not done: URLs are not fetched, media not decoded or moderated, and limits not enforced unless
 /// [set](EmulatorBuilder::quota). Every image is a PNG of at most 256 pixels a side, whatever `output_format`
-/// asks for; a video is H.264 in an MP4 of 5 or 10 seconds, and both show prompt, model and size. An EXR is
-/// only the beginning of one, and that its output has the type `exr` is a guess.
+/// asks for; a video is H.264 in an MP4 of 5 or 10 seconds; an EXR is its first frame, and that its output has
+/// the type `exr` is a guess. All but layers show prompt, model and size.
 pub struct Emulator {
     address: SocketAddr,
     shared: Shared,

@@ -163,6 +163,7 @@ mod api;
 mod clock;
 mod document;
 mod emulator;
+mod exr;
 mod fixtures;
 mod media;
 mod mp4;

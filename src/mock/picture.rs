@@ -89,13 +89,6 @@ impl Layer {
     }
 }
 
-/// Bytes that begin as an `OpenEXR` file does. No viewer can show them.
-pub(super) fn exr(caption: &Caption) -> Bytes {
-    let mut bytes = b"\x76\x2f\x31\x01\x02\0\0\0".to_vec();
-    bytes.extend(hash(&caption.prompt).to_be_bytes());
-    bytes.into()
-}
-
 /// A sky from one colour to another, and a disc in it.
 struct Scene {
     top: Rgb,
