@@ -42,8 +42,8 @@ const PACE: Duration = Duration::from_millis(10);
 /// emulator.next(Script::new().takes(Duration::from_millis(50)));
 ///
 /// let generations = emulator.client().generations();
-/// let job = generations.create(CreateGeneration::builder().prompt("a lighthouse at dusk")).await?;
-/// let done = generations.wait(&job).first_after(Duration::from_millis(50)).every(Duration::from_millis(10)).await?;
+/// let job = generations.create(CreateGeneration::builder().prompt("a duck")).await?;
+/// let done = generations.wait(&job).first_after(Duration::from_millis(50)).await?;
 /// assert_eq!(done.outputs().len(), 1);
 /// assert_eq!(emulator.jobs().len(), 1);
 /// # Ok(()) }

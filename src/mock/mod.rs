@@ -27,13 +27,19 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
+//! use luma_agents::mock::Emulator;
+//!
 //! let script = r#"{
 //!     "default": { "takes": 30 },
-//!     "prompts": [{ "contains": "forbidden", "then": { "fails": "content_moderated", "takes": 2 } }],
-//!     "replies": [{ "operation": "create_generation", "reply": "rate_limited", "retry_after": 1, "times": 2 }],
+//!     "prompts": [
+//!         { "contains": "forbidden", "then": { "fails": "content_moderated", "takes": 2 } }
+//!     ],
+//!     "replies": [
+//!         { "operation": "create_generation", "reply": "rate_limited", "retry_after": 1, "times": 2 }
+//!     ],
 //!     "downloads": [{ "cut_after": 1000 }]
 //! }"#;
-//! let emulator = luma_agents::mock::Emulator::builder().script_json(script)?.speed(100.0).start().await?;
+//! let emulator = Emulator::builder().script_json(script)?.speed(100.0).start().await?;
 //! # Ok(()) }
 //! ```
 //!
@@ -42,7 +48,10 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
-//! use luma_agents::{mock::{self, MockServer, MockServerExt}, types::{CreateGeneration, GenerationState}};
+//! use luma_agents::{
+//!     mock::{self, MockServer, MockServerExt},
+//!     types::{CreateGeneration, GenerationState},
+//! };
 //!
 //! let server = MockServer::start_async().await;
 //! let luma = mock::client(&server)?;
@@ -54,9 +63,11 @@
 //!     then.ok(&mock::generation(GenerationState::Completed));
 //! });
 //!
-//! let job = luma.generations().create(CreateGeneration::builder().prompt("a duck")).await?;
+//! let request = CreateGeneration::builder().prompt("a duck");
+//! let job = luma.generations().create(request).await?;
 //! // The default pace is that of the service: 20 seconds until the first poll.
-//! let done = luma.generations().wait(job.id).first_after(std::time::Duration::ZERO).await?;
+//! let at_once = std::time::Duration::ZERO;
+//! let done = luma.generations().wait(job.id).first_after(at_once).await?;
 //! assert_eq!(done.outputs().len(), 1);
 //! create.assert(); // exactly one job was paid for
 //! # Ok(()) }
@@ -67,7 +78,11 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
-//! use luma_agents::{Error, mock::{self, MockServer, MockServerExt}, types::GenerationFailureCode};
+//! use luma_agents::{
+//!     Error,
+//!     mock::{self, MockServer, MockServerExt},
+//!     types::GenerationFailureCode,
+//! };
 //!
 //! let server = MockServer::start_async().await;
 //! let failed = mock::failed_generation(GenerationFailureCode::ContentModerated);
@@ -89,7 +104,10 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
-//! use luma_agents::{mock::{self, MockServer, MockServerExt}, types::{CreateGeneration, GenerationState}};
+//! use luma_agents::{
+//!     mock::{self, MockServer, MockServerExt},
+//!     types::{CreateGeneration, GenerationState},
+//! };
 //!
 //! let server = MockServer::start_async().await;
 //! let limited = server.create_generation(|_, then| {
@@ -105,7 +123,8 @@
 //! });
 //!
 //! let luma = mock::client(&server)?;
-//! let response = luma.generations().create(CreateGeneration::builder().prompt("a duck")).response().await?;
+//! let request = CreateGeneration::builder().prompt("a duck");
+//! let response = luma.generations().create(request).response().await?;
 //! assert_eq!(response.exchange.attempts, 2);
 //! limited.assert();
 //! # Ok(()) }
@@ -117,7 +136,11 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
 //! use std::time::Duration;
-//! use luma_agents::{Error, mock::{self, MockServer, MockServerExt}, types::GenerationState};
+//! use luma_agents::{
+//!     Error,
+//!     mock::{self, MockServer, MockServerExt},
+//!     types::GenerationState,
+//! };
 //!
 //! let server = MockServer::start_async().await;
 //! let job = mock::generation(GenerationState::Processing);
@@ -126,7 +149,8 @@
 //! });
 //!
 //! let luma = mock::client(&server)?;
-//! let outcome = luma.generations().wait(&job).every(Duration::from_millis(5)).timeout(Duration::from_millis(20)).await;
+//! let (pace, limit) = (Duration::from_millis(5), Duration::from_millis(20));
+//! let outcome = luma.generations().wait(&job).every(pace).timeout(limit).await;
 //! let Err(e @ Error::WaitTimeout(_)) = outcome else { panic!("it never ends") };
 //! assert_eq!(e.generation_id(), Some(job.id)); // wait for it again, later
 //! # Ok(()) }
@@ -150,7 +174,8 @@
 //!
 //! let job = mock::generation(GenerationState::Queued);
 //! let pace = Duration::from_millis(1);
-//! let mut updates = mock::client(&server)?.generations().wait(job.id).first_after(pace).every(pace).updates();
+//! let wait = mock::client(&server)?.generations().wait(job.id);
+//! let mut updates = wait.first_after(pace).every(pace).updates();
 //! let mut seen = Vec::new();
 //! while let Some(generation) = updates.next().await {
 //!     seen.push(generation?.state.to_string());

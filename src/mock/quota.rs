@@ -26,7 +26,8 @@ const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// ```
 /// use luma_agents::{mock::Quota, types::{GenerationType, Model}};
 ///
-/// let quota = Quota::new().per_minute(30).concurrency(10).weight(GenerationType::Video, Model::Ray3_2, 2);
+/// let quota = Quota::new().per_minute(30).concurrency(10);
+/// let quota = quota.weight(GenerationType::Video, Model::Ray3_2, 2);
 /// assert_eq!(quota.weight_of(&GenerationType::ImageEdit, &Model::Uni1Max), 3);
 /// assert_eq!(quota.weight_of(&GenerationType::Video, &Model::Ray3_2), 2);
 /// ```
