@@ -66,7 +66,8 @@ features:
 
 # A normal build has nothing of the mocks.
 tree:
-    tree="$(cargo tree --locked --package luma-agents --edges normal)"; ! grep -E "httpmock|jsonschema|png|schemars" <<<"$tree"
+    tree="$(cargo tree --locked --package luma-agents --edges normal)"; ! grep -E "font8x8|httpmock|jsonschema|png|schemars" <<<"$tree"
+    tree="$(cargo tree --locked --package luma-agents --edges normal --features emulator)"; ! grep httpmock <<<"$tree"
 
 # The tests, by the command that the README gives in its second `sh` block.
 test:

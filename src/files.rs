@@ -95,8 +95,8 @@ impl Files {
                 Box::pin(async move { call.await.map_err(|e| e.about_file(about)) });
             poll
         });
-        let (pace, in_flight) = (self.client.pace(), self.client.polls());
-        Wait { id, known: known.map(|it| *it), pace, poll, in_flight }
+        let (pace, polls) = (self.client.pace(), self.client.polls());
+        Wait { id, known: known.map(|it| *it), pace, poll, polls }
     }
 
     /// The files of the account, newest first.
@@ -258,6 +258,11 @@ impl Job for File {
 
     fn timing(&self) -> Timing {
         Timing { first_after: Duration::from_millis(500), ..Timing::seconds(0, 2, 300) }
+    }
+
+    /// How long a file takes depends on its size.
+    fn kind(&self) -> Option<String> {
+        None
     }
 
     /// What counts is the time since the bytes arrived, which the service does not say.

@@ -117,8 +117,8 @@ impl Generations {
         let poll = Arc::new(move |limit: Option<Duration>| {
             get(&client, about).retry(Retry::none()).timeout(limit.unwrap_or(default)).into_future()
         });
-        let (pace, in_flight) = (self.client.pace(), self.client.polls());
-        Wait { id, known: known.map(|it| *it), pace, poll, in_flight }
+        let (pace, polls) = (self.client.pace(), self.client.polls());
+        Wait { id, known: known.map(|it| *it), pace, poll, polls }
     }
 
     /// Waits for many generations at once: yields results in the order in which they end, each with
@@ -245,6 +245,10 @@ impl Job for Generation {
 
     fn is_terminal(&self) -> bool {
         self.state.is_terminal()
+    }
+
+    fn kind(&self) -> Option<String> {
+        Some(format!("{} {}", self.type_, self.model))
     }
 
     /// The service's own advice for images and videos; layers take longer than images.

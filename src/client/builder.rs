@@ -8,7 +8,6 @@ use std::{
 };
 
 use http::HeaderValue;
-use tokio::sync::Semaphore;
 
 use super::{Client, Inner};
 use crate::{
@@ -21,7 +20,7 @@ use crate::{
         url::{base_url, is_loopback},
     },
     util::redact,
-    wait::Pace,
+    wait::{Pace, Polls},
 };
 
 const BASE_URL: &str = "https://agents.lumalabs.ai/v1";
@@ -234,7 +233,7 @@ impl ClientBuilder {
                 connect_timeout: self.connect_timeout,
                 idle_timeout: self.idle_timeout,
                 pace: self.pace,
-                polls: Arc::new(Semaphore::new(POLLS_IN_FLIGHT)),
+                polls: Polls::new(POLLS_IN_FLIGHT),
             }),
         })
     }

@@ -6,13 +6,11 @@ pub(crate) mod call;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
-
 use crate::{
     http::{retry::Retry, shared::Shared, transport::CallOptions},
     rate_limit::RateLimit,
     raw::{self, CallState},
-    wait::Pace,
+    wait::{Pace, Polls},
 };
 
 /// A client of the Luma Agents API. Clones are cheap and share connections, limits and the key.
@@ -37,7 +35,7 @@ struct Inner {
     connect_timeout: Duration,
     idle_timeout: Duration,
     pace: Pace,
-    polls: Arc<Semaphore>,
+    polls: Polls,
 }
 
 impl Client {
@@ -75,8 +73,8 @@ impl Client {
         self.inner.pace
     }
 
-    pub(crate) fn polls(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.inner.polls)
+    pub(crate) fn polls(&self) -> Polls {
+        self.inner.polls.clone()
     }
 
     pub(crate) fn shared(&self) -> &Shared {

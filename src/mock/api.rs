@@ -17,12 +17,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
+    clock::timestamp,
     document::{Endpoint, Input, Violation},
     quota::Exceeded,
     reply::{Checked, HttpReply, Operation, Reply, unix_seconds},
     requests, rules, schema,
     server::Body,
-    state::{Shared, State, timestamp},
+    state::{Shared, State},
     storage,
     upload::Upload,
 };

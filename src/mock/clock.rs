@@ -1,7 +1,8 @@
 //! The emulator's clock: the machine's, at a rate.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::time::Instant;
 
 /// The time of the emulated service, as a duration since its start.
@@ -35,6 +36,11 @@ impl Clock {
 
 fn times(time: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(time.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+}
+
+/// A time of the caller, as responses have it.
+pub(super) fn timestamp(time: SystemTime, precision: SecondsFormat) -> String {
+    DateTime::<Utc>::from(time).to_rfc3339_opts(precision, true)
 }
 
 #[cfg(test)]

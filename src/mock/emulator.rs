@@ -90,8 +90,8 @@ const PACE: Duration = Duration::from_millis(10);
 ///
 /// Not done: URLs are not fetched, media not decoded or moderated, and limits not enforced unless
 /// [set](EmulatorBuilder::quota). Every image is a PNG of at most 256 pixels a side, whatever `output_format`
-/// asks for; a video is H.264 in an MP4 of 5 or 10 seconds, and both show prompt, model and size. An EXR is
-/// only the beginning of one, and that its output has the type `exr` is a guess.
+/// asks for; a video is H.264 in an MP4 of 5 or 10 seconds; an EXR is its first frame, and that its output has
+/// the type `exr` is a guess. All but layers show prompt, model and size.
 pub struct Emulator {
     address: SocketAddr,
     shared: Shared,
@@ -223,6 +223,22 @@ impl fmt::Debug for Emulator {
 }
 
 /// Settings of an [`Emulator`] to be.
+///
+/// ```
+/// use std::time::Duration;
+/// use luma_agents::mock::{Emulator, Quota, Script};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> luma_agents::Result<()> {
+/// // The limits of the smallest plan, and jobs of 30 seconds that take 0.3.
+/// let emulator = Emulator::builder()
+///     .quota(Quota::new().per_minute(30).concurrency(10))
+///     .default_script(Script::new().takes(Duration::from_secs(30)))
+///     .speed(100.0)
+///     .start()
+///     .await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct EmulatorBuilder {

@@ -8,7 +8,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    picture::{self, Caption, Layer},
+    exr,
+    picture::{self, Layer},
+    text::Caption,
     video,
 };
 
@@ -34,7 +36,7 @@ impl Media {
             Self::Picture(caption) => picture::png(caption),
             Self::Layer(layer, caption) => layer.png(caption),
             Self::Video(caption, seconds) => video::mp4(caption, *seconds),
-            Self::Exr(caption) => picture::exr(caption),
+            Self::Exr(caption) => exr::file(caption),
         }
     }
 }

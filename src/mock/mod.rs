@@ -27,18 +27,19 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> luma_agents::Result<()> {
+//! use luma_agents::mock::Emulator;
+//!
 //! let script = r#"{
 //!     "default": { "takes": 30 },
 //!     "prompts": [
-//!         { "contains": "forbidden", "then": { "fails": "content_moderated" } }
+//!         { "contains": "forbidden", "then": { "fails": "content_moderated", "takes": 2 } }
 //!     ],
 //!     "replies": [
-//!         { "operation": "create_generation", "reply": "rate_limited", "times": 2 }
+//!         { "operation": "create_generation", "reply": "rate_limited", "retry_after": 1, "times": 2 }
 //!     ],
 //!     "downloads": [{ "cut_after": 1000 }]
 //! }"#;
-//! let builder = luma_agents::mock::Emulator::builder().script_json(script)?;
-//! let emulator = builder.speed(100.0).start().await?;
+//! let emulator = Emulator::builder().script_json(script)?.speed(100.0).start().await?;
 //! # Ok(()) }
 //! ```
 //!
@@ -186,6 +187,7 @@ mod api;
 mod clock;
 mod document;
 mod emulator;
+mod exr;
 mod fixtures;
 mod media;
 mod mp4;

@@ -24,20 +24,20 @@ const MATRIX: [u32; 9] = [ONE, 0, 0, 0, ONE, 0, 0, 0, 0x4000_0000];
 
 /// The file. What a player needs first comes first, so that it can begin before all is there.
 pub(super) fn file(track: &Track) -> Bytes {
-    let kind = boxed(b"ftyp", &[b"isom", &512_u32.to_be_bytes(), b"isomiso2avc1mp41"]);
+    let kind = boxed(*b"ftyp", &[b"isom", &512_u32.to_be_bytes(), b"isomiso2avc1mp41"]);
     let frames: Vec<u8> =
         track.frames.iter().flat_map(|it| [&length(it).to_be_bytes(), it.as_slice()].concat()).collect();
     // The place of the frames depends on the length of the description, not on the number in it.
     let description = movie(track, 0);
     let offset = length(&kind) + length(&description) + 8;
-    [kind, movie(track, offset), boxed(b"mdat", &[&frames])].concat().into()
+    [kind, movie(track, offset), boxed(*b"mdat", &[&frames])].concat().into()
 }
 
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
-fn boxed(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
+fn boxed(kind: [u8; 4], parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     [&(length(&content) + 8).to_be_bytes(), kind.as_slice(), &content].concat()
 }
@@ -55,38 +55,38 @@ fn movie(track: &Track, offset: u32) -> Vec<u8> {
     let times = numbers(&[0, 0, rate, count]);
     let volume = numbers(&[ONE, 0x0100_0000, 0, 0]);
     let next_track = numbers(&[0, 0, 0, 0, 0, 0, 2]);
-    let header = boxed(b"mvhd", &[&VERSION, &times, &volume, &numbers(&MATRIX), &next_track]);
+    let header = boxed(*b"mvhd", &[&VERSION, &times, &volume, &numbers(&MATRIX), &next_track]);
 
     let flags = numbers(&[3, 0, 0, 1, 0, count, 0, 0, 0, 0]);
     let size = numbers(&[track.width << 16, track.height << 16]);
-    let track_header = boxed(b"tkhd", &[&flags, &numbers(&MATRIX), &size]);
+    let track_header = boxed(*b"tkhd", &[&flags, &numbers(&MATRIX), &size]);
     // The language is "und".
-    let media_header = boxed(b"mdhd", &[&VERSION, &times, &shorts(&[0x55c4, 0])]);
-    let handler = boxed(b"hdlr", &[&VERSION, &[0; 4], b"vide", &[0; 12], b"video\0"]);
+    let media_header = boxed(*b"mdhd", &[&VERSION, &times, &shorts(&[0x55c4, 0])]);
+    let handler = boxed(*b"hdlr", &[&VERSION, &[0; 4], b"vide", &[0; 12], b"video\0"]);
     let information = boxed(
-        b"minf",
+        *b"minf",
         &[
-            &boxed(b"vmhd", &[&numbers(&[1, 0, 0])]),
-            &boxed(b"dinf", &[&boxed(b"dref", &[&numbers(&[0, 1]), &boxed(b"url ", &[&numbers(&[1])])])]),
+            &boxed(*b"vmhd", &[&numbers(&[1, 0, 0])]),
+            &boxed(*b"dinf", &[&boxed(*b"dref", &[&numbers(&[0, 1]), &boxed(*b"url ", &[&numbers(&[1])])])]),
             &samples(track, count, offset),
         ],
     );
-    let media = boxed(b"mdia", &[&media_header, &handler, &information]);
-    boxed(b"moov", &[&header, &boxed(b"trak", &[&track_header, &media])])
+    let media = boxed(*b"mdia", &[&media_header, &handler, &information]);
+    boxed(*b"moov", &[&header, &boxed(*b"trak", &[&track_header, &media])])
 }
 
 /// Where each frame is, and how long it is shown.
 fn samples(track: &Track, count: u32, offset: u32) -> Vec<u8> {
     let sizes: Vec<_> = track.frames.iter().map(|it| length(it) + 4).collect();
     boxed(
-        b"stbl",
+        *b"stbl",
         &[
-            &boxed(b"stsd", &[&numbers(&[0, 1]), &coding(track)]),
-            &boxed(b"stts", &[&numbers(&[0, 1, count, 1])]),
-            &boxed(b"stss", &[&numbers(&[0, 1, 1])]),
-            &boxed(b"stsc", &[&numbers(&[0, 1, 1, count, 1])]),
-            &boxed(b"stsz", &[&numbers(&[0, 0, count]), &numbers(&sizes)]),
-            &boxed(b"stco", &[&numbers(&[0, 1, offset])]),
+            &boxed(*b"stsd", &[&numbers(&[0, 1]), &coding(track)]),
+            &boxed(*b"stts", &[&numbers(&[0, 1, count, 1])]),
+            &boxed(*b"stss", &[&numbers(&[0, 1, 1])]),
+            &boxed(*b"stsc", &[&numbers(&[0, 1, 1, count, 1])]),
+            &boxed(*b"stsz", &[&numbers(&[0, 0, count]), &numbers(&sizes)]),
+            &boxed(*b"stco", &[&numbers(&[0, 1, offset])]),
         ],
     )
 }
@@ -97,13 +97,13 @@ fn coding(track: &Track) -> Vec<u8> {
     let [profile, constraints, level] = PROFILE;
     // Lengths of units have four bytes; one sequence and one picture parameter set.
     let decoder = boxed(
-        b"avcC",
+        *b"avcC",
         &[&[1, profile, constraints, level, 0xff, 0xe1], &set(&track.sequence), &[1], &set(&track.picture)],
     );
     let size = shorts(&[track.width, track.height]);
     // 72 dots an inch, one frame a sample, no name of the encoder, 24 bits a pixel.
     let rest = [numbers(&[0x0048_0000, 0x0048_0000, 0]), shorts(&[1]), vec![0; 32], shorts(&[24, 0xffff])].concat();
-    boxed(b"avc1", &[&[0; 6], &shorts(&[1]), &[0; 16], &size, &rest, &decoder])
+    boxed(*b"avc1", &[&[0; 6], &shorts(&[1]), &[0; 16], &size, &rest, &decoder])
 }
 
 #[cfg(test)]

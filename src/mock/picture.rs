@@ -5,22 +5,13 @@ use serde_json::{Value, json};
 
 use super::{
     document::Document,
-    text::{Ink, Text},
+    text::{Caption, Ink, Text},
 };
 
 /// Longest side of a picture, in pixels.
 const SIDE: u32 = 256;
 
 pub(super) type Rgb = [u8; 3];
-
-/// What the picture says about its request.
-#[derive(Clone)]
-pub(super) struct Caption {
-    pub(super) prompt: String,
-    pub(super) ratio: Option<String>,
-    /// Model, type and the like.
-    pub(super) line: String,
-}
 
 /// A PNG in the ratio of the request.
 pub(super) fn png(caption: &Caption) -> Bytes {
@@ -96,13 +87,6 @@ impl Layer {
         };
         encode(side, side, png::ColorType::Rgba, places(side, side).map(pixel).collect::<Vec<_>>().as_flattened())
     }
-}
-
-/// Bytes that begin as an `OpenEXR` file does. No viewer can show them.
-pub(super) fn exr(caption: &Caption) -> Bytes {
-    let mut bytes = b"\x76\x2f\x31\x01\x02\0\0\0".to_vec();
-    bytes.extend(hash(&caption.prompt).to_be_bytes());
-    bytes.into()
 }
 
 /// A sky from one colour to another, and a disc in it.

@@ -148,7 +148,7 @@ impl Limiter {
         self.forget();
         let fits = |limit: u32, used: u32| used.checked_add(weight).is_some_and(|units| units <= limit);
         if let Some(units) = self.quota.per_minute.filter(|limit| !fits(*limit, self.used())) {
-            let retry_after = self.window.front().map_or(WINDOW, |(at, _)| *at + WINDOW - self.now);
+            let retry_after = self.window.front().map_or(WINDOW, |(at, _)| (*at + WINDOW).saturating_sub(self.now));
             return Err(Exceeded { limit: Limit::Requests, units, retry_after });
         }
         if let Some(units) = self.quota.concurrency.filter(|limit| !fits(*limit, self.running())) {

@@ -32,9 +32,11 @@ impl Requests {
     }
 }
 
+type Call = dyn Fn(&Request, Duration) + Send + Sync;
+
 /// What is called with each request, once its response is ready, and the time that it took.
 #[derive(Clone, Default)]
-pub(super) struct Listener(Option<Arc<dyn Fn(&Request, Duration) + Send + Sync>>);
+pub(super) struct Listener(Option<Arc<Call>>);
 
 impl Listener {
     pub(super) fn new(call: impl Fn(&Request, Duration) + Send + Sync + 'static) -> Self {

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
+    clock::timestamp,
     document::Document,
     media::Media,
-    picture::{Caption, LAYERS, Layer},
+    picture::{LAYERS, Layer},
     script::Script,
     signer::Signer,
-    state::timestamp,
+    text::Caption,
 };
 use crate::types::{GenerationState, GenerationType, Model};
 

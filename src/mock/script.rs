@@ -70,7 +70,7 @@ impl Script {
         Self { kind: Some(kind.into()), ..self }
     }
 
-    /// The bytes of its first output, instead of a small picture or the beginning of a video.
+    /// The bytes of its first output, instead of the picture or video that the emulator makes.
     pub fn output(self, bytes: impl Into<Bytes>) -> Self {
         Self { output: Some(bytes.into()), ..self }
     }

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -194,8 +193,4 @@ pub(super) struct Object {
     pub(super) replaced: u8,
     pub(super) etag: String,
     pub(super) modified: SystemTime,
-}
-
-pub(super) fn timestamp(time: SystemTime, precision: SecondsFormat) -> String {
-    DateTime::<Utc>::from(time).to_rfc3339_opts(precision, true)
 }

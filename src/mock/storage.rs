@@ -47,7 +47,7 @@ pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Res
         Ok(match found {
             Ok((key, object, transfer)) => {
                 let bytes = shared.rendered.get(key, object.media.clone()).await;
-                download(&head.headers, &object, replaced(bytes, object.replaced), &transfer)
+                download(&head.headers, &object, &replaced(bytes, object.replaced), &transfer)
             }
             Err(error) => Err(error),
         })
@@ -224,7 +224,7 @@ fn replaced(bytes: Bytes, times: u8) -> Bytes {
 fn download(
     headers: &HeaderMap,
     object: &Object,
-    bytes: Bytes,
+    bytes: &Bytes,
     transfer: &Transfer,
 ) -> Result<Response<Body>, S3Error> {
     let length = bytes.len();
@@ -234,7 +234,7 @@ fn download(
         let error = S3Error::new(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message);
         return Err(S3Error { header: Some((header::CONTENT_RANGE, format!("bytes */{length}"))), ..error });
     }
-    let content_type = infer::get(&bytes).map_or("application/octet-stream", |it| it.mime_type());
+    let content_type = infer::get(bytes).map_or("application/octet-stream", |it| it.mime_type());
     let mut response = Response::builder()
         .header(header::CONTENT_TYPE, content_type)
         .header(header::ETAG, &object.etag)

@@ -2,8 +2,6 @@
 
 use font8x8::{BASIC_FONTS, GREEK_FONTS, HIRAGANA_FONTS, LATIN_FONTS, UnicodeFonts as _};
 
-use super::picture::Caption;
-
 /// Pixels of a letter, of a line, and around the text.
 const LETTER: u32 = 8;
 const LINE: u32 = 10;
@@ -11,6 +9,15 @@ const MARGIN: u32 = 4;
 
 /// What stands for a letter that the fonts do not have.
 const UNKNOWN: [u8; 8] = [0x7e, 0x42, 0x42, 0x42, 0x42, 0x42, 0x7e, 0];
+
+/// What the picture says about its request.
+#[derive(Clone)]
+pub(super) struct Caption {
+    pub(super) prompt: String,
+    pub(super) ratio: Option<String>,
+    /// Model, type and the like.
+    pub(super) line: String,
+}
 
 /// What the text does to a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

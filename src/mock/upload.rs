@@ -6,7 +6,7 @@ use chrono::SecondsFormat;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{document::Document, script::Ingest, state::timestamp};
+use super::{clock::timestamp, document::Document, script::Ingest};
 use crate::types::FileState;
 
 /// A file, and how far its upload is.

@@ -5,7 +5,8 @@ use bytes::Bytes;
 
 use super::{
     mp4::{self, Track},
-    picture::{self, Caption, Rgb},
+    picture::{self, Rgb},
+    text::Caption,
 };
 
 const FRAMES_PER_SECOND: u32 = 24;

@@ -16,6 +16,8 @@ pub(crate) trait Job: Clone + Send + Sync + Unpin + 'static {
     fn state(&self) -> &str;
     fn is_terminal(&self) -> bool;
     fn timing(&self) -> Timing;
+    /// Jobs of one kind take about as long. `None` if that is not so.
+    fn kind(&self) -> Option<String>;
     /// How old the job is, by its own account.
     fn age(&self) -> Duration;
     /// The result of a terminal job.

@@ -1,5 +1,6 @@
 //! Waiting for a job: the [`Wait`] builder and the futures that run its loop.
 
+mod experience;
 mod job;
 mod poller;
 mod schedule;
@@ -12,18 +13,17 @@ use std::{
     fmt,
     future::IntoFuture,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_util::{StreamExt, future::BoxFuture};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
 pub(crate) use self::{
+    experience::Polls,
     job::{Job, PollJob, TimedOut},
     schedule::{POLL_TIMEOUT, Pace, Timing},
 };
@@ -43,6 +43,11 @@ pub use poller::Updates;
 /// Every number can be set, here or for the whole client. A job known only by its id is polled at
 /// once; the age of a job shortens the first delay. A wait longer than 120 times the default
 /// interval (which takes a longer [`timeout`](Self::timeout)) polls less often towards its end.
+///
+/// A client remembers how long the last 32 generations of each type and model took. From five on, the polls of
+/// a wait that begins with the job come where such jobs have ended: the first one as early as a second, never
+/// later than the table says; the others between a second and one and a half of the job's age apart. A delay that
+/// was set is never changed.
 ///
 /// A bad response of any kind is one lost poll; only 401, 403 and a 404 that lasts ten seconds end
 /// the wait early. The last polls start one second before the limit and at the limit, and the error
@@ -64,8 +69,7 @@ pub struct Wait<J> {
     pub(crate) known: Option<J>,
     pub(crate) pace: Pace,
     pub(crate) poll: PollJob<J>,
-    /// Permits for the polls of all waits of a client.
-    pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) polls: Polls,
 }
 
 #[expect(private_bounds, reason = "the jobs are this crate's: generations and files")]
@@ -101,7 +105,7 @@ impl<J: Job> Wait<J> {
 
     /// Every change of state as soon as it is seen, the final one last.
     pub fn updates(self) -> Updates<J> {
-        Updates::new(self.id, self.known, self.pace, self.poll, self.in_flight)
+        Updates::new(self.id, self.known, self.pace, self.poll, self.polls)
     }
 
     pub(crate) fn outcome(self) -> Outcome<J> {

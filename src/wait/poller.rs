@@ -10,7 +10,6 @@ use std::{
 
 use futures_util::{Stream, StreamExt};
 use tokio::{
-    sync::Semaphore,
     task::JoinHandle,
     time::{Instant, Sleep, sleep_until, timeout_at},
 };
@@ -18,6 +17,7 @@ use tracing::{Instrument as _, instrument::WithSubscriber as _};
 use uuid::Uuid;
 
 use super::{
+    experience::Polls,
     job::{Job, PollJob, TimedOut},
     schedule::{self, Pace, Timing, Window},
 };
@@ -46,7 +46,7 @@ pub struct Updates<J> {
     id: Option<Uuid>,
     pace: Pace,
     poll: PollJob<J>,
-    in_flight: Arc<Semaphore>,
+    polls_of_all: Polls,
     /// When it was first awaited.
     started: Instant,
     /// How old the job was when the wait began, as far as known.
@@ -61,6 +61,8 @@ pub struct Updates<J> {
     /// Whether `last` was emitted.
     emitted: bool,
     polls: u32,
+    /// How old the job was at the last poll that showed it running; zero before.
+    running_at: Duration,
     missing_since: Option<Instant>,
     last_error: Option<Error>,
 }
@@ -106,13 +108,7 @@ impl<T> Drop for Task<T> {
 
 #[expect(private_bounds, reason = "the jobs are this crate's: generations and files")]
 impl<J: Job> Updates<J> {
-    pub(super) fn new(
-        id: Result<Uuid>,
-        known: Option<J>,
-        pace: Pace,
-        poll: PollJob<J>,
-        in_flight: Arc<Semaphore>,
-    ) -> Self {
+    pub(super) fn new(id: Result<Uuid>, known: Option<J>, pace: Pace, poll: PollJob<J>, polls_of_all: Polls) -> Self {
         let (id, step) = match id {
             Ok(id) => (Some(id), Step::New),
             Err(error) => (None, Step::Invalid(Some(error))),
@@ -121,7 +117,7 @@ impl<J: Job> Updates<J> {
             id,
             pace,
             poll,
-            in_flight,
+            polls_of_all,
             started: Instant::now(),
             age: known.as_ref().map_or(Duration::ZERO, Job::age),
             step,
@@ -130,6 +126,7 @@ impl<J: Job> Updates<J> {
             polled: false,
             emitted: true,
             polls: 0,
+            running_at: Duration::ZERO,
             missing_since: None,
             last_error: None,
         }
@@ -165,7 +162,25 @@ impl<J: Job> Updates<J> {
 
     fn first_delay(&self) -> Duration {
         let running = self.last.as_ref().is_some_and(|job| !job.is_terminal());
-        self.pace.first_delay(self.timing(), running.then_some(self.age))
+        self.pace.first_delay(self.timing(), running.then_some(self.age), &self.seen())
+    }
+
+    /// How long other jobs of the kind took, as far as that says something about this one.
+    fn seen(&self) -> Vec<Duration> {
+        let kind = self.last.as_ref().filter(|job| schedule::is_young(job.timing(), self.age)).and_then(Job::kind);
+        kind.map(|kind| self.polls_of_all.experience.of(&kind)).unwrap_or_default()
+    }
+
+    /// Takes note of how long the job took, if it was waited for from its beginning.
+    fn remember(&self, job: &J, now: Duration) {
+        let timing = job.timing();
+        if self.last.is_none() || !schedule::is_young(timing, self.age) {
+            return;
+        }
+        let took = schedule::took(timing, self.running_at, self.age.saturating_add(now));
+        if let (Some(kind), Some(took)) = (job.kind(), took) {
+            self.polls_of_all.experience.add(&kind, took);
+        }
     }
 
     fn start_sleep(&mut self, delay: Duration) {
@@ -181,7 +196,7 @@ impl<J: Job> Updates<J> {
     fn start_poll(&mut self) {
         let (started, poll_timeout) = (self.started, self.pace.poll_timeout);
         let window = Window::new(started.elapsed(), self.timeout(), self.polls == 0);
-        let (poll, in_flight) = (Arc::clone(&self.poll), Arc::clone(&self.in_flight));
+        let (poll, in_flight) = (Arc::clone(&self.poll), Arc::clone(&self.polls_of_all.in_flight));
         let polled = async move {
             let latest_start = clock::after(started, window.latest_start());
             let Ok(_permit) = timeout_at(latest_start, in_flight.acquire_owned()).await else {
@@ -215,15 +230,21 @@ impl<J: Job> Updates<J> {
                 }
                 if job.is_terminal() {
                     self.step = Step::Done;
-                    return Some(job.into_result());
+                    let result = job.into_result();
+                    if let Ok(job) = &result {
+                        self.remember(job, now);
+                    }
+                    return Some(result);
                 }
                 let timing = job.timing();
                 self.last = Some(job);
                 self.polled = true;
+                self.running_at = self.age.saturating_add(now);
+                let seen = self.seen();
                 if was_only_an_id {
-                    self.pace.second_delay(timing, self.age, now)
+                    self.pace.second_delay(timing, self.age, now, &seen)
                 } else {
-                    self.pace.delay(timing, now)
+                    self.pace.delay(timing, now, self.age, &seen)
                 }
             }
             Err(error) => {
@@ -232,7 +253,7 @@ impl<J: Job> Updates<J> {
                     return Some(Err(error.about_known(self.last.is_some())));
                 }
                 tracing::warn!(id = %self.id.unwrap_or_default(), %error, "a poll failed: the wait goes on");
-                let delay = self.pace.delay(self.timing(), now);
+                let delay = self.pace.delay(self.timing(), now, self.age, &self.seen());
                 let retry_after = error.retry_after();
                 self.last_error = Some(error);
                 retry_after.map_or(delay, |it| schedule::resume_delay(delay, it, fastrand::f64()))

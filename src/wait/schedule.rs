@@ -1,5 +1,5 @@
 //! The schedule of a wait: when polls are due and how long they may take. Pure: every time is a
-//! duration since the wait began. The numbers of each kind of job are in `generations.rs` and `files.rs`.
+//! duration since the wait began, or the age of the job. The numbers of each kind of job are in `generations.rs` and `files.rs`.
 
 use std::time::Duration;
 
@@ -23,6 +23,22 @@ const LATE_POLL: Duration = Duration::from_secs(5);
 
 /// The longest time over which waits that a limit held back together resume.
 const LONGEST_SPREAD: Duration = Duration::from_secs(60);
+
+/// From how many jobs of a kind on the schedule follows what was seen instead of the advice.
+const ENOUGH: usize = 5;
+
+/// A poll is due when this part of the jobs still possible has ended: most jobs need fewer polls.
+const PART: usize = 8;
+
+/// The shortest delay between polls that follow what was seen: a second, or this part of the job's age, below
+/// which nobody notices.
+const SHORTEST_SEEN: Duration = Duration::from_secs(1);
+const SHORTEST_PART: u32 = 16;
+
+/// While fewer than this part of the jobs took longer, delays are at most that part of the job's age: what lasts
+/// longer than most has no pattern.
+const REST: usize = 4;
+const LONGEST_PART: u32 = 8;
 
 /// When to poll a job, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,27 +77,65 @@ impl Pace {
     }
 
     /// The delay before the first poll. `age` is that of a job that was not over when the caller
-    /// last saw it; any other may have ended long ago.
-    pub(super) fn first_delay(self, timing: Timing, age: Option<Duration>) -> Duration {
-        let by_kind = age.map_or(Duration::ZERO, |age| timing.first_after.saturating_sub(age));
+    /// last saw it; any other may have ended long ago. Jobs that were seen can only shorten it.
+    pub(super) fn first_delay(self, timing: Timing, age: Option<Duration>, seen: &[Duration]) -> Duration {
+        let by_kind = age.map_or(Duration::ZERO, |age| {
+            let advised = timing.first_after.saturating_sub(age);
+            seen_delay(timing, age, timing.every, seen).map_or(advised, |it| it.min(advised))
+        });
         self.first_after.unwrap_or(by_kind)
     }
 
     /// The delay after the first poll of a job that was only an id: a young one gets the first delay
     /// of its kind now, unless the caller chose a pace.
-    pub(super) fn second_delay(self, timing: Timing, age: Duration, now: Duration) -> Duration {
+    pub(super) fn second_delay(self, timing: Timing, age: Duration, now: Duration, seen: &[Duration]) -> Duration {
         let chosen = self.first_after.is_some() || self.every.is_some();
-        let young = if chosen { Duration::ZERO } else { timing.first_after.saturating_sub(age) };
-        self.delay(timing, now).max(young)
+        let is_young = !chosen && age < timing.first_after;
+        let delay = self.delay(timing, now, age, seen);
+        if is_young && seen.len() < ENOUGH { delay.max(timing.first_after.saturating_sub(age)) } else { delay }
     }
 
     /// The delay after a poll at `now`. By default the interval, or a 120th of the time waited if that
-    /// is longer, so that a job of an hour is not polled 1,800 times.
-    ///
-    /// The age of the job is not used: it comes from the server's clock.
-    pub(super) fn delay(self, timing: Timing, now: Duration) -> Duration {
-        self.every.unwrap_or_else(|| timing.every.max(now / 120)).max(SHORTEST_INTERVAL)
+    /// is longer, so that a job of an hour is not polled 1,800 times; where enough jobs were `seen`, what follows
+    /// from them. `age` is that of the job when the wait began.
+    pub(super) fn delay(self, timing: Timing, now: Duration, age: Duration, seen: &[Duration]) -> Duration {
+        let advised = timing.every.max(now / 120);
+        let by_kind = || seen_delay(timing, age.saturating_add(now), advised, seen).unwrap_or(advised);
+        self.every.unwrap_or_else(by_kind).max(SHORTEST_INTERVAL)
     }
+}
+
+/// Whether what was seen of other jobs says something about a job of this age when its wait begins. An age comes
+/// from the server's clock: an old job may be a wrong clock.
+pub(super) fn is_young(timing: Timing, age: Duration) -> bool {
+    age < timing.first_after
+}
+
+/// How long a job took that ended between two polls, by its age at each; `since` is zero without an earlier
+/// poll. `None` if the first poll came so late that it says nothing.
+pub(super) fn took(timing: Timing, since: Duration, until: Duration) -> Option<Duration> {
+    let is_known = !since.is_zero() || until <= timing.first_after + LEAD;
+    is_known.then(|| since + until.saturating_sub(since) / 2)
+}
+
+/// The delay until the next poll of a job of this age, by how long others took. `None` if they are too few.
+///
+/// Each poll is due when one in eight of the jobs that took longer than this age has ended. So the polls are where
+/// jobs end, and few where none does.
+fn seen_delay(timing: Timing, age: Duration, advised: Duration, seen: &[Duration]) -> Option<Duration> {
+    if seen.len() < ENOUGH {
+        return None;
+    }
+    let shortest = SHORTEST_SEEN.max(age / SHORTEST_PART);
+    let mut longer: Vec<_> = seen.iter().copied().filter(|took| *took > age).collect();
+    longer.sort_unstable();
+    let Some(next) = longer.get(longer.len().div_ceil(PART).saturating_sub(1)) else {
+        return Some(advised.max(shortest));
+    };
+    // Between two groups the age grows two and a half times at most: a job may end where none did before.
+    let longest = if longer.len() * REST < seen.len() { age / LONGEST_PART } else { age.saturating_add(age / 2) };
+    let longest = longest.max(timing.first_after.saturating_sub(age));
+    Some(next.saturating_sub(age).min(longest).max(shortest))
 }
 
 /// When a poll is due that should come `delay` after `now`. One due after the limit moves to one
@@ -151,9 +205,9 @@ mod tests {
     fn a_long_wait_polls_less_often() {
         for (now, delay) in [(0, 2), (120, 2), (240, 2), (480, 4), (3600, 30)] {
             let now = Duration::from_secs(now);
-            assert_eq!(Pace::default().delay(IMAGE, now).as_secs(), delay, "{now:?}");
+            assert_eq!(Pace::default().delay(IMAGE, now, Duration::ZERO, &[]).as_secs(), delay, "{now:?}");
             let chosen = Pace { every: Some(seconds(3.0)), ..Pace::default() };
-            assert_eq!(chosen.delay(IMAGE, now), seconds(3.0), "a chosen interval does not grow");
+            assert_eq!(chosen.delay(IMAGE, now, Duration::ZERO, &[]), seconds(3.0), "a chosen interval does not grow");
         }
     }
 
@@ -162,8 +216,8 @@ mod tests {
         let chosen = Pace { first_after: Some(seconds(7.0)), ..Pace::default() };
         for (age, by_kind) in [(None, 0.0), (Some(0.0), 20.0), (Some(15.0), 5.0), (Some(3600.0), 0.0)] {
             let age = age.map(seconds);
-            assert_eq!(Pace::default().first_delay(IMAGE, age), seconds(by_kind), "{age:?}");
-            assert_eq!(chosen.first_delay(IMAGE, age), seconds(7.0), "{age:?}");
+            assert_eq!(Pace::default().first_delay(IMAGE, age, &[]), seconds(by_kind), "{age:?}");
+            assert_eq!(chosen.first_delay(IMAGE, age, &[]), seconds(7.0), "{age:?}");
         }
     }
 
@@ -171,8 +225,82 @@ mod tests {
     fn a_young_job_known_by_its_id_gets_its_first_delay_after_the_first_poll() {
         let chosen = Pace { every: Some(seconds(1.0)), ..Pace::default() };
         for (age, by_kind) in [(0.0, 20.0), (15.0, 5.0), (19.0, 2.0), (3600.0, 2.0)] {
-            assert_eq!(Pace::default().second_delay(IMAGE, seconds(age), Duration::ZERO), seconds(by_kind), "{age}");
-            assert_eq!(chosen.second_delay(IMAGE, seconds(age), Duration::ZERO), seconds(1.0), "{age}");
+            assert_eq!(
+                Pace::default().second_delay(IMAGE, seconds(age), Duration::ZERO, &[]),
+                seconds(by_kind),
+                "{age}"
+            );
+            assert_eq!(chosen.second_delay(IMAGE, seconds(age), Duration::ZERO, &[]), seconds(1.0), "{age}");
+        }
+    }
+
+    /// So many jobs, evenly between two durations.
+    fn jobs(count: u32, from: f64, to: f64) -> Vec<Duration> {
+        (0..count).map(|n| seconds(from + (to - from) * f64::from(n) / f64::from(count - 1))).collect()
+    }
+
+    #[test]
+    fn the_first_poll_comes_when_one_in_eight_jobs_has_ended() {
+        let first = |age, seen: &[Duration]| Pace::default().first_delay(IMAGE, Some(seconds(age)), seen);
+        let seen = jobs(24, 9.0, 11.3);
+        assert_eq!(first(0.0, &seen), seconds(9.2));
+        assert_eq!(first(4.0, &seen), seconds(5.2), "a job that is older already is polled earlier");
+        assert_eq!(first(0.0, &seen[..4]), seconds(20.0), "four jobs say nothing yet");
+        assert_eq!(first(0.0, &jobs(24, 300.0, 320.0)), seconds(20.0), "it is never later than advised");
+        assert_eq!(first(0.0, &jobs(24, 0.1, 0.2)), seconds(1.0), "nor earlier than a second");
+        assert_eq!(first(3600.0, &seen), Duration::ZERO);
+        assert_eq!(Pace::default().first_delay(IMAGE, None, &seen), Duration::ZERO);
+    }
+
+    #[test]
+    fn polls_are_where_jobs_end() {
+        let seen = [jobs(16, 9.0, 10.5), jobs(16, 60.0, 75.0)].concat();
+        let at = |age: f64| seconds(age) + Pace::default().delay(IMAGE, seconds(age), Duration::ZERO, &seen);
+        assert_eq!(at(10.0), seconds(11.0), "a second is the least");
+        assert_eq!(at(11.0), seconds(27.5), "between two groups the age grows two and a half times");
+        assert_eq!(at(27.5), seconds(61.0), "until jobs end again");
+        assert_eq!(at(61.0), seconds(61.0 + 61.0 / 16.0), "a sixteenth of the age is the least");
+        assert_eq!(at(100.0), seconds(106.25), "after the longest job the polls go on");
+        assert_eq!(at(14_400.0), seconds(14_400.0 + 900.0));
+    }
+
+    #[test]
+    fn a_job_that_lasts_longer_than_most_is_polled_every_eighth_of_its_age() {
+        let seen = [jobs(25, 10.0, 12.0), jobs(7, 500.0, 600.0)].concat();
+        let at = |age: f64, seen: &[Duration]| {
+            seconds(age) + Pace::default().delay(IMAGE, seconds(age), Duration::ZERO, seen)
+        };
+        assert_eq!(at(40.0, &seen), seconds(45.0));
+        assert_eq!(at(480.0, &seen), seconds(510.0), "but no closer than a sixteenth");
+        assert_eq!(at(40.0, &[&seen[..], &jobs(2, 500.0, 600.0)].concat()), seconds(100.0), "a quarter is a group");
+    }
+
+    #[test]
+    fn what_the_caller_chose_is_never_changed_by_what_was_seen() {
+        let seen = jobs(24, 9.0, 11.0);
+        let every = Pace { every: Some(seconds(3.0)), ..Pace::default() };
+        let first = Pace { first_after: Some(seconds(7.0)), ..Pace::default() };
+        for age in [0.0, 8.0, 10.0, 50.0].map(seconds) {
+            assert_eq!(every.delay(IMAGE, age, Duration::ZERO, &seen), seconds(3.0));
+            assert_eq!(every.second_delay(IMAGE, age, Duration::ZERO, &seen), seconds(3.0));
+            assert_eq!(first.first_delay(IMAGE, Some(age), &seen), seconds(7.0));
+        }
+    }
+
+    #[test]
+    fn a_job_took_until_the_middle_between_two_polls() {
+        for (since, until, expected) in [(9.0, 11.0, Some(10.0)), (0.0, 20.0, Some(10.0)), (0.0, 30.0, None)] {
+            assert_eq!(took(IMAGE, seconds(since), seconds(until)), expected.map(seconds), "{since} {until}");
+        }
+    }
+
+    #[test]
+    fn times_that_make_no_sense_do_not_overflow() {
+        for seen in [[Duration::ZERO; 5], [Duration::MAX; 5]] {
+            for age in [Duration::ZERO, Duration::MAX] {
+                Pace::default().first_delay(IMAGE, Some(age), &seen);
+                Pace::default().delay(IMAGE, age, age, &seen);
+            }
         }
     }
 
@@ -201,7 +329,7 @@ mod tests {
     fn the_interval_has_a_floor() {
         for (every, delay) in [(0.0, 0.01), (0.001, 0.01), (0.01, 0.01), (0.011, 0.011)] {
             let chosen = Pace { every: Some(seconds(every)), ..Pace::default() };
-            assert_eq!(chosen.delay(IMAGE, Duration::ZERO), seconds(delay), "{every}");
+            assert_eq!(chosen.delay(IMAGE, Duration::ZERO, Duration::ZERO, &[]), seconds(delay), "{every}");
         }
     }
 

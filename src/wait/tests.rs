@@ -1,6 +1,6 @@
 //! The polling loop by its schedule, in paused time.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
@@ -51,8 +51,8 @@ impl Script {
             });
             future
         });
-        let (known, in_flight) = (known.map(generation), Arc::new(Semaphore::new(64)));
-        let wait = Wait { id: Ok(ID), known, pace: Pace::default(), poll, in_flight };
+        let (known, polls) = (known.map(generation), Polls::new(64));
+        let wait = Wait { id: Ok(ID), known, pace: Pace::default(), poll, polls };
         (script, wait)
     }
 
@@ -153,10 +153,10 @@ async fn a_wait_that_is_awaited_again_after_its_limit_polls_once_more() {
 
 #[tokio::test(start_paused = true)]
 async fn updates_that_nobody_awaits_keep_no_permit_from_others() {
-    let in_flight = Arc::new(Semaphore::new(1));
+    let polls = Polls::new(1);
     let (_, mut parked) = Script::wait(None, &[(1.0, Ok("queued"))]);
     let (_, mut other) = Script::wait(None, &[(1.0, Ok("completed"))]);
-    (parked.in_flight, other.in_flight) = (Arc::clone(&in_flight), in_flight);
+    (parked.polls, other.polls) = (polls.clone(), polls);
     let mut parked = parked.updates();
     tokio::time::timeout(Duration::from_millis(1), parked.next()).await.expect_err("it takes a second");
     other.await.expect("done");
@@ -304,11 +304,11 @@ async fn a_limit_of_zero_leaves_time_for_one_response() {
 #[tokio::test(start_paused = true)]
 async fn each_of_thousands_of_jobs_is_polled_however_short_the_limit() {
     for limit in [0, 1, 500, 1000] {
-        let in_flight = Arc::new(Semaphore::new(64));
+        let polls = Polls::new(64);
         let (scripts, waits): (Vec<_>, Vec<_>) = (0..2000)
             .map(|_| {
                 let (script, mut wait) = Script::wait(None, &[(0.1, Ok("completed"))]);
-                wait.in_flight = Arc::clone(&in_flight);
+                wait.polls = polls.clone();
                 (script, wait.timeout(Duration::from_millis(limit)).into_future())
             })
             .unzip();
@@ -325,7 +325,7 @@ async fn each_of_thousands_of_jobs_is_polled_however_short_the_limit() {
 async fn a_job_that_was_never_polled_is_said_to_be_so_after_ten_more_seconds() {
     for limit in [0, 120] {
         let (script, mut wait) = Script::wait(None, &[(SOON, Ok("completed"))]);
-        wait.in_flight = Arc::new(Semaphore::new(0));
+        wait.polls = Polls::new(0);
         let error = wait.timeout(Duration::from_secs(limit)).await.expect_err("no permit");
         assert_eq!(script.begun.elapsed().as_secs(), limit + 10);
         assert!(script.polls().is_empty());
@@ -337,12 +337,12 @@ async fn a_job_that_was_never_polled_is_said_to_be_so_after_ten_more_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_was_polled_waits_for_no_permit_beyond_its_limit() {
-    let in_flight = Arc::new(Semaphore::new(1));
+    let polls = Polls::new(1);
     let (script, mut wait) = Script::wait(None, &[(SOON, Ok("queued"))]);
-    wait.in_flight = Arc::clone(&in_flight);
+    wait.polls = polls.clone();
     let mut updates = wait.timeout(Duration::from_secs(30)).updates();
     updates.next().await.expect("one").expect("queued");
-    let _all = in_flight.acquire().await.expect("a permit");
+    let _all = polls.in_flight.acquire().await.expect("a permit");
     updates.next().await.expect("one").expect_err("no permit");
     assert!(script.begun.elapsed() < Duration::from_millis(30_060), "{:?}", script.begun.elapsed());
 }
@@ -426,4 +426,53 @@ fn a_poll_runs_in_the_span_and_with_the_subscriber_of_the_caller() {
     let caller = async { wait.into_future().instrument(tracing::info_span!("caller")).await };
     runtime.block_on(caller.with_subscriber(tracing_subscriber::registry())).expect("done");
     assert_eq!(*seen.lock().expect("names"), [Some("caller")]);
+}
+
+/// A client that has seen ten images of about ten seconds.
+async fn experienced() -> Polls {
+    let polls = Polls::new(64);
+    for _ in 0..10 {
+        let (_, mut wait) = Script::wait(Some("queued"), &[(SOON, Ok("queued")), (SOON, Ok("completed"))]);
+        wait.polls = polls.clone();
+        let (first, every) = (Duration::from_secs(9), Duration::from_secs(2));
+        wait.first_after(first).every(every).await.expect("done");
+    }
+    polls
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_seen_such_jobs_polls_when_they_end_and_then_as_advised() {
+    let responses = [(SOON, Ok("queued")), (SOON, Ok("processing")), (SOON, Ok("completed"))];
+    for (known, expected) in [(Some("queued"), [10.0, 12.0, 14.0]), (None, [0.0, 10.0, 12.0])] {
+        let (script, mut wait) = Script::wait(known, &responses);
+        wait.polls = experienced().await;
+        let begun = script.begun.elapsed().as_secs_f64();
+        wait.await.expect("done");
+        assert_eq!(script.polls().iter().map(|at| (at - begun).round()).collect::<Vec<_>>(), expected, "{known:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_failed_says_nothing_about_the_others() {
+    let polls = Polls::new(64);
+    for _ in 0..10 {
+        let (_, mut wait) = Script::wait(Some("queued"), &[(SOON, Ok("failed"))]);
+        wait.polls = polls.clone();
+        wait.await.expect_err("it failed");
+    }
+    assert!(polls.experience.of("image uni-1").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_job_is_polled_as_advised_and_not_remembered() {
+    let created = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now() - Duration::from_secs(100));
+    let polls = experienced().await;
+    let seen = polls.experience.of("image uni-1").len();
+    let (script, mut wait) = Script::wait(Some("queued"), &[(SOON, Ok("queued")), (SOON, Ok("completed"))]);
+    wait.known.as_mut().expect("a job").created_at = created.to_rfc3339();
+    let begun = script.begun.elapsed().as_secs_f64();
+    wait.polls = polls.clone();
+    wait.await.expect("done");
+    assert_eq!(script.polls().iter().map(|at| (at - begun).round()).collect::<Vec<_>>(), [0.0, 2.0]);
+    assert_eq!(polls.experience.of("image uni-1").len(), seen);
 }

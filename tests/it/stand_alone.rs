@@ -152,7 +152,7 @@ async fn each_request_is_logged_with_its_status_and_time() {
     emulator.next_download(Transfer::rejected(503));
     reqwest::get(url).await.unwrap();
     let log = log.lock().unwrap();
-    let storage = format!("GET {}/output.png", path);
+    let storage = format!("GET {path}/output.png");
     let expected = [
         "POST /v1/generations 201".to_owned(),
         format!("GET /v1{path} 200"),
