@@ -246,6 +246,8 @@ fn http_client(connect_timeout: Duration, base_url: &reqwest::Url, keep: bool) -
     let builder = || {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            // Attempts are counted here, and `NotProcessed` is what reqwest would send again by itself.
+            .retry(reqwest::retry::never())
             .referer(false)
             .connect_timeout(connect_timeout)
             // Load balancers close after a minute.

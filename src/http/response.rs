@@ -5,6 +5,7 @@ use std::io::Read as _;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use reqwest::{ResponseBuilderExt as _, Url};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use super::{fault::AttemptError, retry::Author};
 use crate::{
     error::{Effect, Fault, meaning_of_storage},
     rate_limit::{Limit, RateLimit},
+    types::lenient,
 };
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,6 +43,10 @@ impl CompleteResponse {
             Ok(body) => body,
             // A rejection is one even if its text is cut short.
             Err(error) if !status.is_success() => error.begin,
+            // A response that has begun is no proof that nothing was done, whatever ends it.
+            Err(error) if error.fault == Fault::NotProcessed => {
+                return Err(AttemptError { status: Some(status), fault: Fault::Interrupted, ..error });
+            }
             Err(error) => return Err(AttemptError { status: Some(status), ..error }),
         };
         Ok(Self { url, status, rate_limit: RateLimit::from_headers(&headers), headers, body })
@@ -123,20 +129,27 @@ async fn read_body(response: &mut reqwest::Response, end: Instant, cap: usize) -
     Err(AttemptError { begin: if rest.is_empty() { first } else { rest.freeze() }, ..error })
 }
 
-/// Undoes a content coding. `identity` is asked for, but a gateway may compress all the same
+/// Undoes the content codings. `identity` is asked for, but a gateway may compress all the same
 /// (RFC 9110, 12.5.3), and a job that was paid for must not be lost to that.
 fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, AttemptError> {
-    let Some(coding) = headers.get(header::CONTENT_ENCODING) else { return Ok(body) };
-    let coding = coding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
-    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
+    let codings =
+        headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|it| *it == b','));
+    let codings: Vec<_> = codings.map(|coding| coding.trim_ascii().to_ascii_lowercase()).collect();
+    // The last one was applied last.
+    codings.iter().rev().try_fold(body, |body, coding| match coding.as_slice() {
+        b"gzip" | b"x-gzip" if is_gzip(&body) => unpack(flate2::read::MultiGzDecoder::new(body.as_ref()), cap),
+        b"deflate" if is_zlib(&body) => unpack(flate2::read::ZlibDecoder::new(body.as_ref()), cap),
+        // Some servers leave out the frame that the standard asks for (RFC 9110, 8.4.1.2).
+        b"deflate" if !is_json(&body) => unpack(flate2::read::DeflateDecoder::new(body.as_ref()), cap),
+        // `identity`, or a coding in name only. One that is not known fails as JSON, and its error shows the beginning.
+        _ => Ok(body),
+    })
+}
+
+fn unpack(decoder: impl std::io::Read, cap: usize) -> Result<Bytes, AttemptError> {
     let mut decoded = Vec::new();
-    let outcome = match coding.as_str() {
-        "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(body.as_ref()).take(limit).read_to_end(&mut decoded),
-        "deflate" => flate2::read::ZlibDecoder::new(body.as_ref()).take(limit).read_to_end(&mut decoded),
-        // Also `identity`. A coding that is not known fails as JSON, and its error shows the beginning.
-        _ => return Ok(body),
-    };
-    let fault = match outcome {
+    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
+    let fault = match decoder.take(limit).read_to_end(&mut decoded) {
         Ok(_) if decoded.len() <= cap => return Ok(decoded.into()),
         Ok(_) => Fault::TooLarge,
         Err(_) => Fault::Interrupted,
@@ -145,19 +158,32 @@ fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, At
     Err(AttemptError { begin: decoded.into(), ..AttemptError::new(fault) })
 }
 
+fn is_gzip(body: &[u8]) -> bool {
+    body.starts_with(&[0x1f, 0x8b])
+}
+
+/// By the two bytes of the frame (RFC 1950, 2.2).
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(body, [method, flags, ..] if method & 0x0f == 8 && (u16::from(*method) * 256 + u16::from(*flags)) % 31 == 0)
+}
+
+fn is_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'"'))
+}
+
 /// The `detail` of an error of the API: a text, or a list of complaints about fields, or anything.
 fn detail(body: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let value: Value = serde_json::from_slice(body).ok()?;
     let detail = value.as_object()?.get("detail")?;
     Some(match detail {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Array(items) => items.iter().map(complaint).collect::<Vec<_>>().join("; "),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(complaint).collect::<Vec<_>>().join("; "),
         other => other.to_string(),
     })
 }
 
 /// `{"loc": ["body", "prompt"], "msg": "too short"}` reads `body.prompt: too short`.
-fn complaint(item: &serde_json::Value) -> String {
+fn complaint(item: &Value) -> String {
     let Some(message) = item["msg"].as_str() else { return item.to_string() };
     let place: Vec<_> = item["loc"]
         .as_array()
@@ -197,14 +223,44 @@ fn xml_element(body: &[u8], name: &str) -> Option<String> {
 
 /// The id of the generation in the response to its submission, however broken or cut short that is.
 pub(super) fn created_id(body: &[u8]) -> Option<Uuid> {
-    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(body)
-        && let Some(id) = value["id"].as_str()
-    {
-        return id.trim().parse().ok();
+    match lenient::parse(body) {
+        Some(value) => id_in(&value),
+        None => outermost_id(&String::from_utf8_lossy(body)),
     }
-    let text = String::from_utf8_lossy(body);
-    let (_, rest) = text.split_once("\"id\"")?;
-    let value = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+}
+
+/// An `id` further inside is one of something else, unless all that is around it is a wrapper.
+fn id_in(value: &Value) -> Option<Uuid> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("id").and_then(|id| id.as_str()?.trim().parse().ok());
+            own.or_else(|| ["data", "generation"].iter().find_map(|name| id_in(fields.get(*name)?)))
+        }
+        Value::Array(items) if items.len() == 1 => id_in(&items[0]),
+        _ => None,
+    }
+}
+
+/// The first of the `id`s that the fewest brackets surround, in a text that is no JSON.
+fn outermost_id(text: &str) -> Option<Uuid> {
+    let mut depth = 0_usize;
+    let mut outermost: Option<(usize, Uuid)> = None;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            '"' if outermost.is_none_or(|(known, _)| depth < known) => {
+                outermost = id_at(&text[at..]).map(|id| (depth, id)).or(outermost);
+            }
+            _ => {}
+        }
+    }
+    outermost.map(|(_, id)| id)
+}
+
+/// The value of a text that begins with `"id": "`.
+fn id_at(text: &str) -> Option<Uuid> {
+    let value = text.strip_prefix("\"id\"")?.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
     value.get(..36)?.parse().ok()
 }
 
@@ -240,6 +296,7 @@ mod tests {
     #[test]
     fn the_id_of_a_paid_job_is_found_in_whatever_came_of_the_response() {
         let id = "d290f1ee-6c54-4b01-90e6-d701748f0851";
+        let other = "00000000-6c54-4b01-90e6-d701748f0851";
         let found = Some(id.parse().expect("an id"));
         for (body, expected) in [
             (format!(r#"{{"id": "{id}", "state": nul"#).into_bytes(), found),
@@ -285,6 +342,14 @@ mod tests {
         assert_eq!((error.fault, error.begin.as_ref()), (Fault::TooLarge, b"{\"id\":1".as_slice()));
         let error = decode_body(&coded("gzip"), gzip.slice(..gzip.len() - 9), 8).expect_err("cut short");
         assert_eq!(error.fault, Fault::Interrupted);
+        let plain = Bytes::from_static(br#"{"id":1}"#);
+        for in_name_only in ["gzip", "deflate", "gzip, deflate", "br"] {
+            assert_eq!(decode_body(&coded(in_name_only), plain.clone(), 8).expect("as it is"), plain, "{in_name_only}");
+        }
+        let mut twice = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+        twice.write_all(&gzip).expect("in memory");
+        let twice = Bytes::from(twice.finish().expect("in memory"));
+        assert_eq!(decode_body(&coded("gzip, identity, deflate"), twice, 64).expect("decoded"), plain);
     }
 
     #[test]

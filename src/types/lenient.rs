@@ -226,7 +226,7 @@ fn timestamp(text: &str) -> Option<DateTime<Utc>> {
 }
 
 /// The first JSON value in a body, with every byte and escape that is no text replaced by U+FFFD.
-fn parse(body: &[u8]) -> Option<Value> {
+pub(crate) fn parse(body: &[u8]) -> Option<Value> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}');
     let parse = |text: &str| serde_json::Deserializer::from_str(text).into_iter().next()?.ok();
