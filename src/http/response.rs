@@ -223,9 +223,11 @@ fn xml_element(body: &[u8], name: &str) -> Option<String> {
 
 /// The id of the generation in the response to its submission, however broken or cut short that is.
 pub(super) fn created_id(body: &[u8]) -> Option<Uuid> {
+    let text = String::from_utf8_lossy(body);
     match lenient::parse(body) {
-        Some(value) => id_in(&value),
-        None => outermost_id(&String::from_utf8_lossy(body)),
+        // What follows the first value may still be of the response, if that was broken.
+        Some(value) => id_in(&value).or_else(|| outermost_id(&text, 1)),
+        None => outermost_id(&text, usize::MAX),
     }
 }
 
@@ -241,15 +243,15 @@ fn id_in(value: &Value) -> Option<Uuid> {
     }
 }
 
-/// The first of the `id`s that the fewest brackets surround, in a text that is no JSON.
-fn outermost_id(text: &str) -> Option<Uuid> {
+/// The first of the `id`s that the fewest brackets surround, and at most `deepest`, in a text that is no JSON.
+fn outermost_id(text: &str, deepest: usize) -> Option<Uuid> {
     let mut depth = 0_usize;
     let mut outermost: Option<(usize, Uuid)> = None;
     for (at, c) in text.char_indices() {
         match c {
             '{' | '[' => depth += 1,
             '}' | ']' => depth = depth.saturating_sub(1),
-            '"' if outermost.is_none_or(|(known, _)| depth < known) => {
+            '"' if depth <= deepest && outermost.is_none_or(|(known, _)| depth < known) => {
                 outermost = id_at(&text[at..]).map(|id| (depth, id)).or(outermost);
             }
             _ => {}
