@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{
     object::{Object, ResumePoint, content_range},
-    response::{self, Expected},
+    response::{self, Expected, Head, Shown},
 };
 use crate::{
     error::{Error, Fault, Result},
@@ -71,8 +71,8 @@ pub(crate) struct Fetch {
     /// How many bytes of the current response were handed out before it began.
     skip: u64,
     pub(crate) object: Object,
-    /// Whether the first bytes have shown that they are not a page of text.
-    plausible: bool,
+    /// The first bytes, until they have shown that they are not text. `None`: they have.
+    head: Option<Head>,
     /// Whether the URL was replaced since bytes last came.
     refreshed: bool,
     restarts: u32,
@@ -88,7 +88,7 @@ impl Fetch {
             offset: from.offset,
             skip: 0,
             object: from.object,
-            plausible: from.offset > 0,
+            head: (from.offset == 0).then(Head::default),
             refreshed: false,
             restarts: 0,
         }
@@ -210,7 +210,7 @@ impl Fetch {
         self.offset = 0;
         self.skip = 0;
         self.object = Object::default();
-        self.plausible = false;
+        self.head = Some(Head::default());
         Ok(())
     }
 
@@ -239,11 +239,15 @@ impl Fetch {
             return Err(self.unexpected(format!("it has more bytes than the {total} that were announced")));
         }
         self.check_size(end)?;
-        if !self.plausible && self.location.expected == Expected::Media {
-            match response::begins_as_text(bytes) {
-                Some(true) => return Err(self.unexpected("it carries text, not an image or a video")),
-                Some(false) => self.plausible = true,
-                None => {}
+        if self.location.expected == Expected::Media
+            && let Some(head) = &mut self.head
+        {
+            match head.add(bytes) {
+                Shown::NoMedia(what) => {
+                    return Err(self.unexpected(format!("it carries {what}, not an image or a video")));
+                }
+                Shown::Binary => self.head = None,
+                Shown::Nothing => {}
             }
         }
         Ok(())
@@ -252,7 +256,9 @@ impl Fetch {
     fn end(&self) -> Result<Event> {
         match self.location.expected {
             _ if self.offset == 0 => Err(self.unexpected("the object is empty")),
-            Expected::Media if !self.plausible => Err(self.unexpected("the object is blank")),
+            Expected::Media if self.head.is_some() => {
+                Err(self.unexpected("it carries a few characters, not an image or a video"))
+            }
             _ => Ok(Event::End),
         }
     }

@@ -5,8 +5,12 @@ use super::{
     response::{CompleteResponse, created_id},
     retry::{Author, Disposition, Outcome},
 };
-use crate::error::{
-    Effect, Error, Exchange, NoResponse, OutcomeUnknown, RateLimited, Rejected, UnexpectedResponse, meaning_of_storage,
+use crate::{
+    error::{
+        Effect, Error, Exchange, NoResponse, OutcomeUnknown, RateLimited, Rejected, UnexpectedResponse,
+        meaning_of_storage,
+    },
+    util::redact,
 };
 
 /// Why an attempt did not succeed.
@@ -70,7 +74,12 @@ impl Failure {
                 }
             }
             Self::Status(response) => {
-                let detail = excerpt(&response.error_text());
+                let detail = if exchange.is_storage {
+                    redact::hide_query(&response.url, &response.error_text())
+                } else {
+                    response.error_text()
+                };
+                let detail = excerpt(&detail);
                 match disposition {
                     Disposition::RateLimited => Error::RateLimited(Box::new(RateLimited {
                         limit: response.limit(exchange.effect),

@@ -173,7 +173,7 @@ fn is_json(body: &[u8]) -> bool {
 
 /// The `detail` of an error of the API: a text, or a list of complaints about fields, or anything.
 fn detail(body: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
+    let value = lenient::parse(body)?;
     let detail = value.as_object()?.get("detail")?;
     Some(match detail {
         Value::String(text) => text.clone(),
@@ -218,7 +218,9 @@ fn xml_element(body: &[u8], name: &str) -> Option<String> {
     }
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
     let (value, _) = rest.split_once(&format!("</{name}>"))?;
-    Some(value.trim().to_owned())
+    let value = value.trim();
+    let plain = value.strip_prefix("<![CDATA[").and_then(|value| value.strip_suffix("]]>"));
+    Some(plain.unwrap_or(value).trim().to_owned())
 }
 
 /// The id of the generation in the response to its submission, however broken or cut short that is.
@@ -286,6 +288,8 @@ mod tests {
             (r#"{"detail":[7]}"#, Some("7")),
             (r#"{"detail":{"a":1}}"#, Some(r#"{"a":1}"#)),
             (r#"{"detail":null}"#, Some("null")),
+            (r#"{"detail":"a cat \ud83d"}"#, Some("a cat \u{fffd}")),
+            ("\u{feff}{\"detail\":\"x\"}\n", Some("x")),
             (r#"{"error":"x"}"#, None),
             (r#"["detail"]"#, None),
             ("<html>", None),
@@ -305,6 +309,14 @@ mod tests {
             (format!(r#"{{"type":"image","id":"{id}"#).into_bytes(), found),
             (format!(r#"{{"output":[{{"id":"x"}}],"id":"{id}"}}"#).into_bytes(), found),
             ([b"{\"type\":\"\xff\",\"id\":\"".as_slice(), id.as_bytes(), b"\"}"].concat(), found),
+            (format!(r#"[{{"id":"{id}"}}]"#).into_bytes(), found),
+            (format!(r#"{{"data":{{"id":"{id}","state":"queued"}}}}"#).into_bytes(), found),
+            (format!(r#"{{"output":[{{"id":"{other}"}}],"id":"{id}","stat"#).into_bytes(), found),
+            (format!(r#"{{"id":"{id}","output":[{{"id":"{other}"}}"#).into_bytes(), found),
+            (format!(r#"{{"failure_reason":"\ud83d","id":"{id}"}}"#).into_bytes(), found),
+            (format!(r#"{{"type":"image"}}"id":"{id}"}}"#).into_bytes(), found),
+            (format!("\u{feff}{{\"id\":\"{id}\"}} trailing").into_bytes(), found),
+            (format!(r#"{{"user":{{"id":"{other}"}}}}"#).into_bytes(), None),
             (br#"{"id":"d290f1ee"#.to_vec(), None),
             (br#"{"id":42}"#.to_vec(), None),
             (b"<html>".to_vec(), None),
@@ -322,6 +334,7 @@ mod tests {
                 "ExpiredToken: The token has expired",
             ),
             ("\u{feff} <Error><Code>SlowDown</Code></Error>", "SlowDown"),
+            ("<Error><Code> <![CDATA[SlowDown]]> </Code></Error>", "SlowDown"),
             ("<html><Code>x</Code>", "<html><Code>x</Code>"),
             ("<?xml?><Error></Error>", "<?xml?><Error></Error>"),
         ] {

@@ -3,6 +3,10 @@
 //! Structs have a `builder()`; what the API may add to is `#[non_exhaustive]`. String enums keep
 //! values that this version does not know in `Unknown`. They follow the API, so that minor
 //! releases may add fields and values.
+//!
+//! The types implement serde's traits for JSON only, in which the API speaks: they leave out fields and
+//! tell alternatives apart by name. Store them as JSON; formats without names, such as postcard, write
+//! them and cannot read them back.
 
 #[macro_use]
 mod open_enum;

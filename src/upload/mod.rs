@@ -246,8 +246,7 @@ impl UploadOptions {
 
     async fn put(&self, envelope: &PresignedUpload, content: &mut Opened) -> Result<()> {
         if !envelope.method.eq_ignore_ascii_case("PUT") {
-            let method = envelope.method.escape_debug();
-            return Err(unexpected(format!("the bytes are to be sent by {method}, not PUT")));
+            return Err(unexpected(format!("the bytes are to be sent by {}, not PUT", envelope.method)));
         }
         let url = signed_url(envelope.url.as_str()).map_err(|_| unexpected("the URL for the bytes is not https"))?;
         let mut headers = HeaderMap::new();
