@@ -21,6 +21,7 @@ use crate::{
     progress::{Progress, ProgressCallback, ProgressReporter},
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePurpose, FileState, PresignedUpload},
+    util::redact,
 };
 
 pub use content::Content;
@@ -294,7 +295,8 @@ impl Request for Put<'_> {
             match storage::redirected(&url, &response) {
                 Some(next) if self.is_repeatable() && keeps_method(response.status()) => url = next,
                 _ => {
-                    let response = storage::check(response, exchange, Instant::now() + self.idle_timeout).await?;
+                    let end = Instant::now() + self.idle_timeout;
+                    let response = storage::check(response, exchange, end).await.map_err(|e| self.hide_headers(e))?;
                     // A success before the last byte was sent cannot be about all of them.
                     if !monitor.is_complete() {
                         return Err(AttemptError::new(Fault::Interrupted).into());
@@ -312,6 +314,15 @@ impl Request for Put<'_> {
 }
 
 impl Put<'_> {
+    /// Storage may repeat the request in the text of its error.
+    fn hide_headers(&self, mut failure: Failure) -> Failure {
+        if let Failure::Status(response) = &mut failure {
+            let values = self.headers.values().map(|value| String::from_utf8_lossy(value.as_bytes()));
+            response.body = redact::hide(values, &String::from_utf8_lossy(&response.body)).into();
+        }
+        failure
+    }
+
     async fn send_to(&mut self, url: &Url, monitor: &UploadMonitor) -> Result<reqwest::Response, Failure> {
         let body = reqwest::Body::wrap_stream(monitor.watch(self.content.stream().await.map_err(Failure::Local)?));
         let request = self.http.put(url.clone()).headers(self.headers.clone()).body(body);

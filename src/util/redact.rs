@@ -55,23 +55,19 @@ pub(crate) fn quoted_url(text: &str) -> String {
     excerpt(&url(text))
 }
 
-/// `text` without the values in the query of a signed URL, however a server spells them. Values as
-/// short as those of `X-Amz-Expires` are no secret.
+/// `text` without the values in the query of a signed URL, however a server spells them.
 pub(crate) fn hide_query(url: &reqwest::Url, text: &str) -> String {
     let raw =
         url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')).map(|(_, it)| it.into());
-    let decoded = url.query_pairs().map(|(_, value)| value);
-    let mut values: Vec<Cow<'_, str>> = raw.chain(decoded).filter(|value| value.len() >= SHORTEST_SECRET).collect();
+    hide(raw.chain(url.query_pairs().map(|(_, value)| value)), text)
+}
+
+/// `text` without these values. Those as short as that of `X-Amz-Expires` are no secret.
+pub(crate) fn hide<'a>(values: impl Iterator<Item = Cow<'a, str>>, text: &str) -> String {
+    let mut values: Vec<_> = values.map(|value| plain(&value)).filter(|it| it.len() >= SHORTEST_SECRET).collect();
     // A value may begin with another one.
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    let mut text = plain(text);
-    for value in values {
-        let value = plain(&value);
-        if text.contains(&value) {
-            text = text.replace(&value, "…");
-        }
-    }
-    text
+    values.iter().fold(plain(text), |text, value| text.replace(value, "…"))
 }
 
 /// Where a URL or a key ends inside other text.

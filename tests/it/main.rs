@@ -7,6 +7,7 @@ mod connections;
 mod contract;
 mod downloads;
 mod emulator;
+mod errors;
 mod faults;
 mod files;
 mod generations;

@@ -93,6 +93,13 @@ pub(super) fn odd_responses() -> Vec<Case> {
             Action { sends: action.sends, then: Then::Close, ..action }
         }),
         Case::always(
+            "503 by the API with half an emoji in its text",
+            Action::api(503, r#"{"detail":"a cat \ud83d"}"#).without_job(),
+            0,
+            (3, Outcome::Rejected(RejectionKind::Unavailable)),
+            (3, Outcome::Rejected(RejectionKind::Unavailable)),
+        ),
+        Case::always(
             "101",
             Action::send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"),
             1,

@@ -78,7 +78,9 @@ pub(crate) fn reset(stream: u32, code: u32) -> Vec<u8> {
 
 /// `last` is the last stream that the server has handled or may handle.
 pub(crate) fn go_away(last: u32, code: u32) -> Vec<u8> {
-    frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat())
+    // A careless server adds whatever it has at hand.
+    let debug = format!("{} {}", super::KEY, super::SIGNATURE);
+    frame(GOAWAY, 0, 0, &[&last.to_be_bytes(), &code.to_be_bytes(), debug.as_bytes()].concat())
 }
 
 async fn serve(mut stream: TcpStream, log: Arc<Log>, server: Http2) -> io::Result<()> {
