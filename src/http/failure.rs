@@ -60,19 +60,16 @@ impl Failure {
     ) -> Error {
         match self {
             Self::Local(error) => error,
-            Self::Attempt(AttemptError { fault, source, begin, .. }) => {
-                let source = source.map(Into::into);
-                match disposition {
-                    Disposition::OutcomeUnknown => Error::OutcomeUnknown(Box::new(OutcomeUnknown {
-                        generation_id: paid_id(&exchange, &begin),
-                        exchange,
-                        fault: Some(fault),
-                        problem: None,
-                        source,
-                    })),
-                    _ => Error::NoResponse(Box::new(NoResponse { exchange, fault, source })),
-                }
-            }
+            Self::Attempt(AttemptError { fault, source, begin, .. }) => match disposition {
+                Disposition::OutcomeUnknown => Error::OutcomeUnknown(Box::new(OutcomeUnknown {
+                    generation_id: paid_id(&exchange, &begin),
+                    exchange,
+                    fault: Some(fault),
+                    problem: None,
+                    source,
+                })),
+                _ => Error::NoResponse(Box::new(NoResponse { exchange, fault, source })),
+            },
             Self::Status(response) => {
                 let detail = if exchange.is_storage {
                     redact::hide_query(&response.url, &response.error_text())
