@@ -5,6 +5,8 @@ mod client;
 pub mod download;
 pub mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod generations;
 mod http;
 mod id;

@@ -51,7 +51,7 @@ impl Failure {
     }
 
     /// The one error mapper: what a call ends with. `excerpt` makes foreign text short and takes secrets out of it.
-    pub(super) fn into_error(
+    pub(crate) fn into_error(
         self,
         exchange: Exchange,
         disposition: Disposition,

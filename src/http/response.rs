@@ -131,7 +131,7 @@ async fn read_body(response: &mut reqwest::Response, end: Instant, cap: usize) -
 
 /// Undoes the content codings. `identity` is asked for, but a gateway may compress all the same
 /// (RFC 9110, 12.5.3), and a job that was paid for must not be lost to that.
-fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, AttemptError> {
+pub(crate) fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, AttemptError> {
     let codings =
         headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|it| *it == b','));
     let codings: Vec<_> = codings.map(|coding| coding.trim_ascii().to_ascii_lowercase()).collect();

@@ -28,6 +28,7 @@ pub(crate) const LAYERS: &[(usize, &str, &str)] = &[
     (8, "download/", "bytes from storage to memory or disk"),
     (9, "upload/", "bytes from memory or disk to storage"),
     (10, "mock/", "features `emulator` and `mock`; used by no other file"),
+    (10, "fuzzing.rs", "what a server sends into each parser, for tests and `fuzz/`; used by no other file"),
     (11, "lib.rs", "names only; used by no other file"),
 ];
 
