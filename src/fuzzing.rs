@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    ApiKey,
     download::{
         object::{Object, content_range},
         response::{self, Expected, Head, Shown},
@@ -17,6 +16,7 @@ use crate::{
     error::{Effect, Error, Exchange, GenerationFailed},
     http::{
         failure::{Failure, unusable},
+        key::ApiKey,
         response::{CompleteResponse, decode_body},
         retry::Disposition,
         retry_after::retry_after,

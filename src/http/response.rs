@@ -111,6 +111,10 @@ async fn read_body(response: &mut reqwest::Response, end: Instant, cap: usize) -
         match timeout_at(end, response.chunk()).await {
             Ok(Ok(None)) => return Ok(if rest.is_empty() { first } else { rest.freeze() }),
             Ok(Ok(Some(chunk))) if rest.len() + first.len() + chunk.len() > cap => {
+                // The id of a paid job may be in what fits.
+                let fits = cap - rest.len() - first.len();
+                rest.extend_from_slice(&std::mem::take(&mut first));
+                rest.extend_from_slice(&chunk[..fits]);
                 break AttemptError::new(Fault::TooLarge);
             }
             Ok(Ok(Some(chunk))) => {

@@ -21,7 +21,7 @@ use crate::{
     progress::{Progress, ProgressCallback, ProgressReporter},
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePurpose, FileState, PresignedUpload},
-    util::redact,
+    util::{clock, redact},
 };
 
 pub use content::Content;
@@ -295,7 +295,7 @@ impl Request for Put<'_> {
             match storage::redirected(&url, &response) {
                 Some(next) if self.is_repeatable() && keeps_method(response.status()) => url = next,
                 _ => {
-                    let end = Instant::now() + self.idle_timeout;
+                    let end = clock::after(Instant::now(), self.idle_timeout);
                     let response = storage::check(response, exchange, end).await.map_err(|e| self.hide_headers(e))?;
                     // A success before the last byte was sent cannot be about all of them.
                     if !monitor.is_complete() {

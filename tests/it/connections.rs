@@ -14,7 +14,7 @@ use luma_agents::{
 use crate::support::{
     fast_builder,
     fault_server::{Action, FaultServer, Part, Request, Then},
-    http2::{Http2, NO_ERROR, data, go_away, headers},
+    http2::{Http2, INTERNAL_ERROR, NO_ERROR, data, go_away, headers},
     valid,
 };
 
@@ -145,6 +145,18 @@ async fn a_body_that_the_server_never_takes_ends_in_time() {
     let error = luma.generations().create(request).await.unwrap_err();
     assert!(error.is_timeout() && matches!(error, Error::OutcomeUnknown(_)), "{error}");
     assert!(server.jobs().is_empty());
+}
+
+#[tokio::test]
+async fn a_goaway_at_a_stream_whose_body_is_on_its_way_proves_nothing() {
+    for code in [NO_ERROR, INTERNAL_ERROR] {
+        let (server, luma) =
+            http2(0, move |_, stream| Action::send(go_away(stream, code)).reads(Part::Head).then(Then::Close)).await;
+        let request = request().image_ref(vec![MediaRef::data(vec![0; 1 << 20], "image/png")]);
+        let error = luma.generations().create(request).await.unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
+        assert_eq!(server.requests().len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -479,3 +479,13 @@ async fn a_redirected_upload_is_followed_if_its_bytes_can_be_repeated() {
         assert_eq!(puts(&server), 1);
     }
 }
+
+#[tokio::test]
+async fn no_timeout_is_too_long() {
+    let (server, _) = with_storage(|_| Action::respond(200, &[], "")).await;
+    let forever = Duration::MAX;
+    let builder = Client::builder(ApiKey::new(KEY).unwrap()).base_url(server.url());
+    let builder = builder.timeout(forever).submit_timeout(forever).idle_timeout(forever).connect_timeout(forever);
+    let luma = builder.retry(Retry::default().budget(forever)).build().unwrap();
+    luma.files().upload(video(5 * MB)).await.unwrap();
+}

@@ -135,7 +135,7 @@ impl Request {
     }
 }
 
-type Script = dyn Fn(&Request) -> Action + Send + Sync;
+pub(super) type Script = dyn Fn(&Request) -> Action + Send + Sync;
 
 /// The server, which stops on drop.
 #[derive(Debug)]
