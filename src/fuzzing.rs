@@ -97,13 +97,16 @@ pub fn storage_error(body: &[u8]) {
 
 fn error_of(status: StatusCode, body: &[u8], is_storage: bool, headers: &HeaderMap) {
     let Ok(url) = reqwest::Url::parse(&format!("https://h/o.png?X-Amz-Signature={SIGNATURE}")) else { return };
+    let body = match is_storage {
+        true => redact::hide_query(&url, &String::from_utf8_lossy(body)).into(),
+        false => Bytes::copy_from_slice(body),
+    };
     for disposition in [Disposition::Rejected, Disposition::RateLimited, Disposition::OutcomeUnknown] {
         let response = CompleteResponse {
-            url: url.clone(),
             status,
             headers: headers.clone(),
             rate_limit: RateLimit::from_headers(headers),
-            body: Bytes::copy_from_slice(body),
+            body: body.clone(),
         };
         let _ = (response.api_author(), response.is_expired(), response.limit(Effect::Pays));
         let exchange = Exchange { is_storage, status: Some(status), ..Exchange::of("fuzz") };

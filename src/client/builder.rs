@@ -249,6 +249,8 @@ fn http_client(connect_timeout: Duration, base_url: &reqwest::Url, keep: bool) -
             // Attempts are counted here, and `NotProcessed` is what reqwest would send again by itself.
             .retry(reqwest::retry::never())
             .referer(false)
+            // The send loop is what sends again, and counts.
+            .retry(reqwest::retry::never())
             .connect_timeout(connect_timeout)
             // Load balancers close after a minute.
             .pool_idle_timeout(IDLE_CONNECTION);

@@ -5,12 +5,8 @@ use super::{
     response::{CompleteResponse, created_id},
     retry::{Author, Disposition, Outcome},
 };
-use crate::{
-    error::{
-        Effect, Error, Exchange, NoResponse, OutcomeUnknown, RateLimited, Rejected, UnexpectedResponse,
-        meaning_of_storage,
-    },
-    util::redact,
+use crate::error::{
+    Effect, Error, Exchange, NoResponse, OutcomeUnknown, RateLimited, Rejected, UnexpectedResponse, meaning_of_storage,
 };
 
 /// Why an attempt did not succeed.
@@ -71,12 +67,7 @@ impl Failure {
                 _ => Error::NoResponse(Box::new(NoResponse { exchange, fault, source })),
             },
             Self::Status(response) => {
-                let detail = if exchange.is_storage {
-                    redact::hide_query(&response.url, &response.error_text())
-                } else {
-                    response.error_text()
-                };
-                let detail = excerpt(&detail);
+                let detail = excerpt(&response.error_text());
                 match disposition {
                     Disposition::RateLimited => Error::RateLimited(Box::new(RateLimited {
                         limit: response.limit(exchange.effect),
