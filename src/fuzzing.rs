@@ -210,19 +210,60 @@ pub fn settings(text: &[u8]) {
 mod tests {
     use super::*;
 
+    /// The inputs of a target. None: the package has no corpora.
+    fn corpus(name: &str) -> Vec<Vec<u8>> {
+        let corpora = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+        if !corpora.exists() {
+            return Vec::new();
+        }
+        let files = std::fs::read_dir(corpora.join(name)).expect(name).flatten();
+        let inputs: Vec<_> = files.map(|file| std::fs::read(file.path()).expect("an input")).collect();
+        assert!(!inputs.is_empty(), "{name} has no corpus");
+        inputs
+    }
+
     #[test]
     fn every_corpus_holds() {
-        let corpora = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-        // The package does not have it.
-        if !corpora.exists() {
-            return;
-        }
         for (name, target) in TARGETS {
-            let inputs: Vec<_> = std::fs::read_dir(corpora.join(name)).expect(name).flatten().collect();
-            assert!(!inputs.is_empty(), "{name} has no corpus");
-            for input in inputs {
-                target(&std::fs::read(input.path()).expect("an input"));
+            corpus(name).iter().for_each(|input| target(input));
+        }
+    }
+
+    /// Without the coverage that guides cargo-fuzz, but on every toolchain. `FUZZ_CASES` sets the number for
+    /// each target.
+    #[test]
+    fn changes_of_every_corpus_hold() {
+        let cases = std::env::var("FUZZ_CASES").ok().and_then(|it| it.parse().ok()).unwrap_or(1000);
+        for (name, target) in TARGETS {
+            let corpus = corpus(name);
+            let mut random = fastrand::Rng::with_seed(7);
+            for _ in 0..if corpus.is_empty() { 0 } else { cases } {
+                let input = changed(&corpus, &mut random);
+                let held = std::panic::catch_unwind(|| target(&input));
+                assert!(held.is_ok(), "{name}: {}", input.escape_ascii());
             }
         }
+    }
+
+    fn changed(corpus: &[Vec<u8>], random: &mut fastrand::Rng) -> Vec<u8> {
+        let mut input = corpus[random.usize(..corpus.len())].clone();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(..=input.len());
+            match random.u8(..5) {
+                0 => input.truncate(at),
+                1 => input.insert(at, random.u8(..)),
+                2 => {
+                    let again = input[at / 2..at].to_vec();
+                    input.splice(at..at, again).for_each(drop);
+                }
+                3 => {
+                    let other = &corpus[random.usize(..corpus.len())];
+                    input.extend_from_slice(&other[random.usize(..=other.len())..]);
+                }
+                _ if at < input.len() => input[at] ^= 1 << random.u8(..8),
+                _ => {}
+            }
+        }
+        input
     }
 }
