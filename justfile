@@ -97,6 +97,10 @@ msrv:
 minimal-versions:
     .ci/minimal-versions
 
-# Ten thousand generations against a server that breaks a tenth of all exchanges: two minutes.
+# Whether a test fails for each small change of the code: hours, in shards, and it goes on where it stopped.
+mutants *shard:
+    .ci/mutants {{ shard }}
+
+# Ten thousand generations against a server that breaks a tenth of all exchanges, over HTTP/1 and HTTP/2.
 soak:
     cargo test --locked --release --package luma-agents --test it -- --ignored --nocapture soak

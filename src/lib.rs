@@ -9,6 +9,8 @@ mod create_and_wait;
 pub mod download;
 pub mod error;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod generations;
 mod http;
 mod id;

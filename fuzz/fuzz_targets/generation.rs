@@ -1,10 +1,3 @@
-//! Whatever a body holds, decoding it never panics, and what was decoded can be printed and encoded.
 #![no_main]
 
-use luma_agents::types::Generation;
-
-libfuzzer_sys::fuzz_target!(|body: &[u8]| {
-    if let Ok(value) = serde_json::from_slice::<Generation>(body) {
-        let _ = (format!("{value:?}"), serde_json::to_value(value));
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| luma_agents::fuzzing::generation(data));

@@ -255,6 +255,8 @@ fn http_client(connect_timeout: Duration, base_url: &reqwest::Url, keep: bool) -
     let builder = || {
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            // Attempts are counted here, and `NotProcessed` is what reqwest would send again by itself.
+            .retry(reqwest::retry::never())
             .referer(false)
             // The send loop is what sends again, and counts.
             .retry(reqwest::retry::never())

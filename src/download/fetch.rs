@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{
     object::{Object, ResumePoint, content_range},
-    response::{self, Expected},
+    response::{self, Expected, Head, Shown},
 };
 use crate::{
     error::{Error, Fault, Result},
@@ -76,8 +76,8 @@ pub(crate) struct Fetch {
     /// The media type that the server gives the object, without parameters.
     pub(crate) media_type: Option<String>,
     pub(crate) object: Object,
-    /// Whether the first bytes have shown that they are not a page of text.
-    plausible: bool,
+    /// The first bytes, until they have shown that they are not text. `None`: they have.
+    head: Option<Head>,
     /// Whether the URL was replaced since bytes last came.
     refreshed: bool,
     restarts: u32,
@@ -93,7 +93,7 @@ impl Fetch {
             skip: 0,
             media_type: None,
             object: from.object,
-            plausible: from.offset.max(location.start) > 0,
+            head: (from.offset.max(location.start) == 0).then(Head::default),
             refreshed: false,
             restarts: 0,
             location,
@@ -245,7 +245,7 @@ impl Fetch {
         self.offset = self.location.start;
         self.skip = 0;
         self.object = Object::default();
-        self.plausible = self.offset > 0;
+        self.head = (self.offset == 0).then(Head::default);
         Ok(())
     }
 
@@ -276,11 +276,15 @@ impl Fetch {
             return Err(self.unexpected(format!("it has more bytes than the {total} that were announced")));
         }
         self.check_size(end - self.location.start)?;
-        if !self.plausible && self.location.expected == Expected::Media {
-            match response::begins_as_text(bytes) {
-                Some(true) => return Err(self.unexpected("it carries text, not an image or a video")),
-                Some(false) => self.plausible = true,
-                None => {}
+        if self.location.expected == Expected::Media
+            && let Some(head) = &mut self.head
+        {
+            match head.add(bytes) {
+                Shown::NoMedia(what) => {
+                    return Err(self.unexpected(format!("it carries {what}, not an image or a video")));
+                }
+                Shown::Binary => self.head = None,
+                Shown::Nothing => {}
             }
         }
         Ok(())
@@ -289,7 +293,9 @@ impl Fetch {
     fn end(&self) -> Result<Event> {
         match self.location.expected {
             _ if self.done() == 0 => Err(self.unexpected("the object is empty")),
-            Expected::Media if !self.plausible => Err(self.unexpected("the object is blank")),
+            Expected::Media if self.head.is_some() => {
+                Err(self.unexpected("it carries a few characters, not an image or a video"))
+            }
             _ => Ok(Event::End),
         }
     }

@@ -90,10 +90,11 @@ fn unique(stem: String, index: usize, taken: &mut HashSet<String>) -> String {
     name.unwrap_or(stem)
 }
 
-/// Names that some file systems take for one and the same have the same fold. Upper case comes first:
-/// it unites letters, such as `σ` and `ς`, whose lower cases differ.
+/// Names that some file systems take for one and the same have the same fold. Such names differ in case
+/// (upper case comes first: it unites letters whose lower cases differ), or in how a letter beyond ASCII is
+/// composed of its parts: those letters do not count at all.
 fn fold(name: &str) -> String {
-    name.to_uppercase().to_lowercase()
+    name.to_uppercase().to_lowercase().chars().filter(char::is_ascii).collect()
 }
 
 /// A label comes from the service and may be anything. In a file name it is letters, digits and `-`.
@@ -129,6 +130,7 @@ mod tests {
             ["a", "a", "a 2", "a-2"],
             ["σ", "ς", "Σ", "s"],
             ["ß", "ss", "SS", "ſs"],
+            ["\u{d55c}", "\u{1112}\u{1161}\u{11ab}", "\u{e9}", "e\u{301}"],
             [&long, &long, &long, &long],
             ["", "-", "--", "2"],
         ] {

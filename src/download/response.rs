@@ -61,12 +61,48 @@ fn is_text(media_type: &str) -> bool {
     ["html", "xml", "json"].iter().any(|it| subtype == *it || subtype.ends_with(&format!("+{it}")))
 }
 
-/// Whether text in HTML, XML or JSON begins with `bytes`; `None` if they are blank, so that later bytes decide.
-/// No image or video begins like that.
-pub(crate) fn begins_as_text(bytes: &[u8]) -> Option<bool> {
-    // The bytes of a byte order mark count as blank.
-    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(byte))?;
-    Some(matches!(first, b'<' | b'{' | b'['))
+/// How many bytes of nothing but text show that an object is text.
+const TEXT: usize = 64;
+
+/// The first bytes of an object, as far as they are needed to see what it is.
+#[derive(Debug, Default)]
+pub(crate) struct Head(Vec<u8>);
+
+/// What the first bytes of an object show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Text, or a packed file: neither an image nor a video.
+    NoMedia(&'static str),
+    /// Perhaps media.
+    Binary,
+    /// Later bytes decide. At the end of the object they are text.
+    Nothing,
+}
+
+impl Head {
+    /// Adds the next bytes of the object.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Shown {
+        let wanted = TEXT - self.0.len().min(TEXT);
+        self.0.extend_from_slice(&bytes[..bytes.len().min(wanted)]);
+        let head = self.0.as_slice();
+        // The bytes of a byte order mark count as blank. JPEG begins with the first byte of another one.
+        if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+            return Shown::NoMedia("text");
+        }
+        if head.starts_with(b"\x1f\x8b") || head.starts_with(b"PK\x03\x04") || head.starts_with(b"\x28\xb5\x2f\xfd") {
+            return Shown::NoMedia("a packed file");
+        }
+        let is_blank = |byte: &u8| byte.is_ascii_whitespace() || b"\xef\xbb\xbf".contains(byte);
+        let is_text = |byte: &u8| byte.is_ascii_graphic() || is_blank(byte);
+        match head.iter().find(|byte| !is_blank(byte)) {
+            Some(b'<' | b'{' | b'[') => Shown::NoMedia("text"),
+            // The longest mark of the above.
+            _ if head.len() < 4 => Shown::Nothing,
+            _ if !head.iter().all(is_text) => Shown::Binary,
+            _ if head.len() < TEXT => Shown::Nothing,
+            _ => Shown::NoMedia("text"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -105,22 +141,37 @@ mod tests {
     }
 
     #[test]
-    fn text_is_found_by_its_first_byte() {
+    fn text_and_packed_files_are_found_by_their_first_bytes() {
+        let (text, packed) = (Shown::NoMedia("text"), Shown::NoMedia("a packed file"));
+        let long = b"upstream connect error or disconnect/reset before headers. reset reason";
         for (bytes, expected) in [
-            (&b"<!DOCTYPE html>"[..], Some(true)),
-            (b"\xef\xbb\xbf\r\n <html>", Some(true)),
-            (b"<?xml version=\"1.0\"?>", Some(true)),
-            (b"<Error>", Some(true)),
-            (b"{\"error\":1}", Some(true)),
-            (b" \n", None),
-            (b"", None),
-            (b"\x89PNG", Some(false)),
-            (b"\xff\xd8\xff", Some(false)),
-            (b"RIFF", Some(false)),
-            (b"\0\0\0\x18ftyp", Some(false)),
-            (b"\x76\x2f\x31\x01", Some(false)),
+            (&b"<!DOCTYPE html>"[..], text),
+            (b"\xef\xbb\xbf\r\n <html>", text),
+            (b"\xff\xfe<\0h\0", text),
+            (b"\xfe\xff\0<\0h", text),
+            (b"<?xml version=\"1.0\"?>", text),
+            (b"<Error>", text),
+            (b"{\"error\":1}", text),
+            (long, text),
+            (b"Not found", Shown::Nothing),
+            (b" \n", Shown::Nothing),
+            (b"", Shown::Nothing),
+            (b"\x1f\x8b\x08", packed),
+            (b"PK\x03\x04", packed),
+            (b"\x28\xb5\x2f\xfd", packed),
+            (b"\x89PNG", Shown::Binary),
+            (b"\xff\xd8\xff\xe0", Shown::Binary),
+            (b"RIFF\x10\0\0\0WEBP", Shown::Binary),
+            (b"GIF89a\x01\0", Shown::Binary),
+            (b"\0\0\0\x18ftyp", Shown::Binary),
+            (b"\x1a\x45\xdf\xa3", Shown::Binary),
+            (b"\x76\x2f\x31\x01", Shown::Binary),
         ] {
-            assert_eq!(begins_as_text(bytes), expected, "{}", bytes.escape_ascii());
+            assert_eq!(Head::default().add(bytes), expected, "{}", bytes.escape_ascii());
+            // Also if they come one by one.
+            let mut head = Head::default();
+            let shown = bytes.iter().map(|byte| head.add(&[*byte])).find(|it| *it != Shown::Nothing);
+            assert_eq!(shown.unwrap_or(Shown::Nothing), expected, "{}", bytes.escape_ascii());
         }
     }
 }

@@ -10,8 +10,9 @@ use crate::types::{Generation, GenerationOutput, Url};
 /// Signed URLs expire after an hour. Only for a generation the service can be asked for new ones.
 ///
 /// A response without a byte is an error for each of them. For an output of type `image`, `video` or
-/// `exr`, so is a response in HTML, XML or JSON, by its `Content-Type` or its first bytes: that is a
-/// page or an error, even with status 200. A plain URL may lead to any text.
+/// `exr`, so is a response in HTML, XML or JSON, by its `Content-Type` or its first bytes, and one whose
+/// first bytes are of any text or of a packed file: that is a page or an error, even with status 200. A
+/// plain URL may lead to anything.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub(super) id: Option<Uuid>,

@@ -189,7 +189,11 @@ impl fmt::Display for UnexpectedResponse {
         if !self.excerpt.is_empty() {
             write!(f, ": {}", self.excerpt)?;
         }
-        f.write_str("; check the base URL, or update this crate")?;
+        f.write_str(if self.exchange.is_storage {
+            "; ask the service for a new URL, and if that does not help, contact support"
+        } else {
+            "; check the base URL, or update this crate"
+        })?;
         self.exchange.trailer(f)
     }
 }

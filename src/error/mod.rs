@@ -72,12 +72,16 @@ impl Error {
 
     /// The service did what its documentation does not say.
     pub(crate) fn unexpected(exchange: Exchange, problem: impl Into<String>) -> Self {
-        let (problem, excerpt) = (problem.into(), String::new());
+        // It may quote what a server sent.
+        let (problem, excerpt) = (redact::excerpt(&problem.into()), String::new());
         Self::UnexpectedResponse(Box::new(UnexpectedResponse { exchange, problem, excerpt }))
     }
 
     /// Adds the file that a failed upload has left behind.
     pub(crate) fn about_file(mut self, id: Uuid) -> Self {
+        if let Self::Io(e) = &mut self {
+            e.file_id = Some(id);
+        }
         if let Some(exchange) = self.exchange_mut() {
             exchange.file_id = Some(id);
         }
@@ -115,7 +119,7 @@ impl Error {
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io(Box::new(IoError { action, path: path.into(), generation_id: None, source }))
+        Self::Io(Box::new(IoError { action, path: path.into(), generation_id: None, file_id: None, source }))
     }
 
     /// The status of the HTTP response that led to this error, if there was one.
@@ -174,6 +178,7 @@ impl Error {
         match self {
             Self::FileFailed(e) => Some(e.file.id),
             Self::WaitTimeout(e) => e.file_id,
+            Self::Io(e) => e.file_id,
             _ => self.exchange()?.file_id,
         }
     }
@@ -339,13 +344,16 @@ pub struct IoError {
     pub path: PathBuf,
     /// The finished generation that was to be saved there: it can be downloaded again.
     pub generation_id: Option<Uuid>,
+    /// The file of the service that an upload had recorded by then: it can be deleted.
+    pub file_id: Option<Uuid>,
     /// Why it failed.
     pub source: std::io::Error,
 }
 
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}: {}", self.action, self.path.display(), self.source)?;
+        let path = self.path.display().to_string();
+        write!(f, "cannot {} {}: {}", self.action, redact::short(&path), self.source)?;
         self.generation_id.map_or(Ok(()), |id| write!(f, "; generation {id} is finished and can be downloaded again"))
     }
 }

@@ -55,8 +55,8 @@ mod tests {
     use super::*;
     use crate::{
         error::{
-            Fault, FileFailed, GenerationFailed, IoError, NoResponse, OutcomeUnknown, RateLimited, Rejected,
-            UnexpectedResponse, WaitTimeout,
+            Fault, FileFailed, GenerationFailed, NoResponse, OutcomeUnknown, RateLimited, Rejected, UnexpectedResponse,
+            WaitTimeout,
         },
         rate_limit::Limit,
         types::{File, Generation},
@@ -132,7 +132,7 @@ mod tests {
 
     fn io(generation_id: Option<Uuid>) -> Error {
         let source = std::io::ErrorKind::NotFound.into();
-        Error::Io(Box::new(IoError { action: "write", path: PathBuf::new(), generation_id, source }))
+        Error::Io(Box::new(IoError { action: "write", path: PathBuf::new(), generation_id, file_id: None, source }))
     }
 
     /// The place of a variant in the enum. A new variant does not compile until it has one.

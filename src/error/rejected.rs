@@ -50,7 +50,12 @@ impl fmt::Display for Rejected {
         if !self.detail.is_empty() {
             write!(f, ": {}", self.detail)?;
         }
-        write!(f, "; {}", self.kind().advice())?;
+        f.write_str("; ")?;
+        f.write_str(match (self.kind(), self.status) {
+            (kind, _) if self.exchange.is_storage => kind.advice_for_storage(),
+            (_, StatusCode::PROXY_AUTHENTICATION_REQUIRED) => "give the proxy its user and password",
+            (kind, _) => kind.advice(),
+        })?;
         self.exchange.trailer(f)
     }
 }
@@ -99,6 +104,18 @@ impl RejectionKind {
     }
 }
 
+/// What to do with a signed URL that storage does not accept.
+impl RejectionKind {
+    fn advice_for_storage(self) -> &'static str {
+        match self {
+            Self::NotFound => "the object is gone, or the URL has expired: ask the service for a new one",
+            Self::Redirected => "it redirects to where a signed URL must not go: ask the service for a new one",
+            Self::InvalidRequest | Self::InsufficientCredits | Self::UnusableMedia => "ask the service for a new URL",
+            other => other.advice(),
+        }
+    }
+}
+
 /// The status that says what storage means. S3 answers some conditions with 400 and puts the reason
 /// in `<Code>` (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
 pub(crate) fn meaning_of_storage(status: StatusCode, code: Option<&str>) -> StatusCode {
@@ -106,9 +123,20 @@ pub(crate) fn meaning_of_storage(status: StatusCode, code: Option<&str>) -> Stat
         return status;
     }
     match code {
-        Some("RequestTimeout") => StatusCode::REQUEST_TIMEOUT,
-        Some("ExpiredToken" | "InvalidToken" | "RequestExpired" | "TokenRefreshRequired") => StatusCode::FORBIDDEN,
-        Some("InternalError" | "ServerBusy" | "ServiceUnavailable" | "SlowDown") => StatusCode::SERVICE_UNAVAILABLE,
+        Some("RequestTimeout" | "IncompleteBody") => StatusCode::REQUEST_TIMEOUT,
+        Some("ExpiredToken" | "ExpiredTokenException" | "InvalidToken" | "RequestExpired" | "TokenRefreshRequired") => {
+            StatusCode::FORBIDDEN
+        }
+        Some(
+            "InternalError"
+            | "OperationAborted"
+            | "ServerBusy"
+            | "ServiceUnavailable"
+            | "SlowDown"
+            | "Throttling"
+            | "ThrottlingException"
+            | "TooManyRequests",
+        ) => StatusCode::SERVICE_UNAVAILABLE,
         _ => status,
     }
 }

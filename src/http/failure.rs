@@ -56,7 +56,7 @@ impl Failure {
     }
 
     /// The one error mapper: what a call ends with. `excerpt` makes foreign text short and takes secrets out of it.
-    pub(super) fn into_error(
+    pub(crate) fn into_error(
         self,
         exchange: Exchange,
         disposition: Disposition,
@@ -65,19 +65,16 @@ impl Failure {
     ) -> Error {
         match self {
             Self::Local(error) => error,
-            Self::Attempt(AttemptError { fault, source, begin, .. }) => {
-                let source = source.map(Into::into);
-                match disposition {
-                    Disposition::OutcomeUnknown => Error::OutcomeUnknown(Box::new(OutcomeUnknown {
-                        generation_id: paid_id(&exchange, &begin),
-                        exchange,
-                        fault: Some(fault),
-                        problem: None,
-                        source,
-                    })),
-                    _ => Error::NoResponse(Box::new(NoResponse { exchange, fault, source })),
-                }
-            }
+            Self::Attempt(AttemptError { fault, source, begin, .. }) => match disposition {
+                Disposition::OutcomeUnknown => Error::OutcomeUnknown(Box::new(OutcomeUnknown {
+                    generation_id: paid_id(&exchange, &begin),
+                    exchange,
+                    fault: Some(fault),
+                    problem: None,
+                    source,
+                })),
+                _ => Error::NoResponse(Box::new(NoResponse { exchange, fault, source })),
+            },
             Self::Status(response) => {
                 let detail = excerpt(&response.error_text());
                 match disposition {
@@ -125,8 +122,12 @@ pub(crate) fn unusable(exchange: Exchange, body: &[u8], problem: &str, excerpt: 
     }))
 }
 
+/// The id of the job that a response is about. An error may have an id of its own, which is not that
+/// of a job; a job has a state.
 fn paid_id(exchange: &Exchange, body: &[u8]) -> Option<uuid::Uuid> {
-    if exchange.effect == Effect::Pays { created_id(body) } else { None }
+    let is_error = exchange.status.is_some_and(|status| status.is_client_error() || status.is_server_error());
+    let is_about_a_job = !is_error || body.windows(7).any(|it| it == b"\"state\"");
+    (exchange.effect == Effect::Pays && is_about_a_job).then(|| created_id(body)).flatten()
 }
 
 impl From<AttemptError> for Failure {

@@ -1,5 +1,7 @@
 //! An attempt without a complete response: what broke, as far as the HTTP library says.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -13,7 +15,7 @@ pub(crate) struct AttemptError {
     pub(crate) status: Option<StatusCode>,
     /// What came of the body.
     pub(crate) begin: Bytes,
-    pub(crate) source: Option<reqwest::Error>,
+    pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl AttemptError {
@@ -35,12 +37,33 @@ impl From<reqwest::Error> for AttemptError {
         } else {
             Fault::Interrupted
         };
-        Self { source: Some(error.without_url()), ..Self::new(fault) }
+        let source: Box<dyn std::error::Error + Send + Sync> = match go_away(&error) {
+            Some(reason) => Box::new(GoAway(reason)),
+            None => Box::new(error.without_url()),
+        };
+        Self { source: Some(source), ..Self::new(fault) }
     }
 }
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(std::error::Error::source(error), |error| error.source())
+}
+
+/// Stands in for an error of h2 that shows whatever text the server has put into its GOAWAY.
+#[derive(Debug)]
+struct GoAway(h2::Reason);
+
+impl fmt::Display for GoAway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server ended the connection: {}", self.0.description())
+    }
+}
+
+impl std::error::Error for GoAway {}
+
+fn go_away(error: &reqwest::Error) -> Option<h2::Reason> {
+    let of_h2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>())?;
+    of_h2.reason().filter(|_| of_h2.is_go_away() && of_h2.is_remote())
 }
 
 /// Whether the server says that it did nothing with the request: a stream that it refused

@@ -4,6 +4,7 @@ use std::{io::Read as _, pin::Pin};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode, header};
+use serde_json::Value;
 use tokio::time::Sleep;
 use uuid::Uuid;
 
@@ -11,6 +12,7 @@ use super::{fault::AttemptError, retry::Author};
 use crate::{
     error::{Effect, Fault, meaning_of_storage},
     rate_limit::{Limit, RateLimit},
+    types::lenient,
     util::clock::before,
 };
 
@@ -43,6 +45,10 @@ impl CompleteResponse {
             Ok(body) => body,
             // A rejection is one even if its text is cut short.
             Err(error) if !status.is_success() => error.begin,
+            // A response that has begun is no proof that nothing was done, whatever ends it.
+            Err(error) if error.fault == Fault::NotProcessed => {
+                return Err(AttemptError { status: Some(status), fault: Fault::Interrupted, ..error });
+            }
             Err(error) => return Err(AttemptError { status: Some(status), ..error }),
         };
         Ok(Self { status, rate_limit: RateLimit::from_headers(&headers), headers, body })
@@ -101,6 +107,10 @@ async fn read_body(
         match before(end.as_mut(), response.chunk()).await {
             Some(Ok(None)) => return Ok(if rest.is_empty() { first } else { rest.freeze() }),
             Some(Ok(Some(chunk))) if rest.len() + first.len() + chunk.len() > cap => {
+                // The id of a paid job may be in what fits.
+                let fits = cap - rest.len() - first.len();
+                rest.extend_from_slice(&std::mem::take(&mut first));
+                rest.extend_from_slice(&chunk[..fits]);
                 break AttemptError::new(Fault::TooLarge);
             }
             Some(Ok(Some(chunk))) => {
@@ -119,20 +129,27 @@ async fn read_body(
     Err(AttemptError { begin: if rest.is_empty() { first } else { rest.freeze() }, ..error })
 }
 
-/// Undoes a content coding. `identity` is asked for, but a gateway may compress all the same
+/// Undoes the content codings. `identity` is asked for, but a gateway may compress all the same
 /// (RFC 9110, 12.5.3), and a job that was paid for must not be lost to that.
-fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, AttemptError> {
-    let Some(coding) = headers.get(header::CONTENT_ENCODING) else { return Ok(body) };
-    let coding = coding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
-    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
+pub(crate) fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, AttemptError> {
+    let codings =
+        headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|it| *it == b','));
+    let codings: Vec<_> = codings.map(|coding| coding.trim_ascii().to_ascii_lowercase()).collect();
+    // The last one was applied last.
+    codings.iter().rev().try_fold(body, |body, coding| match coding.as_slice() {
+        b"gzip" | b"x-gzip" if is_gzip(&body) => unpack(flate2::read::MultiGzDecoder::new(body.as_ref()), cap),
+        b"deflate" if is_zlib(&body) => unpack(flate2::read::ZlibDecoder::new(body.as_ref()), cap),
+        // Some servers leave out the frame that the standard asks for (RFC 9110, 8.4.1.2).
+        b"deflate" if !is_json(&body) => unpack(flate2::read::DeflateDecoder::new(body.as_ref()), cap),
+        // `identity`, or a coding in name only. One that is not known fails as JSON, and its error shows the beginning.
+        _ => Ok(body),
+    })
+}
+
+fn unpack(decoder: impl std::io::Read, cap: usize) -> Result<Bytes, AttemptError> {
     let mut decoded = Vec::new();
-    let outcome = match coding.as_str() {
-        "gzip" | "x-gzip" => flate2::read::MultiGzDecoder::new(body.as_ref()).take(limit).read_to_end(&mut decoded),
-        "deflate" => flate2::read::ZlibDecoder::new(body.as_ref()).take(limit).read_to_end(&mut decoded),
-        // Also `identity`. A coding that is not known fails as JSON, and its error shows the beginning.
-        _ => return Ok(body),
-    };
-    let fault = match outcome {
+    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
+    let fault = match decoder.take(limit).read_to_end(&mut decoded) {
         Ok(_) if decoded.len() <= cap => return Ok(decoded.into()),
         Ok(_) => Fault::TooLarge,
         Err(_) => Fault::Interrupted,
@@ -141,19 +158,32 @@ fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, At
     Err(AttemptError { begin: decoded.into(), ..AttemptError::new(fault) })
 }
 
+fn is_gzip(body: &[u8]) -> bool {
+    body.starts_with(&[0x1f, 0x8b])
+}
+
+/// By the two bytes of the frame (RFC 1950, 2.2).
+fn is_zlib(body: &[u8]) -> bool {
+    matches!(body, [method, flags, ..] if method & 0x0f == 8 && (u16::from(*method) * 256 + u16::from(*flags)) % 31 == 0)
+}
+
+fn is_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), None | Some(b'{' | b'[' | b'"'))
+}
+
 /// The `detail` of an error of the API: a text, or a list of complaints about fields, or anything.
 fn detail(body: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let value = lenient::parse(body)?;
     let detail = value.as_object()?.get("detail")?;
     Some(match detail {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Array(items) => items.iter().map(complaint).collect::<Vec<_>>().join("; "),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(complaint).collect::<Vec<_>>().join("; "),
         other => other.to_string(),
     })
 }
 
 /// `{"loc": ["body", "prompt"], "msg": "too short"}` reads `body.prompt: too short`.
-fn complaint(item: &serde_json::Value) -> String {
+fn complaint(item: &Value) -> String {
     let Some(message) = item["msg"].as_str() else { return item.to_string() };
     let place: Vec<_> = item["loc"]
         .as_array()
@@ -188,19 +218,53 @@ fn xml_element(body: &[u8], name: &str) -> Option<String> {
     }
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
     let (value, _) = rest.split_once(&format!("</{name}>"))?;
-    Some(value.trim().to_owned())
+    let value = value.trim();
+    let plain = value.strip_prefix("<![CDATA[").and_then(|value| value.strip_suffix("]]>"));
+    Some(plain.unwrap_or(value).trim().to_owned())
 }
 
 /// The id of the generation in the response to its submission, however broken or cut short that is.
 pub(super) fn created_id(body: &[u8]) -> Option<Uuid> {
-    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(body)
-        && let Some(id) = value["id"].as_str()
-    {
-        return id.trim().parse().ok();
-    }
     let text = String::from_utf8_lossy(body);
-    let (_, rest) = text.split_once("\"id\"")?;
-    let value = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    match lenient::parse(body) {
+        // What follows the first value may still be of the response, if that was broken.
+        Some(value) => id_in(&value).or_else(|| outermost_id(&text, 1)),
+        None => outermost_id(&text, usize::MAX),
+    }
+}
+
+/// An `id` further inside is one of something else, unless all that is around it is a wrapper.
+fn id_in(value: &Value) -> Option<Uuid> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("id").and_then(|id| id.as_str()?.trim().parse().ok());
+            own.or_else(|| ["data", "generation"].iter().find_map(|name| id_in(fields.get(*name)?)))
+        }
+        Value::Array(items) if items.len() == 1 => id_in(&items[0]),
+        _ => None,
+    }
+}
+
+/// The first of the `id`s that the fewest brackets surround, and at most `deepest`, in a text that is no JSON.
+fn outermost_id(text: &str, deepest: usize) -> Option<Uuid> {
+    let mut depth = 0_usize;
+    let mut outermost: Option<(usize, Uuid)> = None;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            '"' if depth <= deepest && outermost.is_none_or(|(known, _)| depth < known) => {
+                outermost = id_at(&text[at..]).map(|id| (depth, id)).or(outermost);
+            }
+            _ => {}
+        }
+    }
+    outermost.map(|(_, id)| id)
+}
+
+/// The value of a text that begins with `"id": "`.
+fn id_at(text: &str) -> Option<Uuid> {
+    let value = text.strip_prefix("\"id\"")?.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
     value.get(..36)?.parse().ok()
 }
 
@@ -224,6 +288,8 @@ mod tests {
             (r#"{"detail":[7]}"#, Some("7")),
             (r#"{"detail":{"a":1}}"#, Some(r#"{"a":1}"#)),
             (r#"{"detail":null}"#, Some("null")),
+            (r#"{"detail":"a cat \ud83d"}"#, Some("a cat \u{fffd}")),
+            ("\u{feff}{\"detail\":\"x\"}\n", Some("x")),
             (r#"{"error":"x"}"#, None),
             (r#"["detail"]"#, None),
             ("<html>", None),
@@ -236,12 +302,21 @@ mod tests {
     #[test]
     fn the_id_of_a_paid_job_is_found_in_whatever_came_of_the_response() {
         let id = "d290f1ee-6c54-4b01-90e6-d701748f0851";
+        let other = "00000000-6c54-4b01-90e6-d701748f0851";
         let found = Some(id.parse().expect("an id"));
         for (body, expected) in [
             (format!(r#"{{"id": "{id}", "state": nul"#).into_bytes(), found),
             (format!(r#"{{"type":"image","id":"{id}"#).into_bytes(), found),
             (format!(r#"{{"output":[{{"id":"x"}}],"id":"{id}"}}"#).into_bytes(), found),
             ([b"{\"type\":\"\xff\",\"id\":\"".as_slice(), id.as_bytes(), b"\"}"].concat(), found),
+            (format!(r#"[{{"id":"{id}"}}]"#).into_bytes(), found),
+            (format!(r#"{{"data":{{"id":"{id}","state":"queued"}}}}"#).into_bytes(), found),
+            (format!(r#"{{"output":[{{"id":"{other}"}}],"id":"{id}","stat"#).into_bytes(), found),
+            (format!(r#"{{"id":"{id}","output":[{{"id":"{other}"}}"#).into_bytes(), found),
+            (format!(r#"{{"failure_reason":"\ud83d","id":"{id}"}}"#).into_bytes(), found),
+            (format!(r#"{{"type":"image"}}"id":"{id}"}}"#).into_bytes(), found),
+            (format!("\u{feff}{{\"id\":\"{id}\"}} trailing").into_bytes(), found),
+            (format!(r#"{{"user":{{"id":"{other}"}}}}"#).into_bytes(), None),
             (br#"{"id":"d290f1ee"#.to_vec(), None),
             (br#"{"id":42}"#.to_vec(), None),
             (b"<html>".to_vec(), None),
@@ -259,6 +334,7 @@ mod tests {
                 "ExpiredToken: The token has expired",
             ),
             ("\u{feff} <Error><Code>SlowDown</Code></Error>", "SlowDown"),
+            ("<Error><Code> <![CDATA[SlowDown]]> </Code></Error>", "SlowDown"),
             ("<html><Code>x</Code>", "<html><Code>x</Code>"),
             ("<?xml?><Error></Error>", "<?xml?><Error></Error>"),
         ] {
@@ -281,6 +357,14 @@ mod tests {
         assert_eq!((error.fault, error.begin.as_ref()), (Fault::TooLarge, b"{\"id\":1".as_slice()));
         let error = decode_body(&coded("gzip"), gzip.slice(..gzip.len() - 9), 8).expect_err("cut short");
         assert_eq!(error.fault, Fault::Interrupted);
+        let plain = Bytes::from_static(br#"{"id":1}"#);
+        for in_name_only in ["gzip", "deflate", "gzip, deflate", "br"] {
+            assert_eq!(decode_body(&coded(in_name_only), plain.clone(), 8).expect("as it is"), plain, "{in_name_only}");
+        }
+        let mut twice = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+        twice.write_all(&gzip).expect("in memory");
+        let twice = Bytes::from(twice.finish().expect("in memory"));
+        assert_eq!(decode_body(&coded("gzip, identity, deflate"), twice, 64).expect("decoded"), plain);
     }
 
     #[test]

@@ -15,7 +15,10 @@ use super::{
     transport::{CallContext, CallOptions, Peer, Request},
     url::redirect,
 };
-use crate::error::{Effect, Exchange, Fault};
+use crate::{
+    error::{Effect, Exchange, Fault},
+    util::redact,
+};
 
 /// How many redirects of one request are followed.
 pub(crate) const REDIRECTS: usize = 5;
@@ -75,6 +78,10 @@ pub(crate) async fn check(
     if response.status().is_success() {
         return Ok(response);
     }
+    let url = response.url().clone();
     // With a limit of time: the text of an error may come a byte at a time. Boxed, as it is rare and large.
-    Err(Failure::Status(Box::new(Box::pin(CompleteResponse::read(response, pin!(sleep_until(end)), 0)).await?)))
+    let mut response = Box::new(Box::pin(CompleteResponse::read(response, pin!(sleep_until(end)), 0)).await?);
+    // It may repeat the request.
+    response.body = redact::hide_query(&url, &String::from_utf8_lossy(&response.body)).into();
+    Err(Failure::Status(response))
 }

@@ -12,7 +12,7 @@ use crate::{
 /// The URL of the API, if the key may be sent there.
 pub(crate) fn base_url(text: &str) -> Result<Url> {
     let text = text.trim();
-    let reject = |why: &str| Err(Error::invalid_input(format!("the base URL `{}` {why}", redact::url(text))));
+    let reject = |why: &str| Err(Error::invalid_input(format!("the base URL `{}` {why}", redact::quoted_url(text))));
     let url = match allowed(text) {
         Ok(url) => url,
         Err(why) => return reject(why),
@@ -28,7 +28,7 @@ pub(crate) fn base_url(text: &str) -> Result<Url> {
 
 /// A signed URL of storage. It comes from the service and may be anything.
 pub(crate) fn signed_url(text: &str) -> Result<Url> {
-    allowed(text).map_err(|why| Error::invalid_input(format!("`{}` {why}", redact::url(text))))
+    allowed(text).map_err(|why| Error::invalid_input(format!("`{}` {why}", redact::quoted_url(text))))
 }
 
 /// Where a redirect leads. `https` may lead to `https` only, and `http` on this machine to both.

@@ -170,14 +170,19 @@ fn set(value: &mut Value, path: &[Step], new: Value) {
 /// What a value may have meant, the likeliest first.
 fn meanings(value: &Value) -> Vec<Value> {
     match value {
-        Value::Number(number) => integer(number).into_iter().chain([number.to_string().into()]).collect(),
+        Value::Number(number) => {
+            let time = epoch(number).map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into());
+            integer(number).into_iter().chain([number.to_string().into()]).chain(time).collect()
+        }
         Value::Bool(truth) => vec![truth.to_string().into()],
         Value::String(text) => {
             let text = text.trim();
             let number = text.parse::<Number>().ok();
             let whole = number.as_ref().and_then(integer);
             let truth = text.to_ascii_lowercase().parse::<bool>().ok();
-            let time = timestamp(text).map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+            let time = timestamp(text)
+                .or_else(|| epoch(number.as_ref()?))
+                .map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
             let absent = matches!(text.to_ascii_lowercase().as_str(), "" | "null" | "none").then_some(Value::Null);
             whole
                 .into_iter()
@@ -220,13 +225,23 @@ fn timestamp(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text)
         .map(|time| time.to_utc())
         .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z").map(|time| time.to_utc()))
+        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z").map(|time| time.to_utc()))
+        .or_else(|_| DateTime::parse_from_rfc2822(text).map(|time| time.to_utc()))
         .ok()
         .or_else(|| without_zone().or_else(day).map(|time| time.and_utc()))
         .or_else(|| httpdate::parse_http_date(text).ok().map(Into::into))
 }
 
+/// Seconds or milliseconds since 1970, where that is a year of this century.
+fn epoch(number: &Number) -> Option<DateTime<Utc>> {
+    let number = number.as_f64()?;
+    let seconds = if number >= 1e11 { number / 1000.0 } else { number };
+    let is_plausible = (946_684_800.0..4_102_444_800.0).contains(&seconds);
+    is_plausible.then(|| DateTime::UNIX_EPOCH + std::time::Duration::from_secs_f64(seconds))
+}
+
 /// The first JSON value in a body, with every byte and escape that is no text replaced by U+FFFD.
-fn parse(body: &[u8]) -> Option<Value> {
+pub(crate) fn parse(body: &[u8]) -> Option<Value> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}');
     let parse = |text: &str| serde_json::Deserializer::from_str(text).into_iter().next()?.ok();
@@ -365,11 +380,23 @@ mod tests {
             ("2026-06-23 12:00:00+02:00", "2026-06-23T10:00:00+00:00"),
             ("2026-06-23", "2026-06-23T00:00:00+00:00"),
             ("Tue, 23 Jun 2026 12:00:00 GMT", "2026-06-23T12:00:00+00:00"),
+            ("Tue, 23 Jun 2026 12:00:00 +0200", "2026-06-23T10:00:00+00:00"),
+            ("2026-06-23T12:00:00+0200", "2026-06-23T10:00:00+00:00"),
+            ("2026-06-23t12:00:00z", "2026-06-23T12:00:00+00:00"),
+            ("1782216000", "2026-06-23T12:00:00+00:00"),
             ("", "1970-01-01T00:00:00+00:00"),
             ("yesterday", "1970-01-01T00:00:00+00:00"),
         ] {
             let read: File = read(&with(file(), "/created_at", json!(written)));
             assert_eq!((read.id.to_string().as_str(), read.created_at.to_rfc3339().as_str()), (ID, meant), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_timestamp_may_be_a_number() {
+        for number in [json!(1_782_216_000), json!(1_782_216_000.0), json!(1_782_216_000_000_u64)] {
+            let read: File = read(&with(file(), "/created_at", number.clone()));
+            assert_eq!(read.created_at.to_rfc3339(), "2026-06-23T12:00:00+00:00", "{number}");
         }
     }
 

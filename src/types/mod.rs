@@ -24,6 +24,14 @@
 //! );
 //! # Ok::<(), luma_agents::Error>(())
 //! ```
+//!
+//! The types implement serde's traits for JSON only, in which the API speaks: they leave out fields and
+//! tell alternatives apart by name. Store them as JSON; formats without names, such as postcard, write
+//! them and cannot read them back.
+//!
+//! With the feature `schemars` each has a JSON Schema (draft 2020-12), with the limits of the API's document.
+//! It is not the subset that language models call strict: optional fields are not required, and an open enum
+//! takes any text.
 
 #[macro_use]
 mod open_enum;

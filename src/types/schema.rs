@@ -10,6 +10,11 @@ use serde_json::{Map, Value};
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/schemas.json"))).unwrap_or_default());
 
+/// What `schemars` names the widths of numbers by. They are no formats of JSON Schema, and some validators and
+/// models reject what they do not know.
+const WIDTHS: [&str; 10] =
+    ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float", "double"];
+
 const LIMITS: [&str; 6] = ["minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"];
 
 /// Adds the limits found at a place in the document.
@@ -24,6 +29,9 @@ impl Transform for Limits {
 }
 
 fn limit(schema: &mut Map<String, Value>, documented: &Value) {
+    if schema.get("format").and_then(Value::as_str).is_some_and(|format| WIDTHS.contains(&format)) {
+        schema.remove("format");
+    }
     for key in LIMITS {
         if let Some(limit) = documented.get(key) {
             schema.insert(key.to_owned(), limit.clone());

@@ -13,7 +13,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::{
     error::{Error, Result},
-    util::media_type,
+    util::{media_type, redact},
 };
 
 /// The service's limit for a file: 5 GiB.
@@ -238,7 +238,12 @@ impl Opened {
 async fn open_file(path: &Path) -> Result<(tokio::fs::File, u64)> {
     let io = |e| Error::io("read", path, e);
     let length = |metadata: std::fs::Metadata| {
-        let not_a_file = || Error::invalid_input(format!("{} is not a file that can be uploaded", path.display()));
+        let not_a_file = || {
+            Error::invalid_input(format!(
+                "{} is not a file that can be uploaded",
+                redact::short(&path.display().to_string())
+            ))
+        };
         if metadata.is_file() { Ok(metadata.len()) } else { Err(not_a_file()) }
     };
     length(tokio::fs::metadata(path).await.map_err(io)?)?;

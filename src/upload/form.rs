@@ -9,6 +9,7 @@ use crate::{
     error::{Error, Result},
     raw,
     types::CreateFileResponse,
+    util::redact,
 };
 
 /// A form in one piece, so that it can be sent again where that is safe.
@@ -26,10 +27,11 @@ impl Form {
         fields: impl IntoIterator<Item = (&'static str, Option<String>)>,
     ) -> Result<Self> {
         let length = bytes.len() as u64;
-        let part = multipart::Part::stream_with_length(bytes, length)
-            .file_name(escape(filename))
-            .mime_str(mime_type)
-            .map_err(|_| Error::invalid_input(format!("`{}` is not a media type", mime_type.escape_debug())))?;
+        let part =
+            multipart::Part::stream_with_length(bytes, length)
+                .file_name(escape(filename))
+                .mime_str(mime_type)
+                .map_err(|_| Error::invalid_input(format!("`{}` is not a media type", redact::excerpt(mime_type))))?;
         let mut form = multipart::Form::new().part("file", part).text("filename", filename.to_owned());
         for (name, value) in fields {
             if let Some(value) = value {

@@ -21,6 +21,7 @@ use crate::{
     progress::{Progress, ProgressCallback, ProgressReporter},
     raw,
     types::{CreateFile, CreateFileResponse, File, FilePurpose, FileState, PresignedUpload},
+    util::{clock, redact},
 };
 
 pub use content::Content;
@@ -246,8 +247,7 @@ impl UploadOptions {
 
     async fn put(&self, envelope: &PresignedUpload, content: &mut Opened) -> Result<()> {
         if !envelope.method.eq_ignore_ascii_case("PUT") {
-            let method = envelope.method.escape_debug();
-            return Err(unexpected(format!("the bytes are to be sent by {method}, not PUT")));
+            return Err(unexpected(format!("the bytes are to be sent by {}, not PUT", envelope.method)));
         }
         let url = signed_url(envelope.url.as_str()).map_err(|_| unexpected("the URL for the bytes is not https"))?;
         let mut headers = HeaderMap::new();
@@ -299,7 +299,8 @@ impl Request for Put<'_> {
             match storage::redirected(&url, &response) {
                 Some(next) if self.is_repeatable() && keeps_method(response.status()) => url = next,
                 _ => {
-                    let response = storage::check(response, exchange, Instant::now() + self.idle_timeout).await?;
+                    let end = clock::after(Instant::now(), self.idle_timeout);
+                    let response = storage::check(response, exchange, end).await.map_err(|e| self.hide_headers(e))?;
                     // A success before the last byte was sent cannot be about all of them.
                     if !monitor.is_complete() {
                         return Err(AttemptError::new(Fault::Interrupted).into());
@@ -317,6 +318,15 @@ impl Request for Put<'_> {
 }
 
 impl Put<'_> {
+    /// Storage may repeat the request in the text of its error.
+    fn hide_headers(&self, mut failure: Failure) -> Failure {
+        if let Failure::Status(response) = &mut failure {
+            let values = self.headers.values().map(|value| String::from_utf8_lossy(value.as_bytes()));
+            response.body = redact::hide(values, &String::from_utf8_lossy(&response.body)).into();
+        }
+        failure
+    }
+
     async fn send_to(&mut self, url: &Url, monitor: &UploadMonitor) -> Result<reqwest::Response, Failure> {
         let body = reqwest::Body::wrap_stream(monitor.watch(self.content.stream().await.map_err(Failure::Local)?));
         let request = self.http.put(url.clone()).headers(self.headers.clone()).body(body);

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 /// Longest excerpt of a foreign text in a message, in characters.
 const EXCERPT: usize = 256;
 
+/// A shorter value of a query is a number, a date or a name.
+const SHORTEST_SECRET: usize = 8;
+
 /// What every key of the service begins with.
 pub(crate) const KEY_PREFIX: &str = "luma-api-";
 
@@ -36,14 +39,35 @@ pub(crate) fn excerpt(text: &str) -> String {
         }
         line.push_str(word);
     }
-    match line.char_indices().nth(EXCERPT) {
-        Some((end, _)) => {
-            line.truncate(end);
-            line.push('…');
-            line
-        }
-        None => line,
+    short(&line).into_owned()
+}
+
+/// The first 256 characters.
+pub(crate) fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
+}
+
+/// A URL that the caller or a server gave, short and without its secrets, for a message.
+pub(crate) fn quoted_url(text: &str) -> String {
+    excerpt(&url(text))
+}
+
+/// `text` without the values in the query of a signed URL, however a server spells them.
+pub(crate) fn hide_query(url: &reqwest::Url, text: &str) -> String {
+    let raw =
+        url.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')).map(|(_, it)| it.into());
+    hide(raw.chain(url.query_pairs().map(|(_, value)| value)), text)
+}
+
+/// `text` without these values. Those as short as that of `X-Amz-Expires` are no secret.
+pub(crate) fn hide<'a>(values: impl Iterator<Item = Cow<'a, str>>, text: &str) -> String {
+    let mut values: Vec<_> = values.map(|value| plain(&value)).filter(|it| it.len() >= SHORTEST_SECRET).collect();
+    // A value may begin with another one.
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    values.iter().fold(plain(text), |text, value| text.replace(value, "…"))
 }
 
 /// Where a URL or a key ends inside other text.
@@ -64,66 +88,74 @@ pub(crate) fn scrub(text: &str) -> String {
     while let Some((at, secret)) = next_secret(rest) {
         clean.push_str(&rest[..at]);
         let token = token_at(rest, at);
-        let mut length = token.len();
+        let mut end = at + token.len();
         match secret {
             Secret::Key => clean.extend([KEY_PREFIX, "…"]),
             Secret::Url => clean.push_str(&url(token)),
             Secret::Query => clean.push_str("?…"),
-            Secret::Parameter => {
-                length = token.find('&').unwrap_or(length);
-                clean.push_str(&token[..=token.find('=').unwrap_or(0)]);
+            Secret::Value => {
+                end = at + token.find('&').unwrap_or(token.len());
                 clean.push('…');
             }
         }
-        rest = &rest[at + length..];
+        rest = &rest[end..];
     }
     clean.push_str(rest);
     clean
 }
 
-/// Spellings of the characters by which a URL and its parameters are recognised: escaped by JSON or
-/// XML, or percent-encoded once or twice.
-const ESCAPES: [(&str, &str); 19] = [
-    ("\\/", "/"),
-    ("\\u002f", "/"),
-    ("\\u003a", ":"),
-    ("\\u003d", "="),
-    ("\\u003f", "?"),
-    ("\\u0026", "&"),
-    ("&amp;", "&"),
-    ("&#38;", "&"),
-    ("&#x26;", "&"),
-    ("%252f", "/"),
-    ("%253a", ":"),
-    ("%253d", "="),
-    ("%253f", "?"),
-    ("%2526", "&"),
-    ("%2f", "/"),
-    ("%3a", ":"),
-    ("%3d", "="),
-    ("%3f", "?"),
-    ("%26", "&"),
-];
+/// The characters by which URLs, parameters and their values are recognised. None of them ends a token.
+const MEANT: &str = "/:=?&+%-_.~";
 
-/// `text` with each of these characters as itself.
+/// How often a text may be escaped: once by each of the programs that it passed through.
+const ROUNDS: usize = 4;
+
+/// `text` with each of these characters as itself: not escaped by JSON or XML, nor percent-encoded.
 fn plain(text: &str) -> String {
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..ROUNDS {
+        match unescaped(&text) {
+            Some(plain) => text = Cow::Owned(plain),
+            None => break,
+        }
+    }
+    text.into_owned()
+}
+
+fn unescaped(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(['\\', '&', '%']) {
         plain.push_str(&rest[..at]);
         rest = &rest[at..];
-        let escaped = |(spelling, _): &&(&str, &str)| {
-            rest.get(..spelling.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(spelling))
-        };
-        let (length, meant) = match ESCAPES.iter().find(escaped) {
-            Some((spelling, meant)) => (spelling.len(), *meant),
-            None => (1, &rest[..1]),
-        };
-        plain.push_str(meant);
+        let (meant, length) = escape(rest).unwrap_or((char::from(rest.as_bytes()[0]), 1));
+        plain.push(meant);
         rest = &rest[length..];
     }
     plain.push_str(rest);
-    plain
+    (plain.len() < text.len()).then_some(plain)
+}
+
+/// The character that an escape at the beginning of `text` means, and the length of the escape.
+fn escape(text: &str) -> Option<(char, usize)> {
+    let code = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
+    let (meant, length) = if text.starts_with("\\/") {
+        ('/', 2)
+    } else if text.starts_with("\\u") {
+        (code(text.get(2..6)?, 16)?, 6)
+    } else if text.starts_with('%') {
+        (code(text.get(1..3)?, 16)?, 3)
+    } else {
+        let entity = text.strip_prefix('&')?;
+        let entity = &entity[..entity.char_indices().take(6).find(|(_, c)| *c == ';')?.0];
+        let meant = match entity.strip_prefix('#') {
+            Some(number) => number.strip_prefix(['x', 'X']).map_or_else(|| code(number, 10), |it| code(it, 16))?,
+            None if entity == "amp" => '&',
+            None => return None,
+        };
+        (meant, entity.len() + 2)
+    };
+    MEANT.contains(meant).then_some((meant, length))
 }
 
 /// By precedence: where two begin at the same place, the first of these counts.
@@ -133,20 +165,28 @@ enum Secret {
     Url,
     /// Of a URL without its host, or with another scheme.
     Query,
-    /// On its own, such as `X-Amz-Signature=..`.
-    Parameter,
+    /// Of a parameter or header on its own, such as `X-Amz-Signature=..` or `"x-amz-security-token": ".."`.
+    Value,
 }
 
 fn next_secret(text: &str) -> Option<(usize, Secret)> {
     let key = text.find(KEY_PREFIX).map(|at| (at, Secret::Key));
     let url = ["https://", "http://"].iter().filter_map(|scheme| text.find(scheme)).min().map(|at| (at, Secret::Url));
     let query = text.match_indices('?').find(|&(at, _)| token_at(text, at).contains('='));
-    let parameter = text.match_indices('=').find_map(|(end, _)| {
-        let name = text[..end].rfind(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
-        let at = name.map_or(0, |before| before + text[before..].chars().next().map_or(1, char::len_utf8));
-        is_secret_name(&text[at..end]).then_some((at, Secret::Parameter))
+    let value = text.match_indices(['=', ':', '>']).find_map(|(end, separator)| {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let before = text[..end].trim_end_matches(is_quote);
+        let name = &before[before.trim_end_matches(is_name).len()..];
+        let at = end + 1 + text[end + 1..].find(|c: char| !is_quote(c)).unwrap_or(0);
+        let is_secret = if separator == "=" { is_secret_name(name) } else { is_secret_header(name) };
+        (is_secret && !token_at(text, at).is_empty() && !text[at..].starts_with('…')).then_some((at, Secret::Value))
     });
-    [key, url, query.map(|(at, _)| (at, Secret::Query)), parameter].into_iter().flatten().min()
+    [key, url, query.map(|(at, _)| (at, Secret::Query)), value].into_iter().flatten().min()
+}
+
+/// What may stand between a name, its separator and the value.
+fn is_quote(c: char) -> bool {
+    matches!(c, '"' | '\'' | '\\' | ' ')
 }
 
 /// Parameters that S3, Google Cloud Storage, Azure and `CloudFront` sign URLs with, and their like.
@@ -156,6 +196,12 @@ fn is_secret_name(name: &str) -> bool {
         || ["signature", "credential", "token", "secret", "accesskey", "access-key", "access_key", "apikey", "api_key"]
             .iter()
             .any(|part| name.contains(part))
+}
+
+/// The same as headers or elements, where a word such as `token` may begin a sentence.
+fn is_secret_header(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains('-') && is_secret_name(&name) || matches!(name.as_str(), "awsaccesskeyid" | "signatureprovided")
 }
 
 /// From `at` to where a URL or a key ends inside other text.
@@ -183,6 +229,22 @@ mod tests {
     }
 
     #[test]
+    fn no_value_of_a_query_is_shown() {
+        let url = "https://h/p?X-Amz-Expires=3600&X-Amz-Signature=hush1234&X-Amz-Security-Token=hush%2F56%2B78%3D%3D";
+        let url = reqwest::Url::parse(url).expect("a URL");
+        for text in [
+            "the signature hush1234 does not match after 3600 s",
+            "hush/56+78== has expired after 3600 s",
+            "hush%2F56%2B78%3D%3D has expired after 3600 s",
+            "hush%2f56%2B78%3d%3d has expired after 3600 s",
+            r"hush\/56+78\u003d= has expired after 3600 s",
+        ] {
+            let shown = hide_query(&url, text);
+            assert!(!shown.contains("hush") && shown.contains("3600"), "{text}: {shown}");
+        }
+    }
+
+    #[test]
     fn an_excerpt_is_one_short_line_without_secrets() {
         assert_eq!(excerpt("a\n\tb"), "a b");
         assert_eq!(
@@ -202,11 +264,22 @@ mod tests {
             "a, Signature=hush",
             "(sig=hush)",
             "ä=1;sig=hush",
+            "x-amz-security-token: hush",
+            r#"{"X-Amz-Signature": "hush"}"#,
+            r#"{\"x-goog-signature\":\"hush\"}"#,
+            "<X-Amz-Security-Token>hush</X-Amz-Security-Token>",
+            "X-Amz-Signature&#61;hush",
+            "X-Amz-Signature%25253Dhush",
+            "X-Amz-Signature = \"hush\"",
+            "sig='hush'",
         ] {
             let shown = excerpt(hidden);
             assert!(!shown.contains("hush") && shown.contains('…'), "{hidden}: {shown}");
         }
-        assert_eq!(excerpt("100% & more \\ = fine"), "100% & more \\ = fine");
+        for shown in ["100% & more \\ = fine", "invalid token: a comma", "a > b: c", "x-amz-request-id: 7", "a token=…"]
+        {
+            assert_eq!(excerpt(shown), shown);
+        }
         assert_eq!(excerpt(&"ä".repeat(1000)).chars().count(), EXCERPT + 1);
     }
 }

@@ -457,7 +457,8 @@ async fn a_success_that_carries_no_picture_is_an_error() {
     let html = "<!DOCTYPE html><title>Sign in</title>";
     let xml = "<?xml version=\"1.0\"?><Error><Code>InternalError</Code></Error>";
     let png = "\u{89}PNG\r\n\u{1a}\n";
-    let cases: [(u16, Headers<'_>, &str); 11] = [
+    let page = "no healthy upstream. ".repeat(10);
+    let cases: [(u16, Headers<'_>, &str); 14] = [
         (200, &[("content-type", "text/html; charset=utf-8")], png),
         (200, &[("content-type", "Application/XML")], png),
         (200, &[("content-type", "application/json")], png),
@@ -468,6 +469,9 @@ async fn a_success_that_carries_no_picture_is_an_error() {
         (200, &[], "{\"message\":\"Forbidden\"}"),
         (200, &[], ""),
         (200, &[], " \r\n"),
+        (200, &[("content-type", "text/plain")], &page),
+        (200, &[("content-type", "image/png")], "Not found"),
+        (200, &[("content-type", "image/png")], "PK\u{3}\u{4}"),
         (200, &[("content-type", "image/png"), ("content-encoding", "gzip")], png),
     ];
     for (status, headers, body) in cases {

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use crate::support::{
     KEY, SIGNATURE,
     fault_server::{Action, FaultServer, Part, Then},
-    valid,
+    printed, valid,
 };
 
 const MB: usize = 1024 * 1024;
@@ -331,6 +331,7 @@ async fn a_stream_of_another_length_is_never_completed() {
         let error = emulator.client().files().upload(Content::stream(stream, announced as u64)).await.unwrap_err();
         let expected = if length > announced { "longer" } else { "shorter" };
         assert!(matches!(error, Error::Io(_)) && error.to_string().contains(expected), "{error}");
+        assert!(emulator.files().iter().any(|file| Some(file.id) == error.file_id()), "it has the id of the file");
     }
     assert!(!operations(&emulator).contains(&Operation::CompleteFile));
     assert!(emulator.files().iter().all(|file| file.state == FileState::Pending));
@@ -393,6 +394,9 @@ async fn an_expiry_is_the_same_in_json_and_in_the_form() {
     }
 }
 
+/// A header of the PUT.
+const TOKEN: &str = "hush/token/81f2";
+
 /// The service as one server, which gives `put` for each PUT of the bytes.
 async fn with_storage(put: impl Fn(usize) -> Action + Send + Sync + 'static) -> (FaultServer, Client) {
     let address = Arc::new(OnceLock::<String>::new());
@@ -403,6 +407,7 @@ async fn with_storage(put: impl Fn(usize) -> Action + Send + Sync + 'static) -> 
             let mut created = valid::created_file();
             // By this machine's clock it has expired.
             created["upload"]["expires_at"] = "2020-01-01T00:00:00Z".into();
+            created["upload"]["headers"] = serde_json::json!({ "x-amz-security-token": TOKEN });
             created["upload"]["url"] = format!("{}/object?sig={SIGNATURE}", own.get().unwrap()).into();
             Action::api(201, &created.to_string())
         }
@@ -432,6 +437,21 @@ async fn storage_judges_whether_a_url_has_expired() {
 }
 
 #[tokio::test]
+async fn no_text_of_storage_shows_what_was_sent_to_it() {
+    for text in [
+        format!("<Error><Code>AccessDenied</Code><Message>sig {SIGNATURE} and token {TOKEN}</Message></Error>"),
+        format!("PUT /object?sig={SIGNATURE} x-amz-security-token: {TOKEN}"),
+        format!("the signature {SIGNATURE} does not match, nor does {}", TOKEN.replace('/', "%2F")),
+    ] {
+        let (_server, luma) = with_storage(move |_| Action::respond(403, &[], &text)).await;
+        let error = luma.files().upload(video(5 * MB)).await.unwrap_err();
+        let shown = printed(&error);
+        assert!(!shown.contains(SIGNATURE) && !shown.contains("hush"), "{shown}");
+        assert!(error.file_id().is_some(), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_success_before_the_last_byte_is_none() {
     let (server, luma) = with_storage(|_| Action::respond(200, &[], "").reads(Part::Head).then(Then::Close)).await;
     luma.files().upload(video(64 * MB)).await.unwrap_err();
@@ -458,4 +478,14 @@ async fn a_redirected_upload_is_followed_if_its_bytes_can_be_repeated() {
         assert!(matches!(&error, Error::Rejected(e) if e.kind() == RejectionKind::Redirected), "{error}");
         assert_eq!(puts(&server), 1);
     }
+}
+
+#[tokio::test]
+async fn no_timeout_is_too_long() {
+    let (server, _) = with_storage(|_| Action::respond(200, &[], "")).await;
+    let forever = Duration::MAX;
+    let builder = Client::builder(ApiKey::new(KEY).unwrap()).base_url(server.url());
+    let builder = builder.timeout(forever).submit_timeout(forever).idle_timeout(forever).connect_timeout(forever);
+    let luma = builder.retry(Retry::default().budget(forever)).build().unwrap();
+    luma.files().upload(video(5 * MB)).await.unwrap();
 }

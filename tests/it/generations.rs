@@ -12,6 +12,7 @@ use httpmock::MockServer;
 
 use luma_agents::{
     ApiKey, Client, Error,
+    error::Fault,
     mock::{Emulator, MockServerExt, Operation, Reply},
     types::{CreateGeneration, Generation, GenerationState, Model},
 };
@@ -127,4 +128,19 @@ async fn a_wait_that_got_no_usable_response_says_so_and_has_the_id() {
     let error = luma.generations().wait(valid::ID).timeout(Duration::from_millis(30)).await.unwrap_err();
     assert!(error.to_string().contains("its state is unknown"), "{error}");
     assert_eq!(error.generation_id(), Some(valid::ID));
+}
+
+#[tokio::test]
+async fn a_response_that_is_too_large_still_gives_the_id() {
+    let server = FaultServer::start(|request| {
+        let mut body = valid::generation(request.id, "queued").to_string();
+        body.push_str(&" ".repeat(100_000));
+        Action::api(201, &body)
+    })
+    .await
+    .unwrap();
+    let luma = fast_builder(server.url()).max_response_bytes(1000).build().unwrap();
+    let error = luma.generations().create(CreateGeneration::builder().prompt("a lighthouse")).await.unwrap_err();
+    assert!(matches!(&error, Error::OutcomeUnknown(e) if e.fault == Some(Fault::TooLarge)), "{error}");
+    assert_eq!(error.generation_id(), Some(server.jobs()[0]));
 }

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod architecture;
+mod connections;
 mod contract;
 mod documentation;
 mod downloads;
 mod dropping;
 mod emulator;
+mod environment;
+mod errors;
 mod faults;
 mod files;
 mod generations;
@@ -21,6 +24,7 @@ mod responses;
 mod soak;
 mod stand_alone;
 mod starting;
+mod storage;
 mod support;
 mod surface;
 mod tomorrow;

@@ -5,20 +5,26 @@
 #![allow(clippy::print_stdout, reason = "the test prints its figures")]
 
 use std::{
+    alloc::System,
     collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use crate::support::fault_server::{Action, FaultServer, Part, Request, Then};
 use futures_util::{StreamExt as _, stream};
 use luma_agents::{ApiKey, Client, Error, Retry, types::CreateGeneration};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::support::{
+    fault_server::{Action, FaultServer, Part, Request, Then},
+    http2_stream,
+};
+
 const JOBS: usize = 10_000;
 const AT_ONCE: usize = 200;
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 fn generation(id: &str, state: &str) -> String {
     let output = match state {
@@ -103,25 +109,54 @@ async fn submit_and_wait(luma: Client, number: usize) -> Outcome {
     }
 }
 
-/// The peak memory of this process, where the system reports it.
-fn peak_memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.map_or_else(|| "not known".to_owned(), |it| it.trim().to_owned())
+/// Counts what this binary allocates.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// What this process holds.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// Open file descriptors, where the system shows them.
+    files: usize,
+    kilobytes: usize,
+}
+
+impl Held {
+    fn now() -> Self {
+        let stats = ALLOCATOR.stats();
+        let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        // Reallocations are counted as the one or the other.
+        Self { files, kilobytes: stats.bytes_allocated.wrapping_sub(stats.bytes_deallocated) / 1024 }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute"]
 async fn no_job_of_ten_thousand_is_lost_or_paid_for_twice() {
-    let server = FaultServer::start(script()).await.unwrap();
+    soak("HTTP/1", FaultServer::start(script()).await.unwrap(), || reqwest::Client::builder()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn no_job_of_ten_thousand_is_lost_or_paid_for_twice_over_http_2() {
+    let server = http2_stream::start(script()).await.unwrap();
+    soak("HTTP/2", server, || reqwest::Client::builder().http2_prior_knowledge()).await;
+}
+
+async fn soak(protocol: &str, server: FaultServer, http: fn() -> reqwest::ClientBuilder) {
+    let before = Held::now();
     let retry = Retry::default()
         .first_delay(Duration::from_millis(5))
         .max_delay(Duration::from_millis(50))
         .budget(Duration::from_secs(20));
+    let http = || http().retry(reqwest::retry::never()).redirect(reqwest::redirect::Policy::none());
     let luma = Client::builder(ApiKey::new("luma-api-soak").unwrap())
         .base_url(server.url())
+        .http_client(http().build().unwrap())
+        .submit_http_client(http().pool_max_idle_per_host(0).build().unwrap())
         .retry(retry)
         .timeout(Duration::from_secs(1))
+        .submit_timeout(Duration::from_secs(5))
         .build()
         .unwrap();
 
@@ -131,6 +166,7 @@ async fn no_job_of_ten_thousand_is_lost_or_paid_for_twice() {
         .buffer_unordered(AT_ONCE);
     let outcomes: Vec<_> = tokio::time::timeout(LIMIT, outcomes.collect::<Vec<_>>()).await.unwrap();
     let took = begun.elapsed();
+    let during = Held::now();
 
     // The request id of each attempt identifies the call that created a job.
     let jobs: HashSet<Uuid> = server.jobs().into_iter().collect();
@@ -170,10 +206,19 @@ async fn no_job_of_ten_thousand_is_lost_or_paid_for_twice() {
     let duplicated = claimed_twice + (jobs.len() - prompts.len());
 
     let requests = server.requests().len();
-    println!("{JOBS} submitted, {AT_ONCE} at a time, {requests} requests, one in ten with a fault, in {took:.1?}");
+    println!(
+        "{protocol}: {JOBS} submitted, {AT_ONCE} at a time, {requests} requests, one in ten with a fault, in {took:.1?}"
+    );
     println!("{} jobs created on the server", jobs.len());
     println!("{completed} completed, {wait_failed} with a failed wait, {unknown} outcome unknown, {rejected} rejected");
-    println!("peak memory {}, server included", peak_memory());
     assert_eq!((lost, duplicated), (0, 0));
     assert_eq!(completed + wait_failed + unknown + rejected, JOBS);
+
+    // Of the server, its listener was there before.
+    drop((server, luma, jobs, sent, accounted, prompts));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let after = Held::now();
+    println!("{before:?} before, {during:?} at the end with all that the server recorded, {after:?} after");
+    assert!(after.files < before.files, "{before:?} {after:?}");
+    assert!(after.kilobytes < before.kilobytes + 1024, "{before:?} {after:?}");
 }

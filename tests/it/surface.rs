@@ -27,6 +27,30 @@ fn every_type_can_be_sent_to_another_task() {
     is_send::<Upload>();
 }
 
+#[tokio::test]
+async fn every_call_and_wait_can_be_spawned() {
+    fn spawnable<T: Send + 'static>(_: &T) {}
+    let luma = Client::new("luma-api-x").unwrap();
+    let (generations, files) = (luma.generations(), luma.files());
+    let request = || CreateGeneration::builder().prompt("a duck");
+    let id = uuid::Uuid::nil();
+    spawnable(&generations.create(request()).into_future());
+    spawnable(&generations.create(request()).response());
+    spawnable(&generations.get(id).into_future());
+    spawnable(&generations.wait(id).into_future());
+    spawnable(&generations.wait(id).updates());
+    spawnable(&generations.wait_all([id]));
+    spawnable(&files.list().page().into_future());
+    spawnable(&files.list().stream());
+    spawnable(&files.wait(id).into_future());
+    spawnable(&files.delete(id).into_future());
+    spawnable(&files.complete(id).into_future());
+    spawnable(&files.upload(b"GIF89a").into_future());
+    spawnable(&luma.call(async |api| api.list_files().send().await).into_future());
+    let (mut updates, mut all) = (generations.wait(id).updates(), generations.wait_all([id]));
+    spawnable(&async move { (updates.next().await, all.next().await) });
+}
+
 #[test]
 fn an_error_is_small() {
     assert!(size_of::<Error>() <= 24);

@@ -14,6 +14,27 @@ fn a_tool_has_a_name_a_purpose_and_a_schema() {
     assert!(tool["input_schema"]["properties"]["video"].is_object());
 }
 
+/// The formats in a schema.
+fn formats(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            found.extend(fields.get("format").and_then(|it| it.as_str()).map(str::to_owned));
+            fields.values().for_each(|it| formats(it, found));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|it| formats(it, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_tool_has_only_formats_that_json_schema_knows() {
+    let mut found = std::collections::BTreeSet::new();
+    formats(&example::tool(), &mut found);
+    formats(schemars::schema_for!(luma_agents::types::Generation).as_value(), &mut found);
+    formats(schemars::schema_for!(luma_agents::types::CreateFileResponse).as_value(), &mut found);
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), ["date-time", "uri", "uuid"]);
+}
+
 #[test]
 fn the_arguments_of_a_model_become_a_request() {
     let request: CreateGeneration = example::request(

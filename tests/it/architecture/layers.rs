@@ -30,6 +30,7 @@ pub(crate) const LAYERS: &[(usize, &str, &str)] = &[
     (9, "upload/", "bytes from memory or disk to storage"),
     (10, "mock/", "features `emulator` and `mock`; used by no other file"),
     (11, "cookbook.rs", "the pages of `docs/cookbook`, as documentation"),
+    (11, "fuzzing.rs", "what a server sends into each parser, for tests and `fuzz/`; used by no other file"),
     (12, "lib.rs", "names only; used by no other file"),
 ];
 

@@ -3,7 +3,7 @@
 //! It records the requests, and the jobs that they created.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -48,13 +48,15 @@ pub(crate) struct Action {
     /// Whether a completely read submission creates a job.
     pub(crate) creates_job: bool,
     pub(crate) sends: Vec<u8>,
+    /// Sends this many bytes at a time, with a pause after each.
+    pub(crate) pieces: Option<(usize, Duration)>,
     pub(crate) then: Then,
 }
 
 impl Action {
     /// Reads the request, creates its job, sends `bytes`, and closes.
     pub(crate) fn send(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { reads: Part::All, creates_job: true, sends: bytes.into(), then: Then::Close }
+        Self { reads: Part::All, creates_job: true, sends: bytes.into(), pieces: None, then: Then::Close }
     }
 
     /// Reads the request, creates its job, and sends a well-formed response.
@@ -86,6 +88,11 @@ impl Action {
 
     pub(crate) fn then(self, then: Then) -> Self {
         Self { then, ..self }
+    }
+
+    /// Sends `size` bytes at a time, with a pause after each.
+    pub(crate) fn in_pieces(self, size: usize, pause: Duration) -> Self {
+        Self { pieces: Some((size, pause)), ..self }
     }
 }
 
@@ -128,7 +135,7 @@ impl Request {
     }
 }
 
-type Script = dyn Fn(&Request) -> Action + Send + Sync;
+pub(super) type Script = dyn Fn(&Request) -> Action + Send + Sync;
 
 /// The server, which stops on drop.
 #[derive(Debug)]
@@ -144,11 +151,33 @@ enum Resource {
     Port(#[expect(dead_code, reason = "held until dropped")] TcpSocket),
 }
 
+/// What all connections of a server have seen.
 #[derive(Debug, Default)]
-struct Log {
+pub(super) struct Log {
     connections: AtomicUsize,
     requests: Mutex<Vec<Request>>,
     jobs: Mutex<Vec<(Uuid, Vec<u8>)>>,
+}
+
+impl Log {
+    /// The number of the request that comes next.
+    pub(super) fn next_number(&self) -> usize {
+        locked(&self.requests).len()
+    }
+
+    pub(super) fn request(&self, method: String, path: String, head: String) -> Request {
+        let mut requests = locked(&self.requests);
+        let request = Request { number: requests.len(), method, path, head, id: Uuid::new_v4(), at: Instant::now() };
+        requests.push(request.clone());
+        request
+    }
+
+    /// The request was read as far as `action` says.
+    pub(super) fn read(&self, request: &Request, action: &Action, body: Vec<u8>) {
+        if action.creates_job && action.reads == Part::All && request.submits() {
+            locked(&self.jobs).push((request.id, body));
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -158,13 +187,21 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl FaultServer {
     /// Handles each request as `script` says.
     pub(crate) async fn start(script: impl Fn(&Request) -> Action + Send + Sync + 'static) -> io::Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), script).await
+    }
+
+    /// The same, at another address of this machine.
+    pub(crate) async fn start_at(
+        address: IpAddr,
+        script: impl Fn(&Request) -> Action + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let script: Arc<Script> = Arc::new(script);
-        Self::listen(move |stream, log| serve(stream, log, Arc::clone(&script))).await
+        Self::listen(address, move |stream, log| serve(stream, log, Arc::clone(&script))).await
     }
 
     /// Accepts connections and never reads: resets, closes or hangs.
     pub(crate) async fn never_reading(then: Then) -> io::Result<Self> {
-        Self::listen(move |stream, _| {
+        Self::listen(Ipv4Addr::LOCALHOST.into(), move |stream, _| {
             let then = then.clone();
             async move {
                 // The client has sent bytes by now, so it cannot know whether the request had an effect.
@@ -183,12 +220,13 @@ impl FaultServer {
         Ok(Self { address, log: Arc::default(), resource: Resource::Port(socket) })
     }
 
-    async fn listen<F, Fut>(handle: F) -> io::Result<Self>
+    /// Handles each connection with `handle`.
+    pub(super) async fn listen<F, Fut>(address: IpAddr, handle: F) -> io::Result<Self>
     where
         F: Fn(TcpStream, Arc<Log>) -> Fut + Send + 'static,
         Fut: Future<Output = io::Result<()>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind((address, 0)).await?;
         let address = listener.local_addr()?;
         let log = Arc::<Log>::default();
         let shared = Arc::clone(&log);
@@ -206,6 +244,10 @@ impl FaultServer {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -242,13 +284,7 @@ async fn serve(mut stream: TcpStream, log: Arc<Log>, script: Arc<Script>) -> io:
         let Some(head) = read_head(&mut stream, &mut buffer).await? else { return Ok(()) };
         let mut words = head.split_whitespace().map(str::to_owned);
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let request = {
-            let mut requests = locked(&log.requests);
-            let number = requests.len();
-            let request = Request { number, method, path, head, id: Uuid::new_v4(), at: Instant::now() };
-            requests.push(request.clone());
-            request
-        };
+        let request = log.request(method, path, head);
         let action = script(&request);
         let length: usize = request.header("content-length").and_then(|it| it.parse().ok()).unwrap_or(0);
         let wanted = match action.reads {
@@ -262,10 +298,8 @@ async fn serve(mut stream: TcpStream, log: Arc<Log>, script: Arc<Script>) -> io:
             }
         }
         let body: Vec<u8> = buffer.drain(..wanted).collect();
-        if action.creates_job && action.reads == Part::All && request.submits() {
-            locked(&log.jobs).push((request.id, body));
-        }
-        stream.write_all(&action.sends).await?;
+        log.read(&request, &action, body);
+        send(&mut stream, &action).await?;
         if !matches!(action.then, Then::Stay) {
             return end(stream, &action.then).await;
         }
@@ -289,7 +323,17 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<O
     }
 }
 
-async fn end(mut stream: TcpStream, then: &Then) -> io::Result<()> {
+pub(super) async fn send(stream: &mut TcpStream, action: &Action) -> io::Result<()> {
+    let Some((size, pause)) = action.pieces else { return stream.write_all(&action.sends).await };
+    stream.set_nodelay(true)?;
+    for piece in action.sends.chunks(size) {
+        stream.write_all(piece).await?;
+        sleep(pause).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn end(mut stream: TcpStream, then: &Then) -> io::Result<()> {
     match then {
         Then::Stay => Ok(()),
         Then::Close => stream.shutdown().await,

@@ -4,8 +4,11 @@ pub(crate) mod capture;
 pub(crate) mod contract_check;
 pub(crate) mod document;
 pub(crate) mod fault_server;
+pub(crate) mod http2;
+pub(crate) mod http2_stream;
 pub(crate) mod recorder;
 pub(crate) mod snapshot;
+pub(crate) mod tls;
 pub(crate) mod valid;
 
 use std::{fmt::Write as _, time::Duration};
