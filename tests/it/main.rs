@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod generations;
 mod limits;
+mod one_request;
 mod properties;
 mod responses;
 mod soak;
