@@ -85,11 +85,3 @@ pub(crate) fn repair_file(path: &Path, medium: &mut dyn Medium, clock: &Clock) -
     medium.replace(&content).map_err(|e| failed("write", e))?;
     Ok(Repair { aside, kept, lost })
 }
-
-/// The content of a medium, for tests of what a repair leaves.
-#[cfg(test)]
-pub(crate) fn content(medium: &mut dyn Medium) -> Vec<u8> {
-    let mut content = Vec::new();
-    medium.reader().unwrap().read_to_end(&mut content).unwrap();
-    content
-}
