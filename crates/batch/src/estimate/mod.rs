@@ -1,15 +1,11 @@
-//! What a job costs, as far as the dated price table says, and the cap on a batch.
+//! What a job costs, as far as the dated price table says.
 
-mod cap;
 mod prices;
 
 use chrono::NaiveDate;
 use luma_agents::types::GenerationFailureCode;
 
-pub use self::{
-    cap::Cap,
-    prices::{Price, Prices},
-};
+pub use self::prices::{Price, Prices};
 use crate::usd::Usd;
 
 /// What something costs, before it is paid.

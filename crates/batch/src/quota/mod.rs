@@ -25,7 +25,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::{capacity::Capacity, limited::Units, state::State, window::Window};
+use self::{
+    capacity::Capacity,
+    limited::Units,
+    state::{LONGEST_JOB, State},
+    window::Window,
+};
 pub use self::{
     limited::Limited,
     state::QuotaStatus,
@@ -173,8 +178,9 @@ impl fmt::Debug for Quota {
 }
 
 impl Shared {
+    /// Begins above zero, so that a job can be older than the quota.
     fn now(&self) -> Duration {
-        self.epoch.elapsed()
+        self.epoch.elapsed() + LONGEST_JOB
     }
 
     /// A panic while the lock is held leaves the counts as they were before or after a whole step.

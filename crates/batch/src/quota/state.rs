@@ -11,7 +11,7 @@ use super::{
     window::Window,
 };
 
-/// Time since the quota was made.
+/// Time on the quota's clock.
 pub(super) type Time = Duration;
 
 /// The service forgets a job after this time, and so does the quota.
@@ -117,7 +117,6 @@ impl State {
     pub(super) fn resume(&mut self, now: Time, weight: Weight, age: Duration) -> u64 {
         let units = self.weights.units(&weight);
         let left = LONGEST_JOB.saturating_sub(age);
-        // What was answered before this quota was made counts as if answered then, which is later.
         let answered = now.saturating_sub(age);
         if age < super::window::LENGTH {
             self.window.add(answered, answered, weight.clone(), units);
