@@ -3,8 +3,6 @@
 mod capacity;
 mod limited;
 #[cfg(test)]
-mod limiter;
-#[cfg(test)]
 mod simulation;
 mod state;
 #[cfg(test)]

@@ -7,16 +7,16 @@ use std::{
     time::Duration,
 };
 
-use luma_agents::error::Limit;
+use luma_agents::{
+    error::Limit,
+    mock::{Admitted, Exceeded, Limiter, Quota as Limits},
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{
-    limiter::{Admitted, Exceeded, Limiter, Quota as Limits},
-    *,
-};
+use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -76,8 +76,7 @@ impl Service {
         self.accepted.lock().unwrap().push((number, self.now()));
         let ends = Instant::now() + takes;
         sleep(LATENCY).await;
-        let limit = self.limiter.lock().unwrap().quota().limit_per_minute();
-        place.accepted_with(admitted.remaining.map(|remaining| Units { limit, remaining }));
+        place.accepted_with(admitted.remaining.map(|remaining| Units { limit: PER_MINUTE, remaining }));
         sleep_until(ends).await;
         self.end(&admitted);
         sleep(LAG).await;
@@ -138,7 +137,7 @@ impl Outcome {
 }
 
 fn limits() -> Limits {
-    Limits::new().per_minute(30).concurrency(10)
+    Limits::new().per_minute(PER_MINUTE).concurrency(CONCURRENCY)
 }
 
 /// Runs jobs of these weights on `quota`, each known to the quota as `as_weight` says.
