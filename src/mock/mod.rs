@@ -136,6 +136,7 @@ mod document;
 mod emulator;
 mod fixtures;
 mod picture;
+mod quota;
 mod reply;
 mod rules;
 mod schema;
@@ -155,6 +156,7 @@ pub use httpmock::{self, MockServer};
 
 pub use emulator::{Emulator, EmulatorBuilder};
 pub use fixtures::{error, failed_generation, file, generation};
+pub use quota::{Admitted, Exceeded, Limiter, Place, Quota};
 pub use reply::{Operation, Reply};
 pub use script::{Ingest, Script, Transfer};
 pub use state::Request;
