@@ -60,7 +60,7 @@ fn history(medium: &Recording) {
     let mut writer = open(medium).unwrap();
     let run = Run::new("https://agents.lumalabs.ai/v1").input("a.jsonl", Sha256::of("input"), 9);
     writer.start(&run).unwrap();
-    let mut send = |writer: &mut Writer, id: &str, after| {
+    let send = |writer: &mut Writer, id: &str, after| {
         let ticket = fresh(writer, id, after);
         medium.mark(id);
         ticket
