@@ -5,10 +5,13 @@ pub mod error;
 pub mod estimate;
 mod fingerprint;
 mod journal;
-mod key;
+pub mod input;
 mod key;
 mod ledger;
+pub mod output;
+pub mod progress;
 pub mod quota;
+pub mod upload;
 mod usd;
 
 pub use self::{

@@ -7,12 +7,10 @@ use chrono::{DateTime, Utc};
 use super::{Attempt, Begin, Doubt, Event, Intent, Last, NoJob, Spent, State, Ticket};
 use crate::{
     error::{CapReached, Error, Result},
+    estimate::is_refunded,
     key::{CustomId, Key},
     usd::Usd,
 };
-
-/// Failures that the service refunds.
-const REFUNDED: [&str; 3] = ["content_moderated", "generation_failed", "output_not_found"];
 
 /// The most that a batch may cost, over all its runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -335,7 +333,7 @@ fn count(spent: &mut Spent, attempt: &Attempt, adds: bool) {
         State::NoJob(_) => (false, false, false),
         State::InFlight | State::InDoubt { .. } | State::Resent => (false, true, true),
         State::Failed { code, .. } => {
-            let refunded = code.as_deref().is_some_and(|code| REFUNDED.contains(&code));
+            let refunded = code.as_deref().is_some_and(|code| is_refunded(&code.into()));
             (!refunded, !refunded, true)
         }
         State::Accepted { .. } | State::Completed { .. } | State::Saved { .. } => (true, true, true),
