@@ -196,7 +196,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_rest_is_estimated_by_the_slower_limit() {
         let quota = Quota::new().status();
-        for (seconds, units, expected) in [(45, 3, 999 * 15 + 45), (45, 1, 999 * 45 / 10 + 45), (5, 1, 999 * 2 + 5)] {
+        for (seconds, units, expected) in [(45, 3, 999 * 15 + 45), (45, 1, 999 * 45 / 10 + 45), (5, 1, 999 * 2 + 5_u64)]
+        {
             let tracker = Tracker::new(1000);
             tracker.update(&Spent::default(), &quota);
             assert_eq!(tracker.subscribe().borrow().eta, None);
@@ -206,7 +207,7 @@ mod tests {
             sleep(seconds * SECOND).await;
             job.end(Ended::Done, units);
             tracker.update(&Spent::default(), &quota);
-            assert_eq!(tracker.subscribe().borrow().eta.map(|it| it.as_secs()), Some(u64::from(expected)));
+            assert_eq!(tracker.subscribe().borrow().eta.map(|it| it.as_secs()), Some(expected));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use luma_agents::{Client, error::RejectionKind, types::FilePurpose};
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 /// How long the service keeps a file, if the caller does not say.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A file is not used again when it has less time left than a job may take.
-const MARGIN: Duration = Duration::from_secs(2 * 3600);
+const MARGIN: TimeDelta = TimeDelta::hours(2);
 
 /// Uploads local media, once each by content.
 ///
@@ -80,9 +80,13 @@ impl Uploads {
         if let Some(file) = slot.as_ref().filter(|file| is_usable(file.expires_at, now)) {
             return Ok(LocalFile { file: file.clone(), is_new: false });
         }
-        let expires_at = now + chrono::TimeDelta::from_std(self.lifetime).unwrap_or(chrono::TimeDelta::MAX);
-        let uploaded = self.client.files().upload(path).purpose(purpose).expires_at(expires_at).await?;
-        let file = Uploaded::new(sha256, bytes, uploaded.id, uploaded.expires_at.or(Some(expires_at)));
+        let expires_at = TimeDelta::from_std(self.lifetime).ok().and_then(|it| now.checked_add_signed(it));
+        let upload = self.client.files().upload(path).purpose(purpose);
+        let uploaded = match expires_at {
+            Some(at) => upload.expires_at(at).await?,
+            None => upload.await?,
+        };
+        let file = Uploaded::new(sha256, bytes, uploaded.id, uploaded.expires_at.or(expires_at));
         *slot = Some(file.clone());
         Ok(LocalFile { file, is_new: true })
     }
@@ -103,7 +107,7 @@ impl Uploads {
 }
 
 fn is_usable(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
-    expires_at.is_none_or(|at| at - now > chrono::TimeDelta::from_std(MARGIN).unwrap_or_default())
+    expires_at.is_none_or(|at| at.signed_duration_since(now) > MARGIN)
 }
 
 /// The content of a file, read where blocking harms nobody.
@@ -168,7 +172,10 @@ mod tests {
         let path = folder.path().join("a.png");
         let file = first.get(&path, FilePurpose::Input).await.unwrap().file;
         let later = Uploads::new(emulator.client(), [file.clone()]);
-        assert_eq!(later.get(&path, FilePurpose::Input).await.unwrap(), LocalFile { file: file.clone(), is_new: false });
+        assert_eq!(
+            later.get(&path, FilePurpose::Input).await.unwrap(),
+            LocalFile { file: file.clone(), is_new: false }
+        );
         later.forget(&file).await;
         let again = later.get(&path, FilePurpose::Input).await.unwrap();
         assert!(again.is_new && again.file.file_id != file.file_id);

@@ -143,7 +143,8 @@ impl<'a> Check<'a> {
 }
 
 fn file_exists(line: &Line) -> Problem {
-    let message = "the output folder has a file of this name that is not of this batch; move it, or take another folder";
+    let message =
+        "the output folder has a file of this name that is not of this batch; move it, or take another folder";
     Problem::new(line.number, "custom_id", Code::FileExists, message)
 }
 

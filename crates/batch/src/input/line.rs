@@ -1,6 +1,6 @@
 //! One line of an input, as it is read.
 
-use luma_agents::types::{CreateGeneration, FileRef, MediaRef};
+use luma_agents::types::{CreateGeneration, MediaRef};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -96,7 +96,9 @@ impl Line {
 
     /// A request alone.
     fn bare(number: u64, fields: Map<String, Value>) -> std::result::Result<Self, Vec<Problem>> {
-        if let Some(name) = ["custom_id", "method", "url", "source_seconds"].into_iter().find(|it| fields.contains_key(*it)) {
+        if let Some(name) =
+            ["custom_id", "method", "url", "source_seconds"].into_iter().find(|it| fields.contains_key(*it))
+        {
             let message = format!("there is no body beside {name}; put the request into it");
             return Err(vec![Problem::new(number, "body", Code::MissingRequiredParameter, message)]);
         }
@@ -140,7 +142,10 @@ impl Line {
         replace_local(&mut body, &mut file);
         // The text of the error may quote the request.
         serde_json::from_value(body).map_err(|_| {
-            Error::InvalidInput(format!("line {} ({}) is no request of the API; check the input", self.number, self.custom_id))
+            Error::InvalidInput(format!(
+                "line {} ({}) is no request of the API; check the input",
+                self.number, self.custom_id
+            ))
         })
     }
 }
@@ -167,7 +172,7 @@ fn visit<'a>(value: &'a Value, see: &mut impl FnMut(&'a Value)) {
 /// Puts references to uploaded files where local media are. Whether there were some.
 pub(super) fn replace_local(value: &mut Value, file: &mut impl FnMut(&str) -> Uuid) -> bool {
     if let Some(path) = local_path(value) {
-        let reference = MediaRef::FileRef(FileRef::of(file(path)));
+        let reference = MediaRef::file(file(path));
         *value = serde_json::to_value(reference).unwrap_or_default();
         return true;
     }

@@ -143,7 +143,8 @@ mod tests {
             "start_frame": missing, "keyframes": [missing], "edit": {"keyframes": [missing]}}});
         let mut places: Vec<_> = problems(1, &body, folder).into_iter().map(|it| it.param.unwrap()).collect();
         places.sort_unstable();
-        let expected = ["body.image_ref[1]", "body.video.edit.keyframes[0]", "body.video.keyframes[0]", "body.video.start_frame"];
+        let expected =
+            ["body.image_ref[1]", "body.video.edit.keyframes[0]", "body.video.keyframes[0]", "body.video.start_frame"];
         assert_eq!(places, expected);
     }
 

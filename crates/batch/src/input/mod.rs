@@ -124,14 +124,16 @@ impl Iterator for Lines {
         if self.is_over {
             return None;
         }
-        let result = match self.reader.next() {
-            Ok(Some((number, text))) => Line::parse(number, text).map_err(|_| self.changed()),
-            Ok(None) if self.reader.sha256() == self.expected => return None,
-            Ok(None) => Err(self.changed()),
-            Err(e) => Err(e),
+        let line = self.reader.next().map(|it| it.map(|(number, text)| Line::parse(number, text)));
+        let result = match line {
+            Ok(Some(Ok(line))) => return Some(Ok(line)),
+            Ok(None) if self.reader.sha256() == self.expected => None,
+            // What was a good line when it was checked is one now.
+            Ok(Some(Err(_)) | None) => Some(Err(self.changed())),
+            Err(e) => Some(Err(e)),
         };
-        self.is_over = result.is_err();
-        Some(result)
+        self.is_over = true;
+        result
     }
 }
 

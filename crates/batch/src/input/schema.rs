@@ -97,7 +97,9 @@ fn explain(number: u64, error: &ValidationError<'_>) -> Vec<Problem> {
         Kind::Minimum { limit } => invalid(format!("it must be at least {limit}")),
         Kind::Maximum { limit } => invalid(format!("it must be at most {limit}")),
         Kind::ExclusiveMinimum { limit } => invalid(format!("it must be above {limit}")),
-        Kind::OneOfNotValid { .. } | Kind::OneOfMultipleValid { .. } | Kind::AnyOf { .. } => alternatives(number, at, error),
+        Kind::OneOfNotValid { .. } | Kind::OneOfMultipleValid { .. } | Kind::AnyOf { .. } => {
+            alternatives(number, at, error)
+        }
         _ => invalid("the API does not take this value".to_owned()),
     }
 }
@@ -110,14 +112,17 @@ fn alternatives(number: u64, at: String, error: &ValidationError<'_>) -> Vec<Pro
     };
     // What is not null is meant to be the alternative that is an object or a value.
     let is_null = |errors: &Vec<ValidationError<'_>>| {
-        errors.iter().any(|it| matches!(it.kind(), Kind::Type { .. }) && it.schema_path().to_string().ends_with("/type"))
+        errors
+            .iter()
+            .any(|it| matches!(it.kind(), Kind::Type { .. }) && it.schema_path().to_string().ends_with("/type"))
     };
     if let [meant, null] = contexts
         && is_null(null)
     {
         return meant.iter().flat_map(|it| explain(number, it)).collect();
     }
-    let message = "a medium is exactly one of url, data with media_type, generation_id, file_id, or path of a local file";
+    let message =
+        "a medium is exactly one of url, data with media_type, generation_id, file_id, or path of a local file";
     vec![Problem::new(number, at, Code::InvalidMedia, message)]
 }
 

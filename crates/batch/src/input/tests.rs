@@ -25,11 +25,13 @@ fn problems(result: Result<Checked>) -> Vec<String> {
 
 #[test]
 fn a_good_input_is_counted_hashed_and_estimated() {
-    let text = "\u{feff}{\"prompt\":\"a\"}\r\n\n  \n{\"custom_id\":\"b\",\"body\":{\"prompt\":\"b\",\"model\":\"uni-1-max\"}}";
+    let text =
+        "\u{feff}{\"prompt\":\"a\"}\r\n\n  \n{\"custom_id\":\"b\",\"body\":{\"prompt\":\"b\",\"model\":\"uni-1-max\"}}";
     let checked = check(text).unwrap();
     assert_eq!((checked.lines, checked.sha256), (2, Sha256::of(text)));
     assert_eq!((checked.total.high.to_string(), checked.total.unknown), ("0.1404".to_owned(), 0));
-    let lines: Vec<_> = input(text).lines(checked.sha256).unwrap().map(|it| it.unwrap().custom_id.to_string()).collect();
+    let lines: Vec<_> =
+        input(text).lines(checked.sha256).unwrap().map(|it| it.unwrap().custom_id.to_string()).collect();
     assert_eq!(lines, ["line-000001", "b"]);
 }
 

@@ -188,7 +188,9 @@ mod tests {
         let names = Names::new("out").template("duck-{custom_id}_{id}").unwrap();
         let expected = format!("out/duck-a_{}.png", Uuid::nil());
         assert_eq!(names.output(&id("a"), Uuid::nil(), 0, "png"), Path::new(&expected));
-        for bad in ["", "duck", "{name}", "{custom_id", "a/{custom_id}", "{custom_id}~2", ".{custom_id}", "{custom_id} 1"] {
+        for bad in
+            ["", "duck", "{name}", "{custom_id", "a/{custom_id}", "{custom_id}~2", ".{custom_id}", "{custom_id} 1"]
+        {
             assert!(Names::new("out").template(bad).is_err(), "{bad}");
         }
     }
