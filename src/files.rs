@@ -251,7 +251,7 @@ impl Job for File {
         }
     }
 
-    fn timed_out(TimedOut { id, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
+    fn timed_out(TimedOut { id, is_known, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: format!("file {id}"),
             generation_id: None,
@@ -261,6 +261,7 @@ impl Job for File {
             elapsed,
             polls,
             source: last_error,
+            is_known,
         }))
     }
 }

@@ -41,7 +41,9 @@ impl Generations {
     /// can have been created: no connection could be made, the response was 429, or the service
     /// itself wrote a 502 or 503. A 429 is waited out as far as the [`Retry`] policy allows.
     ///
-    /// [`Call::response`] gives the rate limit along with the generation.
+    /// [`Call::response`] gives the rate limit along with the generation. For a program that keeps a
+    /// record of what it pays for: [`Call::request_id`] names the request before it is sent, and
+    /// [`Error::outcome`] says what became of it.
     ///
     /// # Errors
     ///
@@ -249,7 +251,7 @@ impl Job for Generation {
         }
     }
 
-    fn timed_out(TimedOut { id, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
+    fn timed_out(TimedOut { id, is_known, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: format!("generation {id}"),
             generation_id: Some(id),
@@ -259,6 +261,7 @@ impl Job for Generation {
             elapsed,
             polls,
             source: last_error,
+            is_known,
         }))
     }
 }

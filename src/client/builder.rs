@@ -247,6 +247,8 @@ fn http_client(connect_timeout: Duration, base_url: &reqwest::Url, keep: bool) -
         let mut builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
+            // The send loop is what sends again, and counts.
+            .retry(reqwest::retry::never())
             .connect_timeout(connect_timeout)
             // Load balancers close after a minute.
             .pool_idle_timeout(IDLE_CONNECTION);

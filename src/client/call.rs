@@ -3,6 +3,7 @@
 use std::{fmt, future::IntoFuture, time::Duration};
 
 use futures_util::future::BoxFuture;
+use http::HeaderValue;
 use uuid::Uuid;
 
 use crate::{
@@ -40,8 +41,10 @@ impl Client {
 ///
 /// # Cancel safety
 ///
-/// Dropping a read loses nothing. Dropping a call that submits or changes something after it was
-/// first polled leaves its outcome unknown: the request may have been sent.
+/// Until it is first polled, nothing is sent. Dropping a read loses nothing. Dropping a call that
+/// submits or changes something after it was first polled leaves its outcome unknown: the request may
+/// have been sent. For a submission, an event of `tracing` at level WARN then names the request id. To
+/// learn the outcome in any case, spawn the call as a task of its own.
 #[must_use = "a call does nothing until awaited"]
 pub struct Call<T> {
     client: Client,
@@ -91,6 +94,28 @@ impl<T: 'static> Call<T> {
     /// When to send this call again, instead of what the client is set to.
     pub fn retry(self, retry: Retry) -> Self {
         Self { options: CallOptions { retry, ..self.options }, ..self }
+    }
+
+    /// Sends this `X-Request-Id`, a UUID or a text of your own, instead of a random one, so that it can be
+    /// written down before anything is sent.
+    ///
+    /// The call becomes one request, as with [`Retry::none`], whatever its policy says: a second
+    /// attempt would need a second id. A text that is empty or has anything but visible ASCII
+    /// characters ends the call with [`InvalidInput`](Error::InvalidInput) before anything is sent.
+    pub fn request_id(mut self, id: impl fmt::Display) -> Self {
+        let id = id.to_string();
+        match HeaderValue::from_str(&id) {
+            Ok(value) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                self.options.request_id = Some(value);
+            }
+            _ if self.operation.is_ok() => {
+                self.operation = Err(Error::invalid_input(
+                    "the request id cannot be a header: use a UUID or visible ASCII characters",
+                ));
+            }
+            _ => {}
+        }
+        self
     }
 
     /// Limit of one attempt of this call, instead of what the client is set to. The budget of the

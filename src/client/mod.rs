@@ -46,13 +46,20 @@ impl Client {
         self.inner.shared.rate_limit()
     }
 
+    /// Where the API is, in one form however it was given: the host in lower case, no default port, no
+    /// slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.inner.base_url
+    }
+
     pub(crate) fn raw(&self, options: CallOptions) -> raw::Client {
         let state = CallState::new(Arc::clone(&self.inner.shared), options);
         raw::Client::new_with_client(&self.inner.base_url, self.inner.shared.http.clone(), state)
     }
 
     pub(crate) fn options(&self) -> CallOptions {
-        CallOptions { retry: self.inner.retry, timeout: self.inner.timeout }
+        CallOptions::new(self.inner.retry, self.inner.timeout)
     }
 
     pub(crate) fn submit_timeout(&self) -> Duration {

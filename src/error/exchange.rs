@@ -27,6 +27,8 @@ pub struct Exchange {
     pub generation_id: Option<Uuid>,
     /// The file that an upload had recorded by then: it can be deleted.
     pub file_id: Option<Uuid>,
+    /// Whether the generation certainly exists: a response has shown it.
+    pub(crate) is_known: bool,
     pub(crate) effect: Effect,
     /// Whether it was with the storage behind a signed URL, not with the API.
     pub(crate) is_storage: bool,

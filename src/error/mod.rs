@@ -2,6 +2,7 @@
 
 mod exchange;
 mod job;
+mod outcome;
 mod rejected;
 
 use std::{fmt, path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ pub use crate::rate_limit::Limit;
 pub(crate) use exchange::Effect;
 pub use exchange::{Exchange, Fault, NoResponse, OutcomeUnknown, UnexpectedResponse};
 pub use job::{FileFailed, GenerationFailed};
+pub use outcome::Outcome;
 pub(crate) use rejected::meaning_of_storage;
 pub use rejected::{RateLimited, Rejected, RejectionKind};
 
@@ -78,6 +80,14 @@ impl Error {
     pub(crate) fn about_generation(mut self, id: Option<Uuid>) -> Self {
         if let Some(exchange) = self.exchange_mut() {
             exchange.generation_id = id;
+        }
+        self
+    }
+
+    /// Marks the generation that the call was about as one that exists.
+    pub(crate) fn about_known(mut self, is_known: bool) -> Self {
+        if let Some(exchange) = self.exchange_mut() {
+            exchange.is_known |= is_known;
         }
         self
     }
@@ -253,6 +263,8 @@ pub struct WaitTimeout {
     pub polls: u32,
     /// The error of the last poll, if it failed.
     pub source: Option<Error>,
+    /// Whether the caller or a poll has seen the job.
+    pub(crate) is_known: bool,
 }
 
 impl fmt::Debug for WaitTimeout {

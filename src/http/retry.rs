@@ -35,7 +35,11 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// One attempt; a 429 is not waited out.
+    /// One call, one request: nothing is sent again, and a 429 is not waited out.
+    ///
+    /// A [`create`](crate::Generations::create) with it goes out at once, even while other calls of the
+    /// client wait for a limit, and a 429 to it holds none of them back. It is for programs that keep
+    /// the limits themselves.
     pub fn none() -> Self {
         Self { attempts: 1, ..Self::default() }
     }

@@ -22,7 +22,7 @@ pub(crate) const REDIRECTS: usize = 5;
 
 /// A call to storage. `idle_timeout` is how long it may stand still.
 pub(crate) fn call(operation: &'static str, idle_timeout: Duration, retry: Retry) -> CallContext<'static> {
-    let options = CallOptions { retry, timeout: idle_timeout };
+    let options = CallOptions::new(retry, idle_timeout);
     CallContext::new(Peer::Storage, operation, Effect::Idempotent, options)
 }
 

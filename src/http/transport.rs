@@ -6,6 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
@@ -26,12 +27,20 @@ const SUBMIT_SPACING: Duration = Duration::from_secs(1);
 const OTHER_SPACING: Duration = Duration::from_millis(100);
 
 /// How one call is made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CallOptions {
     pub(crate) retry: Retry,
     /// Limit of one attempt: to the API from the first byte sent to the last byte read, to storage
     /// until the headers are here.
     pub(crate) timeout: Duration,
+    /// The id of the only attempt, if the caller chose it.
+    pub(crate) request_id: Option<HeaderValue>,
+}
+
+impl CallOptions {
+    pub(crate) fn new(retry: Retry, timeout: Duration) -> Self {
+        Self { retry, timeout, request_id: None }
+    }
 }
 
 /// A request that can be sent.
@@ -72,7 +81,11 @@ pub(crate) struct CallContext<'a> {
 }
 
 impl<'a> CallContext<'a> {
-    pub(crate) fn new(peer: Peer<'a>, operation: &'static str, effect: Effect, options: CallOptions) -> Self {
+    pub(crate) fn new(peer: Peer<'a>, operation: &'static str, effect: Effect, mut options: CallOptions) -> Self {
+        // An id names one request.
+        if options.request_id.is_some() {
+            options.retry = options.retry.attempts(1);
+        }
         // An attempt that changes something does not begin with too little time left for its response.
         let reserve = match effect {
             Effect::Idempotent => Duration::ZERO,
@@ -81,8 +94,8 @@ impl<'a> CallContext<'a> {
         let now = Instant::now();
         Self {
             peer,
-            options,
             backoff: Backoff::new(options.retry, reserve),
+            options,
             started: now,
             progressed: now,
             exchange: Exchange { operation, effect, is_storage: matches!(peer, Peer::Storage), ..Exchange::default() },
@@ -112,7 +125,11 @@ impl<'a> CallContext<'a> {
         exchange.attempts += 1;
         exchange.status = None;
         exchange.request_id_returned = None;
-        exchange.request_id_sent = matches!(self.peer, Peer::Api(_)).then(|| uuid::Uuid::new_v4().to_string());
+        exchange.request_id_sent = match (self.peer, &self.options.request_id) {
+            (Peer::Storage, _) => None,
+            (Peer::Api(_), Some(id)) => id.to_str().ok().map(str::to_owned),
+            (Peer::Api(_), None) => Some(uuid::Uuid::new_v4().to_string()),
+        };
         let span = tracing::debug_span!(
             "luma_agents.attempt",
             attempt = exchange.attempts,
@@ -125,7 +142,9 @@ impl<'a> CallContext<'a> {
         let begun = Instant::now();
         let end =
             clock::after(begun, self.options.timeout).min(clock::after(self.progressed, self.options.retry.budget));
+        let guard = Unfinished::new(exchange);
         let outcome = request.send(exchange, end).instrument(span.clone()).await;
+        guard.finish();
         if let Err(Failure::Attempt(error)) = &outcome {
             exchange.status = error.status;
         }
@@ -222,8 +241,10 @@ impl<'a> CallContext<'a> {
         })
     }
 
+    /// A submission that is one request by its policy goes past the throttle: its caller keeps the limits.
     fn throttle(&self) -> Option<(&'a Shared, &'a Throttle)> {
         match (self.peer, self.exchange.effect) {
+            (Peer::Api(_), Effect::Pays) if self.options.retry.attempts == 1 => None,
             (Peer::Api(shared), Effect::Pays) => Some((shared, &shared.throttles.submit)),
             (Peer::Api(shared), _) => Some((shared, &shared.throttles.rest)),
             (Peer::Storage, _) => None,
@@ -255,6 +276,27 @@ impl<'a> CallContext<'a> {
             (None, _) => OTHER_SPACING,
         };
         throttle.close(delay, spacing, response.limit(self.exchange.effect));
+    }
+}
+
+/// Warns when it is dropped: the caller went away while a paid request was under way.
+struct Unfinished(Option<String>);
+
+impl Unfinished {
+    fn new(exchange: &Exchange) -> Self {
+        Self(exchange.request_id_sent.clone().filter(|_| exchange.effect == Effect::Pays))
+    }
+
+    fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(request_id) = &self.0 {
+            tracing::warn!(request_id, "a submission was dropped before its response: a job may exist");
+        }
     }
 }
 

@@ -2,58 +2,86 @@
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    document::{Document, Endpoint, Input, Violation},
+    document::{Endpoint, Input, Violation},
+    quota::Exceeded,
     reply::{Checked, HttpReply, Operation, Reply, unix_seconds},
-    rules, schema,
+    requests, rules, schema,
     server::Body,
-    state::{self, Shared, State, Upload, timestamp},
+    state::{Shared, State, timestamp},
     storage,
+    upload::Upload,
 };
-use crate::types::{FileState, GenerationState};
+use crate::{
+    rate_limit::Limit,
+    types::{FileState, GenerationState},
+};
 
 /// The only key.
 pub(super) const KEY: &str = "luma-api-emulator";
 
 const API_VERSION: &str = "2026-04-01";
-const REQUESTS_PER_MINUTE: usize = 30;
+
+/// The window of `X-RateLimit-Reset` after a request within the limit.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What `expires_at` is at most from now.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The beginning of every path, as in the base URL of the service. Requests without it are served too.
+pub(super) const PREFIX: &str = "/v1";
+
+/// The jobs as JSON, for tests in other languages. Needs no key, and is no request to the service.
+const JOBS: &str = "/_emulator/jobs";
 
 pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Result<Response<Body>> {
+    let started = Instant::now();
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let (reply, delay) = respond(&shared, &head, body);
+    if head.method == Method::GET && head.uri.path() == JOBS {
+        let jobs = shared.lock().jobs();
+        return Ok(HttpReply::json(200, &json!({ "jobs": jobs })).into_response());
+    }
+    let (reply, delay, request) = respond(&shared, &head, body);
     tokio::time::sleep(delay).await;
+    shared.listener.call(&request, started.elapsed());
     Ok(reply.into_response())
 }
 
 /// The reply, and how much later it is sent.
-fn respond(shared: &Shared, head: &Parts, body: Bytes) -> (HttpReply, Duration) {
-    let endpoint = shared.document.endpoint(&head.method, head.uri.path());
+fn respond(shared: &Shared, head: &Parts, body: Bytes) -> (HttpReply, Duration, Arc<requests::Request>) {
+    let path = head.uri.path();
+    let path = path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/')).unwrap_or(path);
+    let endpoint = shared.document.endpoint(&head.method, path);
     let operation = endpoint.and_then(|it| Operation::by_id(&it.id));
     let json: Option<Value> = serde_json::from_slice(&body).ok();
     let kept = if json.is_some() { body.len() } else { 0 };
+    let header = |name: &str| head.headers.get(name)?.to_str().ok().map(str::to_owned);
+    let request_id = header("x-request-id").unwrap_or_else(|| Uuid::new_v4().to_string());
+    let call = Call { shared, head, path, request_id: &request_id, body, json: json.as_ref() };
     let mut state = shared.lock();
-    let scripted = operation.and_then(|it| state.replies.get_mut(&it)?.pop_front()).unwrap_or_else(Reply::normal);
-    let call = Call { document: &shared.document, head, body, json: json.as_ref() };
+    let scripted =
+        operation.and_then(|it| state.scripts.replies.get_mut(&it)?.pop_front()).unwrap_or_else(Reply::normal);
     let normal = scripted.takes_effect.then(|| call.carry_out(&mut state, endpoint).unwrap_or_else(|error| error));
     let mut reply = scripted.http.or(normal).unwrap_or_else(|| HttpReply::empty(500));
     if reply.by_api {
-        let id = call.header("x-request-id").map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
-        reply = reply.header("X-Request-Id", &id).header("X-API-Version", &API_VERSION);
+        reply = reply.header("X-Request-Id", &request_id).header("X-API-Version", &API_VERSION);
     }
-    let request = state::Request {
+    let request = Arc::new(requests::Request {
         operation,
         method: head.method.clone(),
         path: head.uri.path().to_owned(),
@@ -61,9 +89,9 @@ fn respond(shared: &Shared, head: &Parts, body: Bytes) -> (HttpReply, Duration) 
         headers: marked(head.headers.clone()),
         body: json.unwrap_or_default(),
         status: StatusCode::from_u16(reply.status).ok(),
-    };
-    state.requests.push(request, kept);
-    (reply, scripted.delay)
+    });
+    state.requests.push(Arc::clone(&request), kept);
+    (reply, scripted.delay, request)
 }
 
 /// With credentials marked as sensitive.
@@ -78,8 +106,11 @@ fn marked(mut headers: HeaderMap) -> HeaderMap {
 
 /// A request with all that it takes to carry it out.
 struct Call<'a> {
-    document: &'a Document,
+    shared: &'a Shared,
     head: &'a Parts,
+    /// Without the prefix.
+    path: &'a str,
+    request_id: &'a str,
     body: Bytes,
     json: Option<&'a Value>,
 }
@@ -91,7 +122,7 @@ impl Call<'_> {
 
     /// The id in the path.
     fn id(&self) -> Option<Uuid> {
-        schema::uuid(self.head.uri.path().trim_matches('/').split('/').nth(1)?)
+        schema::uuid(self.path.trim_matches('/').split('/').nth(1)?)
     }
 
     fn json(&self) -> Checked<&Value> {
@@ -109,7 +140,7 @@ impl Call<'_> {
     fn carry_out(&self, state: &mut State, endpoint: Option<&Endpoint>) -> Checked<HttpReply> {
         self.authorize()?;
         let endpoint = endpoint.ok_or_else(|| HttpReply::detail(404, "Not Found"))?;
-        let url = reqwest::Url::parse(&format!("http://localhost/?{}", self.head.uri.query().unwrap_or_default()));
+        let url = self.head.uri.query().and_then(|it| reqwest::Url::parse(&format!("http://localhost/?{it}")).ok());
         let query = url.iter().flat_map(reqwest::Url::query_pairs).filter(|(name, _)| !name.is_empty());
         let query = endpoint.query.read(query.map(|(name, text)| (name.into_owned(), text.into_owned())))?;
         match Operation::by_id(&endpoint.id) {
@@ -150,23 +181,46 @@ impl Call<'_> {
             rules::check_generation(input, request, state)?;
         }
         let id = Uuid::new_v4();
-        state.accept(id, request.clone());
-        let accepted = state.generation(self.document, id, Some(GenerationState::Queued));
-        let recent = |at: &SystemTime| at.elapsed().is_ok_and(|age| age.as_secs() < 60);
-        let used = state.jobs.iter().filter(|job| recent(&job.submitted)).count();
-        Ok(HttpReply::json(201, &accepted.unwrap_or_default())
-            .header("X-RateLimit-Limit", &REQUESTS_PER_MINUTE)
-            .header("X-RateLimit-Remaining", &REQUESTS_PER_MINUTE.saturating_sub(used))
-            .header("X-RateLimit-Reset", &(unix_seconds() + 60)))
+        let admitted = state.admit(id, request).map_err(|(exceeded, weight)| self.too_many(exceeded, weight))?;
+        state.accept(id, self.request_id.to_owned(), request.clone());
+        let accepted = state.generation(&self.shared.document, id, Some(GenerationState::Queued));
+        let reply = HttpReply::json(201, &accepted.unwrap_or_default());
+        Ok(match (state.quota().per_minute, admitted.remaining) {
+            (Some(limit), Some(remaining)) => self.rate_headers(reply, limit, remaining, MINUTE),
+            _ => reply,
+        })
+    }
+
+    /// A 429 as the service sends it.
+    fn too_many(&self, exceeded: Exceeded, weight: u32) -> HttpReply {
+        let Exceeded { limit, units, retry_after } = exceeded;
+        let reply = if limit == Limit::Requests {
+            self.rate_headers(HttpReply::detail(429, "Rate limit exceeded"), units, 0, retry_after)
+        } else {
+            HttpReply::detail(
+                429,
+                format!(
+                    "Concurrent generation capacity reached (limit={units} weight units; this request needs \
+                     {weight}). Wait for existing jobs to complete."
+                ),
+            )
+        };
+        reply.header("Retry-After", &self.shared.clock.seconds_for_caller(retry_after))
+    }
+
+    fn rate_headers(&self, reply: HttpReply, limit: u32, remaining: u32, reset: Duration) -> HttpReply {
+        reply
+            .header("X-RateLimit-Limit", &limit)
+            .header("X-RateLimit-Remaining", &remaining)
+            .header("X-RateLimit-Reset", &unix_seconds().saturating_add(self.shared.clock.seconds_for_caller(reset)))
     }
 
     fn get_generation(&self, state: &mut State) -> Checked<HttpReply> {
         let missing = || HttpReply::detail(404, "Generation not found");
         let id = self.id().ok_or_else(missing)?;
-        if let Some(job) = state.jobs.iter_mut().find(|job| job.id == id) {
-            job.polls += 1;
-        }
-        state.generation(self.document, id, None).map(|it| HttpReply::json(200, &it)).ok_or_else(missing)
+        state.poll(id);
+        let found = state.generation(&self.shared.document, id, None);
+        found.map(|it| HttpReply::json(200, &it)).ok_or_else(missing)
     }
 
     fn create_file(&self, state: &mut State, endpoint: &Endpoint) -> Checked<HttpReply> {
@@ -178,39 +232,41 @@ impl Call<'_> {
             (self.checked_json(endpoint)?.clone(), None)
         };
         rules::check_file(&request)?;
-        let ingest = state.ingests.pop_front().unwrap_or_default();
+        let ingest = state.scripts.files.pop_front().unwrap_or_default();
         let mut file = Upload::new(Uuid::new_v4(), request, ingest);
         let upload = match bytes {
             Some(bytes) => {
                 file.receive(&bytes);
-                file.completed = Some(SystemTime::now());
+                file.completed = Some(state.now());
                 Value::Null
             }
             None => self.presign(state, &file),
         };
         let response = json!({
-            "id": file.id, "state": file.state, "file": file.to_json(self.document), "upload": upload,
+            "id": file.id, "state": file.state, "file": file.to_json(&self.shared.document), "upload": upload,
         });
         state.files.push(file);
-        Ok(HttpReply::json(201, &self.document.value("CreateFileResponse", response)))
+        Ok(HttpReply::json(201, &self.shared.document.value("CreateFileResponse", response)))
     }
 
     fn presign(&self, state: &mut State, file: &Upload) -> Value {
         let headers = storage::upload_headers(file.id, file.mime_type());
-        let expires_at = timestamp(SystemTime::now() + state.signer.lifetime, SecondsFormat::Millis);
+        let lifetime = self.shared.clock.for_caller(state.signer.lifetime).min(LONGEST_LIFETIME);
+        let expires_at = timestamp(SystemTime::now() + lifetime, SecondsFormat::Millis);
         let upload = json!({
             "url": state.signer.sign(&http::Method::PUT, &format!("files/{}", file.id)),
             "method": "PUT",
             "headers": headers.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Value>(),
             "expires_at": expires_at,
         });
-        self.document.value("PresignedUpload", upload)
+        self.shared.document.value("PresignedUpload", upload)
     }
 
     fn list_files(&self, state: &mut State, query: &Value) -> Checked<HttpReply> {
         let limit = query["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(25);
         let wanted = |name: &str, value: &str| query[name].as_str().is_none_or(|wanted| wanted == value);
-        state.files.iter_mut().for_each(Upload::advance);
+        let now = state.now();
+        state.files.iter_mut().for_each(|file| file.advance(now));
         // The cursor is the last file of the page before; those newer than it are left out.
         let end = match query["cursor"].as_str() {
             None => state.files.len(),
@@ -225,11 +281,11 @@ impl Call<'_> {
         let page: Vec<_> = files.by_ref().take(limit).collect();
         let has_more = files.next().is_some();
         let fields = json!({
-            "data": page.iter().map(|file| file.to_json(self.document)).collect::<Value>(),
+            "data": page.iter().map(|file| file.to_json(&self.shared.document)).collect::<Value>(),
             "has_more": has_more,
             "next_cursor": page.last().filter(|_| has_more).map(|file| cursor_of(file)),
         });
-        Ok(HttpReply::json(200, &self.document.value("FilePage", fields)))
+        Ok(HttpReply::json(200, &self.shared.document.value("FilePage", fields)))
     }
 
     fn find<'s>(&self, state: &'s mut State) -> Checked<&'s mut Upload> {
@@ -239,15 +295,17 @@ impl Call<'_> {
     }
 
     fn get_file(&self, state: &mut State) -> Checked<HttpReply> {
+        let now = state.now();
         let file = self.find(state)?;
         if file.completed.is_some() {
             file.polls += 1;
         }
-        file.advance();
-        Ok(HttpReply::json(200, &file.to_json(self.document)))
+        file.advance(now);
+        Ok(HttpReply::json(200, &file.to_json(&self.shared.document)))
     }
 
     fn complete_file(&self, state: &mut State) -> Checked<HttpReply> {
+        let now = state.now();
         let file = self.find(state)?;
         if file.state != FileState::Pending || file.completed.is_some() {
             return Err(HttpReply::detail(409, "File is not ready for this operation"));
@@ -255,8 +313,8 @@ impl Call<'_> {
         if file.is_media.is_none() {
             return Err(HttpReply::detail(400, "File has not been uploaded"));
         }
-        file.completed = Some(SystemTime::now());
-        Ok(HttpReply::json(200, &file.to_json(self.document)))
+        file.completed = Some(now);
+        Ok(HttpReply::json(200, &file.to_json(&self.shared.document)))
     }
 
     fn delete_file(&self, state: &mut State) -> Checked<HttpReply> {

@@ -7,18 +7,23 @@ use uuid::Uuid;
 
 use super::{
     api,
+    clock::Clock,
     document::Document,
+    quota::Quota,
     reply::{Operation, Reply},
+    requests::{Listener, Request},
+    run::Job,
     script::{Ingest, Script, Transfer},
+    script_json,
     server::{self, Server},
-    state::{Request, Shared},
+    state::{Scripts, Shared, State},
     storage,
 };
 use crate::{
     client::Client,
-    error::Result,
+    error::{Error, Result},
     http::key::ApiKey,
-    types::{File, Generation},
+    types::File,
 };
 
 /// The interval of polls of the emulator's own client: nothing there takes long.
@@ -45,7 +50,8 @@ const PACE: Duration = Duration::from_millis(10);
 /// ```
 ///
 /// Each thing scripted with [`next`](Self::next), [`next_reply`](Self::next_reply) and the like is used
-/// once, in order; without a script everything succeeds. Jobs and URLs age by the clock of the machine.
+/// once, in order; without a script everything succeeds. Jobs and URLs age by the clock of the machine, or
+/// at another [`speed`](EmulatorBuilder::speed).
 /// Under a paused clock of tokio every call to an emulator times out at once: the clock advances while the
 /// program waits for a socket.
 ///
@@ -80,13 +86,14 @@ const PACE: Duration = Duration::from_millis(10);
 /// A model, type or ratio that the document has and these rules do not name is accepted in any combination.
 ///
 /// Not done: URLs are not fetched, media not decoded or moderated, and limits not enforced unless
-/// scripted. Every image is a PNG, whatever `output_format` asks for; a video or an EXR is only the
-/// beginning of one; that an EXR's output has the type `exr` is a guess.
+/// [set](EmulatorBuilder::quota). Every image is a PNG of at most 256 pixels a side, whatever `output_format`
+/// asks for; a video is H.264 in an MP4 of 5 or 10 seconds, and both show prompt, model and size. An EXR is
+/// only the beginning of one, and that its output has the type `exr` is a guess.
 pub struct Emulator {
     address: SocketAddr,
     shared: Shared,
     client: Client,
-    _servers: [Server; 2],
+    servers: [Server; 2],
 }
 
 impl Emulator {
@@ -111,10 +118,10 @@ impl Emulator {
         self.client.clone()
     }
 
-    /// The base URL of its API, for a client of your own.
+    /// The base URL of its API, for a client of your own. It ends in `/v1`, as that of the service.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}{}", self.address, api::PREFIX)
     }
 
     /// The only key that it accepts.
@@ -125,28 +132,34 @@ impl Emulator {
 
     /// How the next generation runs.
     pub fn next(&self, script: Script) {
-        self.shared.lock().scripts.push_back(script);
+        self.shared.lock().scripts.generations.push_back(script);
+    }
+
+    /// How every generation runs whose prompt contains `text`. Comes before [`next`](Self::next), which
+    /// stays for another generation.
+    pub fn prompts_with(&self, text: impl Into<String>, script: Script) {
+        self.shared.lock().scripts.by_prompt.push((text.into(), script));
     }
 
     /// Adds a generation with this id, as if an earlier run of the program had submitted it. It runs as the
     /// next script says.
     pub fn existing(&self, id: Uuid) {
-        self.shared.lock().accept(id, json!({ "prompt": id }));
+        self.shared.lock().accept(id, Uuid::new_v4().to_string(), json!({ "prompt": id }));
     }
 
     /// How the next file is taken in.
     pub fn next_file(&self, ingest: Ingest) {
-        self.shared.lock().ingests.push_back(ingest);
+        self.shared.lock().scripts.files.push_back(ingest);
     }
 
     /// How the next download goes.
     pub fn next_download(&self, transfer: Transfer) {
-        self.shared.lock().downloads.push_back(transfer);
+        self.shared.lock().scripts.downloads.push_back(transfer);
     }
 
     /// How the next upload to storage goes.
     pub fn next_upload(&self, transfer: Transfer) {
-        self.shared.lock().uploads.push_back(transfer);
+        self.shared.lock().scripts.uploads.push_back(transfer);
     }
 
     /// The reply to the next submission of a generation.
@@ -157,7 +170,7 @@ impl Emulator {
     /// The reply to the next request for this operation. Has no effect on [`Operation::Storage`]: see
     /// [`next_download`](Self::next_download) and [`next_upload`](Self::next_upload).
     pub fn next_reply(&self, operation: Operation, reply: Reply) {
-        self.shared.lock().replies.entry(operation).or_default().push_back(reply);
+        self.shared.lock().scripts.replies.entry(operation).or_default().push_back(reply);
     }
 
     /// The lifetime of URLs that are signed from now on. Default one hour.
@@ -171,13 +184,11 @@ impl Emulator {
     }
 
     /// Every generation that was created, each of which would have been paid for, as it stands. Does not
-    /// count as a poll.
+    /// count as a poll. `GET /_emulator/jobs` on the port of the API has the same as JSON, without a key:
+    /// `{"jobs": [{"id": .., "x_request_id": .., "request": {..}, "state": ..}]}`.
     #[must_use]
-    pub fn jobs(&self) -> Vec<Generation> {
-        let mut state = self.shared.lock();
-        let ids: Vec<_> = state.jobs.iter().map(|job| job.id).collect();
-        let jobs = ids.into_iter().filter_map(|id| state.generation(&self.shared.document, id, None));
-        jobs.filter_map(|job| serde_json::from_value(job).ok()).collect()
+    pub fn jobs(&self) -> Vec<Job> {
+        self.shared.lock().jobs()
     }
 
     /// Every file that was created, the deleted ones too, as it stands. Does not count as a poll.
@@ -194,6 +205,12 @@ impl Emulator {
     pub fn requests(&self) -> Vec<Request> {
         self.shared.lock().requests.to_vec()
     }
+
+    /// Closes the ports, and the connections once the responses under way are sent, after one second at most.
+    pub async fn shutdown(self) {
+        let [api, storage] = self.servers;
+        tokio::join!(api.shutdown(), storage.shutdown());
+    }
 }
 
 impl fmt::Debug for Emulator {
@@ -203,12 +220,23 @@ impl fmt::Debug for Emulator {
 }
 
 /// Settings of an [`Emulator`] to be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct EmulatorBuilder {
     port: u16,
     storage_port: u16,
     unknown_fields: bool,
+    speed: f64,
+    quota: Quota,
+    scripts: Scripts,
+    listener: Listener,
+}
+
+impl Default for EmulatorBuilder {
+    fn default() -> Self {
+        let (quota, scripts, listener) = (Quota::new(), Scripts::default(), Listener::default());
+        Self { port: 0, storage_port: 0, unknown_fields: false, speed: 1.0, quota, scripts, listener }
+    }
 }
 
 impl EmulatorBuilder {
@@ -228,12 +256,51 @@ impl EmulatorBuilder {
         Self { unknown_fields: true, ..self }
     }
 
+    /// Enforces limits on submissions, with the headers and the 429 of the service. Default none: nothing is
+    /// limited, and no response has `X-RateLimit-*`.
+    ///
+    /// A job that runs by polls, as the default does, holds its place until polls have ended it.
+    pub fn quota(self, quota: Quota) -> Self {
+        Self { quota, ..self }
+    }
+
+    /// How many seconds of the service pass in one second of the machine. Default 1.
+    ///
+    /// Counts for what takes time in the service: jobs, the ingest of files, the window and the hour of
+    /// quotas, the lifetime of URLs. `Retry-After` and other times in responses are those that the caller has
+    /// to wait, rounded up to whole seconds. Delays of replies are not made shorter.
+    pub fn speed(self, speed: f64) -> Self {
+        Self { speed, ..self }
+    }
+
+    /// How generations run that no other script is for.
+    pub fn default_script(mut self, script: Script) -> Self {
+        self.scripts.default = script;
+        self
+    }
+
+    /// Adds what a script in JSON plays: [its format](super#scripts-in-json).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] with line and column if the text is not such a script.
+    pub fn script_json(mut self, json: &str) -> Result<Self> {
+        script_json::read(json, &mut self.scripts).map_err(|e| Error::invalid_input(format!("script: {e}")))?;
+        Ok(self)
+    }
+
+    /// Calls this with each request to API and storage and the time that it took, when its response is ready:
+    /// a log of requests. It must not block.
+    pub fn on_request(self, call: impl Fn(&Request, Duration) + Send + Sync + 'static) -> Self {
+        Self { listener: Listener::new(call), ..self }
+    }
+
     /// Starts the emulator, on the address 127.0.0.1 and on the tokio runtime of the caller.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`](crate::Error::Io) if a port is taken; [`Error::InvalidInput`](crate::Error::InvalidInput)
-    /// if no HTTP client can be built.
+    /// [`Error::Io`] if a port is taken; [`Error::InvalidInput`] if the speed is not a positive number or no
+    /// HTTP client can be built.
     ///
     /// # Panics
     ///
@@ -245,10 +312,12 @@ impl EmulatorBuilder {
 
     /// Starts it with another document than the crate was built from.
     pub(super) async fn start_with(self, document: Arc<Document>) -> Result<Emulator> {
+        let clock = Clock::new(self.speed).ok_or_else(|| Error::invalid_input("speed: must be a positive number"))?;
         let (api, address) = server::listen(self.port).await?;
         let (storage, storage_address) = server::listen(self.storage_port).await?;
-        let shared = Shared::new(document, format!("http://{storage_address}"));
-        let base_url = format!("http://{address}");
+        let state = State::new(clock, self.scripts, self.quota, format!("http://{storage_address}"));
+        let shared = Shared::new(document, clock, self.listener, state);
+        let base_url = format!("http://{address}{}", api::PREFIX);
         let client = Client::builder(ApiKey::new(api::KEY)?).base_url(base_url).pace(PACE, PACE).build()?;
         let servers = [
             Server::start(api, {
@@ -260,6 +329,6 @@ impl EmulatorBuilder {
                 move |request| storage::serve(shared.clone(), request)
             }),
         ];
-        Ok(Emulator { address, shared, client, _servers: servers })
+        Ok(Emulator { address, shared, client, servers })
     }
 }

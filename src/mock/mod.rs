@@ -9,6 +9,34 @@
 //! the API does not compile. [`generation`], [`file()`], [`failed_generation`] and [`error`](error()) make
 //! bodies for them. The examples below use typed mocks; for the emulator see [`Emulator`].
 //!
+//! # Scripts in JSON
+//!
+//! A program in another language scripts an emulator with JSON, read by [`EmulatorBuilder::script_json`].
+//! Each list is played in order, each entry once or as often as its `times` says. Every field but those in
+//! bold is optional; an unknown one is an error. Times are in seconds.
+//!
+//! | list | an entry |
+//! | --- | --- |
+//! | `default` | one object, not a list: how generations run that nothing else is for; fields as below |
+//! | `prompts` | **`contains`**, **`then`**: how every generation runs whose prompt contains the text |
+//! | `generations` | `takes` or `states`, `fails` (a failure code), `reason`, `model`, `type` |
+//! | `files` | `takes`, `fails` (the reason): how an uploaded file is taken in |
+//! | `downloads`, `uploads` | `status`, `cut_after` and `stall_after` (bytes), `changed`, `without_length`, `without_ranges` |
+//! | `replies` | **`operation`** (its `operationId`); `reply` (the name of a function of [`Reply`], with `retry_after` for `rate_limited`), or `status` with `detail` (an error of the API) or `body` (any text); `headers`, `delay`, `after_effect` |
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> luma_agents::Result<()> {
+//! let script = r#"{
+//!     "default": { "takes": 30 },
+//!     "prompts": [{ "contains": "forbidden", "then": { "fails": "content_moderated", "takes": 2 } }],
+//!     "replies": [{ "operation": "create_generation", "reply": "rate_limited", "retry_after": 1, "times": 2 }],
+//!     "downloads": [{ "cut_after": 1000 }]
+//! }"#;
+//! let emulator = luma_agents::mock::Emulator::builder().script_json(script)?.speed(100.0).start().await?;
+//! # Ok(()) }
+//! ```
+//!
 //! # A job that succeeds
 //!
 //! ```
@@ -132,23 +160,32 @@
 //! ```
 
 mod api;
+mod clock;
 mod document;
 mod emulator;
 mod fixtures;
+mod media;
+mod mp4;
 mod picture;
 mod quota;
 mod reply;
+mod requests;
 mod rules;
+mod run;
 mod schema;
 mod script;
+mod script_json;
 mod server;
 mod signer;
 mod state;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod text;
 #[cfg(feature = "mock")]
 mod typed;
+mod upload;
+mod video;
 
 #[cfg(feature = "mock")]
 #[doc(no_inline)]
@@ -158,7 +195,8 @@ pub use emulator::{Emulator, EmulatorBuilder};
 pub use fixtures::{error, failed_generation, file, generation};
 pub use quota::{Admitted, Exceeded, Limiter, Place, Quota};
 pub use reply::{Operation, Reply};
+pub use requests::Request;
+pub use run::Job;
 pub use script::{Ingest, Script, Transfer};
-pub use state::Request;
 #[cfg(feature = "mock")]
 pub use typed::{MockServerExt, client, operations};

@@ -3,21 +3,49 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::document::Document;
+use super::{
+    document::Document,
+    text::{Ink, Text},
+};
 
 /// Longest side of a picture, in pixels.
 const SIDE: u32 = 256;
 
-type Rgb = [u8; 3];
+pub(super) type Rgb = [u8; 3];
 
-/// A PNG in the given ratio; another prompt gives other colours and another place of the disc.
-pub(super) fn png(prompt: &str, ratio: Option<&str>) -> Bytes {
-    let (width, height) = size(ratio);
-    let scene = Scene::of(prompt);
-    encode(width, height, |x, y| {
-        let [r, g, b] = if scene.in_disc(x, y, width, height) { scene.disc } else { scene.sky(x + y, width + height) };
-        [r, g, b, u8::MAX]
-    })
+/// What the picture says about its request.
+#[derive(Clone)]
+pub(super) struct Caption {
+    pub(super) prompt: String,
+    pub(super) ratio: Option<String>,
+    /// Model, type and the like.
+    pub(super) line: String,
+}
+
+/// A PNG in the ratio of the request.
+pub(super) fn png(caption: &Caption) -> Bytes {
+    let (width, height) = size(caption.ratio.as_deref());
+    encode(width, height, png::ColorType::Rgb, pixels(caption, width, height).as_flattened())
+}
+
+/// The rows of a picture. Another prompt gives other colours and another place of the disc; the prompt is at
+/// the top, the rest of the request at the bottom.
+pub(super) fn pixels(caption: &Caption, width: u32, height: u32) -> Vec<Rgb> {
+    let scene = Scene::of(&caption.prompt);
+    let text = Text::new(caption, width, height);
+    let pixel = |(x, y): (u32, u32)| {
+        let colour = if scene.in_disc(x, y, width, height) { scene.disc } else { scene.sky(x + y, width + height) };
+        match text.at(x, y) {
+            Ink::None => colour,
+            Ink::Shade => colour.map(|channel| channel / 3),
+            Ink::Letter => [u8::MAX; 3],
+        }
+    };
+    places(width, height).map(pixel).collect()
+}
+
+fn places(width: u32, height: u32) -> impl Iterator<Item = (u32, u32)> {
+    (0..height).flat_map(move |y| (0..width).map(move |x| (x, y)))
 }
 
 /// A layer of a picture.
@@ -52,40 +80,28 @@ impl Layer {
         document.value("Layer", fields)
     }
 
-    pub(super) fn png(&self, prompt: &str) -> Bytes {
-        let scene = Scene::of(prompt);
+    /// Transparent around what it shows.
+    pub(super) fn png(&self, caption: &Caption) -> Bytes {
+        let scene = Scene::of(&caption.prompt);
         let side = self.bounds.2;
-        let disc = |[r, g, b]: Rgb, soft: bool| {
-            encode(side, side, move |x, y| {
-                let from_centre = |at: u32| (2 * at).abs_diff(side);
-                let distance = from_centre(x).pow(2) + from_centre(y).pow(2);
-                let inside = (side * side).saturating_sub(distance);
-                let alpha = if soft { mix(0, u8::MAX, inside, side * side) } else { u8::MAX * u8::from(inside > 0) };
-                [r, g, b, alpha]
-            })
+        let from_centre = |at: u32| (2 * at).abs_diff(side);
+        let pixel = |(x, y): (u32, u32)| {
+            let inside = (side * side).saturating_sub(from_centre(x).pow(2) + from_centre(y).pow(2));
+            let ([r, g, b], alpha) = match self.index {
+                0 => (scene.disc, u8::MAX * u8::from(inside > 0)),
+                1 => (scene.top, mix(0, u8::MAX, inside, side * side)),
+                _ => (scene.sky(x + y, 2 * side), u8::MAX),
+            };
+            [r, g, b, alpha]
         };
-        match self.index {
-            0 => disc(scene.disc, false),
-            1 => disc(scene.top, true),
-            _ => encode(side, side, |x, y| {
-                let [r, g, b] = scene.sky(x + y, 2 * side);
-                [r, g, b, u8::MAX]
-            }),
-        }
+        encode(side, side, png::ColorType::Rgba, places(side, side).map(pixel).collect::<Vec<_>>().as_flattened())
     }
 }
 
-/// Bytes that begin as an MP4 does. No player can show them.
-pub(super) fn mp4(prompt: &str) -> Bytes {
-    let mut bytes = b"\0\0\0\x18ftypisom\0\0\x02\0isommp42\0\0\0\x10mdat".to_vec();
-    bytes.extend(hash(prompt).to_be_bytes());
-    bytes.into()
-}
-
 /// Bytes that begin as an `OpenEXR` file does. No viewer can show them.
-pub(super) fn exr(prompt: &str) -> Bytes {
+pub(super) fn exr(caption: &Caption) -> Bytes {
     let mut bytes = b"\x76\x2f\x31\x01\x02\0\0\0".to_vec();
-    bytes.extend(hash(prompt).to_be_bytes());
+    bytes.extend(hash(&caption.prompt).to_be_bytes());
     bytes.into()
 }
 
@@ -132,7 +148,7 @@ fn mix(from: u8, to: u8, way: u32, whole: u32) -> u8 {
     mixed.to_le_bytes()[0]
 }
 
-fn size(ratio: Option<&str>) -> (u32, u32) {
+pub(super) fn size(ratio: Option<&str>) -> (u32, u32) {
     let sides = ratio.and_then(|ratio| ratio.split_once(':'));
     let sides = sides.and_then(|(width, height)| Some((width.parse::<u32>().ok()?, height.parse::<u32>().ok()?)));
     match sides {
@@ -142,15 +158,14 @@ fn size(ratio: Option<&str>) -> (u32, u32) {
     }
 }
 
-fn encode(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 4]) -> Bytes {
-    let pixels: Vec<u8> =
-        (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect();
+fn encode(width: u32, height: u32, colours: png::ColorType, pixels: &[u8]) -> Bytes {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, width, height);
-    encoder.set_color(png::ColorType::Rgba);
+    encoder.set_color(colours);
+    encoder.set_compression(png::Compression::Fast);
     // Writing to memory does not fail; a caller would see an empty picture.
     if let Ok(mut writer) = encoder.write_header() {
-        writer.write_image_data(&pixels).ok();
+        writer.write_image_data(pixels).ok();
     }
     file.into()
 }

@@ -33,8 +33,8 @@ const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Quota {
-    per_minute: Option<u32>,
-    concurrency: Option<u32>,
+    pub(super) per_minute: Option<u32>,
+    pub(super) concurrency: Option<u32>,
     weights: Vec<(GenerationType, Model, u32)>,
 }
 

@@ -13,7 +13,8 @@ use super::{
     document::{Input, Violation},
     reply::{Checked, HttpReply},
     schema,
-    state::{State, is_image, is_video},
+    state::State,
+    upload::{is_image, is_video},
 };
 use crate::{
     http::url::is_loopback,
@@ -328,10 +329,12 @@ fn check_reference(reference: &Value, place: &str, media: Media, is_valid: bool,
             };
             check_data(data, media_type, media).or_else(|(status, why)| reject(status, why))
         }
-        (None, None, Some(id), None) => match id.parse().ok().and_then(|id: Uuid| state.job(id)) {
+        (None, None, Some(id), None) => match id.parse().ok().and_then(|id: Uuid| state.run(id)) {
             None => reject(422, "generation not found"),
-            Some(job) if job.state() != GenerationState::Completed => reject(422, "generation is not completed"),
-            Some(job) if !media.takes_generation(job.is_video()) => {
+            Some(run) if run.state(state.now()) != GenerationState::Completed => {
+                reject(422, "generation is not completed")
+            }
+            Some(run) if !media.takes_generation(run.is_video()) => {
                 reject(422, "generation has another kind of output")
             }
             Some(_) => Ok(()),

@@ -3,15 +3,17 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode, response};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
+    server::{conn::auto, graceful::GracefulShutdown},
 };
 use tokio::{
     net::TcpListener,
+    sync::oneshot,
     task::{JoinHandle, JoinSet},
 };
 
@@ -31,8 +33,14 @@ pub(super) async fn listen(port: u16) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
+/// How long responses under way may take while the server shuts down.
+const SHUTDOWN: Duration = Duration::from_secs(1);
+
 /// A running server. Dropping it closes the port and all connections.
-pub(super) struct Server(JoinHandle<()>);
+pub(super) struct Server {
+    task: JoinHandle<()>,
+    stop: Option<oneshot::Sender<()>>,
+}
 
 impl Server {
     /// Serves each request by `handler`, whose error breaks the connection.
@@ -41,27 +49,36 @@ impl Server {
         F: Fn(Request<Incoming>) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = io::Result<Response<Body>>> + Send + 'static,
     {
-        Self(tokio::spawn(accept(listener, handler)))
+        let (stop, stopped) = oneshot::channel();
+        Self { task: tokio::spawn(accept(listener, handler, stopped)), stop: Some(stop) }
+    }
+
+    /// Closes the port, and the connections once their responses are sent.
+    pub(super) async fn shutdown(mut self) {
+        self.stop.take();
+        tokio::time::timeout(SHUTDOWN, &mut self.task).await.ok();
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
-async fn accept<F, Fut>(listener: TcpListener, handler: F)
+async fn accept<F, Fut>(listener: TcpListener, handler: F, mut stopped: oneshot::Receiver<()>)
 where
     F: Fn(Request<Incoming>) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = io::Result<Response<Body>>> + Send + 'static,
 {
     // Owned by this task, so that connections end with it.
     let mut connections = JoinSet::new();
+    let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
+            _ = &mut stopped => break,
         };
         let Ok((connection, _)) = accepted else {
             tokio::time::sleep(PAUSE).await;
@@ -70,12 +87,13 @@ where
         // Small responses go out at once.
         connection.set_nodelay(true).ok();
         let handler = handler.clone();
-        connections.spawn(async move {
-            let server = auto::Builder::new(TokioExecutor::new());
-            // An error is the end of this connection, and of no interest to the others.
-            server.serve_connection(TokioIo::new(connection), service_fn(handler)).await.ok();
-        });
+        let server = auto::Builder::new(TokioExecutor::new());
+        let connection = server.serve_connection(TokioIo::new(connection), service_fn(handler)).into_owned();
+        // An error is the end of this connection, and of no interest to the others.
+        connections.spawn(graceful.watch(connection).map(drop));
     }
+    drop(listener);
+    graceful.shutdown().await;
 }
 
 pub(super) fn full(bytes: Bytes) -> Body {

@@ -2,10 +2,12 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use http::{Method, request::Parts};
+
+use super::clock::Clock;
 
 /// Why a URL is not good.
 pub(super) enum Invalid {
@@ -17,6 +19,7 @@ pub(super) struct Signer {
     /// Of the storage.
     origin: String,
     secret: RandomState,
+    clock: Clock,
     pub(super) lifetime: Duration,
     /// How many URLs there are so far, and how many of them were made to expire.
     signed: u64,
@@ -24,20 +27,21 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    pub(super) fn new(origin: String) -> Self {
-        Self { origin, secret: RandomState::new(), lifetime: Duration::from_secs(3600), signed: 0, expired: 0 }
+    pub(super) fn new(origin: String, clock: Clock) -> Self {
+        let lifetime = Duration::from_secs(3600);
+        Self { origin, secret: RandomState::new(), clock, lifetime, signed: 0, expired: 0 }
     }
 
     /// A URL for one method on one object. No two are equal.
     pub(super) fn sign(&mut self, method: &Method, key: &str) -> String {
         self.signed += 1;
-        let credential = format!("{}-{}", self.signed, milliseconds(SystemTime::now() + self.lifetime));
+        let credential = format!("{}-{}", self.signed, self.clock.now().saturating_add(self.lifetime).as_millis());
         let signature = self.signature(method, key, &credential);
         format!(
             "{}/{key}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Expires={}\
              &X-Amz-Signature={signature}",
             self.origin,
-            self.lifetime.as_secs(),
+            self.clock.seconds_for_caller(self.lifetime),
         )
     }
 
@@ -61,11 +65,7 @@ impl Signer {
         }
         let (number, deadline) = credential.split_once('-').unwrap_or_default();
         let good = number.parse::<u64>().is_ok_and(|it| it > self.expired)
-            && deadline.parse::<u128>().is_ok_and(|it| it > milliseconds(SystemTime::now()));
+            && deadline.parse::<u128>().is_ok_and(|it| it > self.clock.now().as_millis());
         if good { Ok(()) } else { Err(Invalid::Expired) }
     }
-}
-
-fn milliseconds(time: SystemTime) -> u128 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
 }

@@ -27,7 +27,7 @@ impl ClientHooks<CallState> for Client {
     async fn exec(&self, request: reqwest::Request, info: &OperationInfo) -> reqwest::Result<reqwest::Response> {
         let state = &self.inner;
         *state.record() = Record::default();
-        let outcome = api::call(&state.shared, request, info.operation_id, state.options).await;
+        let outcome = api::call(&state.shared, request, info.operation_id, state.options.clone()).await;
         let mut record = state.record();
         Ok(match outcome {
             Ok((response, exchange)) => {

@@ -24,6 +24,8 @@ pub(crate) trait Job: Clone + Send + Sync + Unpin + 'static {
 /// A wait that reached its limit.
 pub(crate) struct TimedOut<J> {
     pub(crate) id: Uuid,
+    /// Whether the caller or a poll has seen the job.
+    pub(crate) is_known: bool,
     /// The job as the last successful poll showed it.
     pub(crate) last: Option<J>,
     pub(crate) elapsed: Duration,

@@ -221,7 +221,7 @@ impl<J: Job> Updates<J> {
             Err(error) => {
                 if self.is_final(&error) {
                     self.step = Step::Done;
-                    return Some(Err(error));
+                    return Some(Err(error.about_known(self.last.is_some())));
                 }
                 tracing::debug!(%error, "a poll failed");
                 let delay = self.pace.delay(self.timing(), now);
@@ -258,6 +258,7 @@ impl<J: Job> Updates<J> {
         self.step = Step::Done;
         J::timed_out(TimedOut {
             id: self.id.unwrap_or_default(),
+            is_known: self.last.is_some(),
             last: self.last.take().filter(|_| self.polled),
             elapsed: self.started.elapsed(),
             polls: self.polls,

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+pub mod conformance;
 mod digest;
+mod doubt;
 pub mod error;
 pub mod estimate;
 mod fingerprint;
@@ -11,11 +13,13 @@ mod ledger;
 pub mod output;
 pub mod progress;
 pub mod quota;
+mod submit;
 pub mod upload;
 mod usd;
 
 pub use self::{
     digest::Sha256,
+    doubt::Doubts,
     error::{Error, Result},
     fingerprint::{fingerprint, local_path},
     journal::{Journal, JournalView, Repair, Run, Uploaded, repair},
@@ -24,5 +28,6 @@ pub use self::{
         Attempt, Begin, Cap, Doubt, Event, Intent, Last, Ledger, MemoryLedger, NoJob, SavedFile, Spent, State, Ticket,
     },
     quota::Quota,
+    submit::{Accepted, Submission, Submitted, Submitter},
     usd::Usd,
 };

@@ -19,6 +19,7 @@ use tracing_subscriber::{Layer, layer::Context, prelude::*, registry::LookupSpan
 pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) target: String,
+    pub(crate) level: String,
     /// The span around it.
     pub(crate) parent: Option<u64>,
     pub(crate) id: Option<u64>,
@@ -91,6 +92,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for CaptureLayer {
         let mut record = Record {
             name: metadata.name().to_owned(),
             target: metadata.target().to_owned(),
+            level: metadata.level().to_string(),
             parent: context.span(id).and_then(|it| it.parent()).map(|it| it.id().into_u64()),
             id: Some(id.into_u64()),
             ..Record::default()
@@ -111,6 +113,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for CaptureLayer {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut record = Record {
             target: event.metadata().target().to_owned(),
+            level: event.metadata().level().to_string(),
             parent: context.event_span(event).map(|it| it.id().into_u64()),
             ..Record::default()
         };

@@ -128,6 +128,15 @@ impl Journal {
         self.read(|writer| writer.contents.book.doubts(writer.contents.batch.unwrap_or_default()))
     }
 
+    /// The doubt about a line that the journal does not name, after a repair that has lost lines.
+    pub(crate) fn unnamed_doubt(&self, id: &CustomId) -> Option<Doubt> {
+        self.read(|writer| {
+            let key = writer.key(id).ok()?;
+            let is_named = writer.contents.book.last(&key).is_some();
+            writer.contents.book.suspected(&key).filter(|_| !is_named)
+        })
+    }
+
     /// How many lines a repair has lost, each of which may have been an intent.
     #[must_use]
     pub fn lost(&self) -> u64 {
@@ -175,6 +184,7 @@ impl Journal {
     }
 
     /// The time by which this journal goes.
+    #[must_use]
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.read(|writer| writer.now())
     }
@@ -198,6 +208,14 @@ impl Ledger for Journal {
     async fn begin(&self, key: &Key, intent: &Intent) -> Result<Begin> {
         let (key, intent) = (key.clone(), intent.clone());
         self.with(move |writer| writer.begin(&key, &intent)).await
+    }
+
+    async fn peek(&self, key: &Key, intent: &Intent) -> Result<Option<Begin>> {
+        self.read(|writer| {
+            writer.own(key)?;
+            writer.not_moved()?;
+            Ok(writer.contents.book.decide(key, intent, &writer.cap)?.reply())
+        })
     }
 
     async fn record(&self, ticket: &Ticket, event: &Event) -> Result<()> {
