@@ -48,7 +48,7 @@ fn has_object(body: &Value) -> bool {
 /// Takes only what the document has: the SDK's types also take fields and values that are newer than they are.
 fn close(schema: &mut Value) {
     if let Some(object) = schema.as_object_mut() {
-        if object.contains_key("properties") && !object.contains_key("additionalProperties") {
+        if object.contains_key("properties") {
             object.insert("additionalProperties".to_owned(), Value::Bool(false));
         }
         if let Some(known) = known_values(object) {
