@@ -15,11 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use luma_agents::{
-    ApiKey, Client, Retry,
-    mock::Emulator,
-    types::CreateGeneration,
-};
+use luma_agents::{ApiKey, Client, Retry, mock::Emulator, types::CreateGeneration};
 use luma_agents_batch::{
     Cap, CustomId, Journal, Key, Ledger, MemoryLedger, Quota, Run, Sha256, Submission, Submitted, Submitter,
 };
@@ -118,7 +114,9 @@ async fn compare() -> Result {
     };
     println!("| submission | CPU, µs | more than bare | until it is done, µs |");
     println!("| --- | --- | --- | --- |");
-    for (side, name) in ["bare `create`", "quota, ledger in memory", "quota, journal with its two syncs"].iter().enumerate() {
+    for (side, name) in
+        ["bare `create`", "quota, ledger in memory", "quota, journal with its two syncs"].iter().enumerate()
+    {
         println!("| {name} | {:.0} | {:.0} | {:.0} |", of(side, false), of(side, false) - of(0, false), of(side, true));
     }
     println!("\npeak {:.1} MiB", memory("VmHWM")? / 1_048_576.0);
