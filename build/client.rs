@@ -1,15 +1,66 @@
-//! Completes the client.
+//! Completes the client: its calls end in the crate's one send loop, and nothing is made that it would undo.
+
+use quote::ToTokens as _;
+use syn::parse_quote;
 
 use crate::Result;
 
-/// progenitor copies headers and decodes strictly; the crate has a decoder of its own.
-const DECODE: [&str; 2] = ["ResponseValue::from_response(response)", "super::super::decode::decode(response)"];
-
-pub(crate) fn complete(client: &syn::File) -> Result<String> {
-    let code = prettyplease::unparse(client);
-    let completed = code.replace(DECODE[0], DECODE[1]);
-    if completed == code {
-        return Err("progenitor's output decodes responses in another way than before".to_owned());
+pub(crate) fn complete(mut client: syn::File) -> Result<String> {
+    // The check that hooks exist; the crate has none.
+    client.items.retain(|item| !matches!(item, syn::Item::Const(_)));
+    for item in &mut client.items {
+        match item {
+            // A client with a reqwest client of its own, and an `unwrap`.
+            syn::Item::Impl(block) => {
+                block.items.retain(|it| !matches!(it, syn::ImplItem::Fn(f) if f.sig.ident == "new"))
+            }
+            syn::Item::Mod(module) => {
+                for send in module.content.iter_mut().flat_map(|(_, items)| items).filter_map(send_of) {
+                    *send = end_in_the_send_loop(send)?;
+                }
+            }
+            _ => {}
+        }
     }
-    Ok(completed)
+    Ok(prettyplease::unparse(&client))
+}
+
+/// The body of `send`, if `item` is the `impl` of an operation's builder.
+fn send_of(item: &mut syn::Item) -> Option<&mut syn::Block> {
+    let syn::Item::Impl(block) = item else { return None };
+    block.items.iter_mut().find_map(|item| match item {
+        syn::ImplItem::Fn(function) if function.sig.ident == "send" => Some(&mut function.block),
+        _ => None,
+    })
+}
+
+/// progenitor adds a header that this API has not, calls hooks, copies headers, and decodes strictly. The
+/// request as it is built goes to `raw::send` instead.
+fn end_in_the_send_loop(block: &syn::Block) -> Result<syn::Block> {
+    let changed = || "progenitor's output sends requests in another way than before".to_owned();
+    let text = |statement: &syn::Stmt| statement.to_token_stream().to_string();
+    let (request, tail) = block
+        .stmts
+        .iter()
+        .position(|statement| text(statement).starts_with("let info = OperationInfo"))
+        .map(|at| block.stmts.split_at(at))
+        .ok_or_else(changed)?;
+    let [syn::Stmt::Local(syn::Local { init: Some(syn::LocalInit { expr: info, .. }), .. }), ..] = tail else {
+        return Err(changed());
+    };
+    let end: syn::Expr = match tail.iter().map(text).collect::<String>() {
+        it if it.contains("ResponseValue :: from_response (response)") => parse_quote!(super::super::send::decoded),
+        it if it.contains("ResponseValue :: empty (response)") => parse_quote!(super::super::send::empty),
+        _ => return Err(changed()),
+    };
+    let request: String = request.iter().map(text).filter(|it| !it.contains("api-version")).collect();
+    let without_header = request.replace(". headers (header_map)", "");
+    let request = without_header
+        .replace("let mut header_map = :: reqwest :: header :: HeaderMap :: with_capacity (1usize) ;", "");
+    if without_header.len() == request.len() || request.contains("header_map") {
+        return Err(changed());
+    }
+    let request: syn::Block = syn::parse_str(&format!("{{ {request} }}")).map_err(|_| changed())?;
+    let request = request.stmts;
+    Ok(parse_quote!({ #(#request)* #end(client, request, #info).await }))
 }

@@ -8,8 +8,9 @@ use crate::{
 };
 
 pub(crate) fn parse(text: &str) -> Result<Value> {
-    // YAML 1.2: `y` is a letter, not a truth.
-    let options = serde_saphyr::options! { strict_booleans: true };
-    serde_saphyr::from_str_with_options(text, options)
-        .map_err(|e| one_line(&format!("{FILE} is not valid YAML: {}", e.without_snippet())))
+    let refuse = |error: yaml_serde::Error| one_line(&format!("{FILE} is not valid YAML: {error}"));
+    // By way of a YAML value, which refuses a key that stands twice; a JSON value would keep the last.
+    let mut document: yaml_serde::Value = yaml_serde::from_str(text).map_err(refuse)?;
+    document.apply_merge().map_err(refuse)?;
+    serde_json::to_value(document).map_err(|error| format!("{FILE} is not JSON written as YAML: {error}"))
 }

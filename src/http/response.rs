@@ -4,7 +4,6 @@ use std::io::Read as _;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use reqwest::{ResponseBuilderExt as _, Url};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -23,7 +22,6 @@ pub(crate) const MAX_ERROR_BODY: usize = 64 * 1024;
 /// A response with its whole body.
 #[derive(Debug)]
 pub(crate) struct CompleteResponse {
-    pub(crate) url: Url,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) rate_limit: Option<RateLimit>,
@@ -34,7 +32,6 @@ impl CompleteResponse {
     /// Reads the body before `end`: at most `cap` bytes of a success, the beginning of anything else.
     pub(crate) async fn read(mut response: reqwest::Response, end: Instant, cap: usize) -> Result<Self, AttemptError> {
         let status = response.status();
-        let url = response.url().clone();
         let headers = std::mem::take(response.headers_mut());
         let cap = if status.is_success() { cap } else { MAX_ERROR_BODY };
         let body = match read_body(&mut response, end, cap).await.and_then(|body| decode_body(&headers, body, cap)) {
@@ -43,7 +40,7 @@ impl CompleteResponse {
             Err(error) if !status.is_success() => error.begin,
             Err(error) => return Err(AttemptError { status: Some(status), ..error }),
         };
-        Ok(Self { url, status, rate_limit: RateLimit::from_headers(&headers), headers, body })
+        Ok(Self { status, rate_limit: RateLimit::from_headers(&headers), headers, body })
     }
 
     /// Whether the API wrote it, and not a gateway in front of it.
@@ -84,16 +81,6 @@ impl CompleteResponse {
         } else {
             Limit::Unknown
         }
-    }
-}
-
-impl From<CompleteResponse> for reqwest::Response {
-    fn from(response: CompleteResponse) -> Self {
-        // Without a URL, reqwest would parse one that it makes up.
-        let mut http = http::Response::builder().url(response.url).body(response.body).unwrap_or_default();
-        *http.status_mut() = response.status;
-        *http.headers_mut() = response.headers;
-        http.into()
     }
 }
 
@@ -290,7 +277,6 @@ mod tests {
     #[test]
     fn a_429_is_understood_whatever_its_wording() {
         let response = |headers: &[(&'static str, &'static str)], body: &'static str| CompleteResponse {
-            url: Url::parse("https://agents.lumalabs.ai").expect("a URL"),
             status: StatusCode::TOO_MANY_REQUESTS,
             headers: headers
                 .iter()

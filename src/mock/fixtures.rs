@@ -3,31 +3,35 @@
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
-use crate::types::{
-    Error, File, FilePurpose, FileState, Generation, GenerationFailureCode, GenerationOutput, GenerationState,
-    GenerationType, Model, Url,
-};
+use super::document::Document;
+use crate::types::{Error, File, FileState, Generation, GenerationFailureCode, GenerationState};
 
 /// The id of every [`generation`] and [`file`] made here.
-const ID: Uuid = Uuid::from_u128(0xd290_f1ee_6c54_4b01_90e6_d701_748f_0851);
+const ID: &str = "d290f1ee-6c54-4b01-90e6-d701748f0851";
 
 /// An image in this state, submitted now: with an output if completed, with a code if failed. Its id is
 /// always the same.
 #[must_use]
 pub fn generation(state: GenerationState) -> Generation {
-    let url = Url::try_from("https://storage.example.com/image.png?X-Amz-Expires=3600").ok();
-    let output =
-        url.filter(|_| state == GenerationState::Completed).map(|url| GenerationOutput::of("image".to_owned(), url));
+    let output = json!({ "type": "image", "url": "https://storage.example.com/image.png?X-Amz-Expires=3600" });
+    let outputs: Vec<_> = (state == GenerationState::Completed).then_some(output).into_iter().collect();
     let failed = state == GenerationState::Failed;
-    let created_at = DateTime::<Utc>::from(SystemTime::now()).to_rfc3339();
-    Generation {
-        output: Some(output.into_iter().collect()),
-        failure_code: failed.then_some(GenerationFailureCode::GenerationFailed),
-        failure_reason: failed.then(|| "Generation failed".to_owned()),
-        ..Generation::of(created_at, ID, Model::Uni1, state, GenerationType::Image)
-    }
+    example(
+        "Generation",
+        json!({
+            "id": ID,
+            "created_at": DateTime::<Utc>::from(SystemTime::now()).to_rfc3339(),
+            "model": "uni-1",
+            "type": "image",
+            "state": state,
+            "output": outputs,
+            "failure_code": failed.then_some("generation_failed"),
+            "failure_reason": failed.then_some("Generation failed"),
+        }),
+    )
 }
 
 /// An image that failed with this code.
@@ -39,12 +43,30 @@ pub fn failed_generation(code: GenerationFailureCode) -> Generation {
 /// An uploaded image in this state. Its id is always the same.
 #[must_use]
 pub fn file(state: FileState) -> File {
-    let time = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or_default();
-    File {
-        filename: Some("in.png".to_owned()),
-        deleted_at: (state == FileState::Deleted).then(|| time(1_782_298_800)),
-        failure_reason: (state == FileState::Failed).then(|| "The file could not be decoded".to_owned()),
-        ..File::of(time(1_782_212_400), ID, "image/png".to_owned(), FilePurpose::Input, 1024, state)
+    example(
+        "File",
+        json!({
+            "id": ID,
+            "created_at": "2026-06-23T12:00:00Z",
+            "deleted_at": (state == FileState::Deleted).then_some("2026-06-24T12:00:00Z"),
+            "failure_reason": (state == FileState::Failed).then_some("The file could not be decoded"),
+            "filename": "in.png",
+            "mime_type": "image/png",
+            "purpose": "input",
+            "size_bytes": 1024,
+            "state": state,
+        }),
+    )
+}
+
+/// The example of this schema in the document, with these fields instead: what the document adds is in it.
+#[allow(clippy::panic, reason = "only if the examples in openapi.yaml are wrong, which the contract tests show")]
+fn example<T: DeserializeOwned>(schema: &str, fields: Value) -> T {
+    let value = Document::built_in(false).map(|document| serde_json::from_value(document.value(schema, fields)));
+    match value {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => panic!("the example of {schema} in openapi.yaml: {error}"),
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -16,8 +16,7 @@
     reason = "generated from openapi.yaml"
 )]
 mod client;
-mod decode;
-mod hooks;
+pub(crate) mod send;
 mod state;
 
 pub use client::{Client, Error, ResponseValue, builder};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use http::header;
-use progenitor_client::{ClientHooks as _, OperationInfo};
+use progenitor_client::OperationInfo;
 use reqwest::multipart;
 
 use crate::{
@@ -44,7 +44,7 @@ impl Form {
     }
 
     pub(crate) async fn send(self, api: raw::Client) -> Result<raw::ResponseValue<CreateFileResponse>, raw::Error> {
-        let mut request = api
+        let request = api
             .client
             .post(format!("{}/files", api.baseurl))
             .header(header::ACCEPT, "application/json")
@@ -52,10 +52,7 @@ impl Form {
             .body(self.body)
             .build()?;
         let info = OperationInfo { operation_id: "create_file" };
-        api.pre(&mut request, &info).await?;
-        let response = api.exec(request, &info).await;
-        api.post(&response, &info).await?;
-        raw::ResponseValue::from_response(response?).await
+        raw::send::decoded(&api, request, info).await
     }
 }
 

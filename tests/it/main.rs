@@ -9,6 +9,7 @@ mod emulator;
 mod faults;
 mod files;
 mod generations;
+mod generator;
 mod limits;
 mod one_request;
 mod properties;

@@ -4,7 +4,7 @@ use std::{env, fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::support::document::DOCUMENT;
+use crate::{generator, support::document::DOCUMENT};
 
 /// `openapi.yaml` with additions everywhere: enum values, fields, schemas, operations, statuses.
 fn grown() -> Value {
@@ -32,6 +32,7 @@ fn grown() -> Value {
             operation["responses"]["418"] = error.clone();
         }
     }
+    generator::accepted(&mut document);
     document
 }
 

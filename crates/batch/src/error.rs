@@ -15,6 +15,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
     InvalidInput(String),
+    /// The input has problems. Nothing was sent: correct them all and run again.
+    Input(Box<crate::input::Problems>),
     /// The API, the network or a transfer: as the SDK says it.
     Api(luma_agents::Error),
     /// A local file could not be read or written.
@@ -61,6 +63,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidInput(message) => f.write_str(message),
+            Self::Input(problems) => problems.fmt(f),
             Self::Api(e) => e.fmt(f),
             Self::Io(e) => e.fmt(f),
             Self::Journal(e) => e.fmt(f),

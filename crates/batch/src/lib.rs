@@ -6,11 +6,15 @@ mod doubt;
 pub mod error;
 pub mod estimate;
 mod fingerprint;
+pub mod input;
 mod journal;
 mod key;
 mod ledger;
+pub mod output;
+pub mod progress;
 pub mod quota;
 mod submit;
+pub mod upload;
 mod usd;
 
 pub use self::{

@@ -21,7 +21,7 @@ pub(crate) const LAYERS: &[(usize, &str, &str)] = &[
     ),
     (5, "id.rs", "ids as arguments"),
     (5, "media.rs", "media as arguments"),
-    (6, "raw/", "the low-level client, generated from `openapi.yaml`, and its hooks"),
+    (6, "raw/", "the low-level client, generated from `openapi.yaml`, and how it sends"),
     (7, "client/", "client, builder, calls; names no resource"),
     (8, "generations.rs", "submit, get, wait"),
     (8, "files.rs", "list, get, delete"),

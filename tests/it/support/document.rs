@@ -4,10 +4,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-pub(crate) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-    let options = serde_saphyr::options! { strict_booleans: true };
-    serde_saphyr::from_str_with_options(include_str!("../../../openapi.yaml"), options).unwrap()
-});
+pub(crate) static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| yaml_serde::from_str(include_str!("../../../openapi.yaml")).unwrap());
 
 /// The target of a `$ref`, or the node itself.
 pub(crate) fn resolve(node: &'static Value) -> &'static Value {
