@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 const JOBS: usize = 50;
 const PER_MINUTE: u32 = 600;
 const UNITS: u32 = 10;
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_millis(2000);
 /// Rounds that run at the same time.
 const SIDE_BY_SIDE: usize = 3;
 
@@ -30,7 +32,8 @@ async fn batch_to_be_killed() {
     let key = ApiKey::new(std::env::var("CHAOS_KEY").unwrap()).unwrap();
     let client = Client::builder(key).base_url(base_url).pace(pace, pace).build().unwrap();
     let quota = Quota::builder().per_minute(PER_MINUTE).concurrency(UNITS).build();
-    let opened = Batch::new(client, input).unwrap().quota(quota).open().await.unwrap();
+    let batch = Batch::new(client, input).unwrap().quota(quota).hold_doubts(LONGEST);
+    let opened = batch.open().await.unwrap();
     let report = opened.start().await.unwrap().finish().await.unwrap();
     assert!(report.stop.is_none(), "{report:?}");
     assert_eq!((report.left, report.failed), (0, 0), "{report:?}");
@@ -60,7 +63,7 @@ async fn round(seed: u64) -> Tally {
     let quota = mock::Quota::new().per_minute(PER_MINUTE).concurrency(UNITS);
     let emulator = Emulator::builder().quota(quota).start().await.unwrap();
     for _ in 0..2 * JOBS {
-        emulator.next(Script::new().takes(Duration::from_millis(random.u64(100..2000))));
+        emulator.next(Script::new().takes(SHORTEST + (LONGEST - SHORTEST).mul_f64(random.f64())));
         emulator.next_create(mock::Reply::normal().delay(Duration::from_millis(random.u64(0..20))));
     }
     let folder = tempfile::tempdir().unwrap();
