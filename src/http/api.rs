@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     failure::Failure,
     fault::AttemptError,
-    response::{CompleteResponse, REQUEST_ID},
+    response::{CompleteResponse, REQUEST_ID, created_id},
     shared::Shared,
     transport::{CallContext, CallOptions, Peer, Request},
 };
@@ -19,20 +19,28 @@ use crate::error::{Effect, Error, Exchange, Fault, Result};
 /// The operation that is paid for.
 const CREATE: &str = "create_generation";
 
+/// An operation of the document.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    pub(crate) id: &'static str,
+    /// Its path, with parameters by name.
+    pub(crate) template: &'static str,
+}
+
 /// Sends a request of the generated client. The second value is what is known of the exchange.
 pub(crate) async fn call(
     shared: &Shared,
     request: reqwest::Request,
-    operation: &'static str,
+    operation: Operation,
     options: CallOptions,
 ) -> Result<(CompleteResponse, Exchange)> {
-    let effect = match operation {
+    let effect = match operation.id {
         CREATE => Effect::Pays,
         _ if request.method().is_idempotent() => Effect::Idempotent,
         _ => Effect::Changes,
     };
-    let mut request = ApiRequest::new(shared, request)?;
-    let mut context = CallContext::new(Peer::Api(shared), operation, effect, options);
+    let mut request = ApiRequest::new(shared, request, operation.template)?;
+    let mut context = CallContext::new(Peer::Api(shared), operation.id, effect, options);
     let response = context.send(&mut request).await?;
     Ok((response, context.into_exchange()))
 }
@@ -44,46 +52,55 @@ struct ApiRequest<'a> {
     url: Url,
     headers: HeaderMap,
     body: Option<Bytes>,
+    template: &'static str,
 }
 
 impl<'a> ApiRequest<'a> {
-    fn new(shared: &'a Shared, mut request: reqwest::Request) -> Result<Self> {
+    fn new(shared: &'a Shared, mut request: reqwest::Request, template: &'static str) -> Result<Self> {
         // A body in memory is here at once; a stream could not be sent again.
         let body = match request.body_mut().take().map(|body| body.collect().now_or_never()) {
             None => None,
             Some(Some(Ok(body))) => Some(body.to_bytes()),
             Some(_) => return Err(Error::invalid_input("the body of a call has to be in memory")),
         };
-        let (method, url) = (request.method().clone(), request.url().clone());
-        Ok(Self { shared, method, url, headers: std::mem::take(request.headers_mut()), body })
+        let method = request.method().clone();
+        let mut headers = std::mem::take(request.headers_mut());
+        headers.insert(header::AUTHORIZATION, shared.key.authorization());
+        headers.insert(header::USER_AGENT, shared.user_agent.clone());
+        // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if body.is_none() && method == Method::POST {
+            // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Ok(Self { shared, method, url: request.url().clone(), headers, body, template })
     }
 
     fn build(&self, exchange: &Exchange) -> reqwest::Request {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
-        let headers = request.headers_mut();
-        headers.reserve(self.headers.len() + 5);
-        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        headers.insert(header::AUTHORIZATION, self.shared.key.authorization());
-        headers.insert(header::USER_AGENT, self.shared.user_agent.clone());
-        // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        *request.headers_mut() = self.headers.clone();
         if let Some(id) = exchange.request_id_sent.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert(REQUEST_ID, id);
+            request.headers_mut().insert(REQUEST_ID, id);
         }
-        match &self.body {
-            Some(body) => *request.body_mut() = Some(body.clone().into()),
-            // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
-            None if self.method == Method::POST => {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-            }
-            None => {}
-        }
+        *request.body_mut() = self.body.clone().map(Into::into);
         request
     }
 }
 
 impl Request for ApiRequest<'_> {
     type Response = CompleteResponse;
+
+    fn route(&self) -> (Method, Option<&'static str>) {
+        (self.method.clone(), Some(self.template))
+    }
+
+    fn describe(&self, response: &CompleteResponse, span: &tracing::Span) {
+        if !span.is_disabled()
+            && let Some(id) = created_id(&response.body)
+        {
+            span.record("gen_ai.response.id", id.to_string());
+        }
+    }
 
     async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<CompleteResponse, Failure> {
         let http = if exchange.effect == Effect::Idempotent { &self.shared.http } else { &self.shared.fresh_http };
