@@ -7,11 +7,13 @@
 #[macro_use]
 mod open_enum;
 
+mod document;
 mod drift;
 mod file;
 mod generation;
 pub(crate) mod lenient;
 mod one_of;
+pub(crate) mod rules;
 mod scalar;
 #[cfg(feature = "schemars")]
 mod schema;
