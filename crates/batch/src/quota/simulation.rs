@@ -247,7 +247,7 @@ async fn a_neighbour_that_holds_everything_for_hours_is_waited_for() {
         let outcome = beside(1000, weight, 10, |now| now < HOUR).await;
         assert!(outcome.worst_hour() <= 20);
         let alone = 1000.0 / f64::from(10 / weight) * 45.0 / 3600.0;
-        outcome.assert_takes(1.0 + alone, 15.0);
+        outcome.assert_takes(1.0 + alone, 11.0);
     }
     // Two hours of every four, from the second on.
     let outcome = beside(2400, 1, 10, |now| (now.as_secs() / 3600) % 4 >= 2).await;

@@ -228,6 +228,24 @@ async fn a_refusal_that_names_a_limit_and_a_weight_is_believed() {
     assert_eq!((quota.status().concurrency, quota.units(class)), (10, 4));
 }
 
+#[tokio::test(start_paused = true)]
+async fn absurd_numbers_do_no_harm() {
+    let quota = Quota::builder().per_minute(u32::MAX).concurrency(u32::MAX).build();
+    let place = quota.acquire(u32::MAX).await;
+    place.accepted_with(Some(Units { limit: u32::MAX, remaining: 0 }));
+    let again = quota.acquire(u32::MAX).await;
+    assert_eq!(quota.status().in_flight, 2000);
+    let start = Instant::now();
+    let again = again.limited(Limited::by(Limit::Requests).retry_after(Duration::MAX)).await;
+    assert_eq!(start.elapsed(), 5 * MINUTE);
+    drop(place);
+    let again = again.limited(concurrency().retry_after(Duration::MAX).detail("limit=0 limit=1 needs 9")).await;
+    assert_eq!(start.elapsed(), 15 * MINUTE);
+    again.unknown(Duration::MAX);
+    drop(quota.resume(0, Duration::MAX));
+    assert_eq!(next(&quota, 1).await, Duration::ZERO);
+}
+
 #[test]
 fn a_quota_can_be_made_outside_a_runtime_and_printed() {
     assert!(format!("{:?}", Quota::new()).contains("concurrency: 10"));
