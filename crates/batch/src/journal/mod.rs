@@ -86,8 +86,17 @@ impl Journal {
     ///
     /// [`Error::Journal`] if the journal was moved to a database, and where it cannot be written.
     pub async fn start(&self, run: &Run) -> Result<Uuid> {
+        self.start_as(Uuid::new_v4(), run).await
+    }
+
+    /// As [`start`](Self::start); the first run makes this batch. If the journal has another one, that stays.
+    ///
+    /// # Errors
+    ///
+    /// As `start`.
+    pub async fn start_as(&self, batch: Uuid, run: &Run) -> Result<Uuid> {
         let run = run.clone();
-        self.with(move |writer| writer.start(&run)).await
+        self.with(move |writer| writer.start(batch, &run)).await
     }
 
     /// The cap on what the batch may cost, over all its runs. Default none.

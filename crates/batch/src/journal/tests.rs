@@ -59,7 +59,7 @@ const UNPAID: [&str; 3] = ["rejected", "not-sent", "failed"];
 fn history(medium: &Recording) {
     let mut writer = open(medium).unwrap();
     let run = Run::new("https://agents.lumalabs.ai/v1").input("a.jsonl", Sha256::of("input"), 9);
-    writer.start(&run).unwrap();
+    writer.start(job(99), &run).unwrap();
     let send = |writer: &mut Writer, id: &str, after| {
         let ticket = fresh(writer, id, after);
         medium.mark(id);
@@ -90,7 +90,7 @@ fn history(medium: &Recording) {
     }
     drop(writer);
     let mut writer = open(medium).unwrap();
-    writer.start(&run).unwrap();
+    writer.start(job(99), &run).unwrap();
     let twice = send(&mut writer, "twice", None);
     writer.record(&twice, &Event::Rejected { status: 503, kind: "unavailable".into() }).unwrap();
     let twice = send(&mut writer, "twice", Some(1));
@@ -336,7 +336,7 @@ fn after_a_repair_with_a_lost_line_each_key_waits_for_a_decision() {
 fn a_full_disk_before_the_request_costs_nothing_and_can_be_tried_again() {
     let medium = Recording::default();
     let mut writer = open(&medium).unwrap();
-    writer.start(&Run::new("u")).unwrap();
+    writer.start(job(99), &Run::new("u")).unwrap();
     let before = medium.content();
     let a = key(&writer, "a");
     medium.breaks(Break::Append(40));
@@ -349,7 +349,7 @@ fn a_full_disk_before_the_request_costs_nothing_and_can_be_tried_again() {
 fn a_write_that_cannot_be_cut_back_is_the_last() {
     let medium = Recording::default();
     let mut writer = open(&medium).unwrap();
-    writer.start(&Run::new("u")).unwrap();
+    writer.start(job(99), &Run::new("u")).unwrap();
     let a = key(&writer, "a");
     medium.breaks(Break::AppendAndTruncate(40));
     assert!(writer.begin(&a, &intent("a", None)).is_err());
@@ -367,7 +367,7 @@ fn an_id_that_cannot_be_written_is_handed_out_as_the_line_to_append() {
     for broken in [Break::Append(0), Break::AppendAndTruncate(30), Break::Sync] {
         let medium = Recording::default();
         let mut writer = open(&medium).unwrap();
-        writer.start(&Run::new("u")).unwrap();
+        writer.start(job(99), &Run::new("u")).unwrap();
         let tickets: Vec<_> = ["a", "b", "c"].map(|id| fresh(&mut writer, id, None)).into();
         medium.breaks(broken);
         let mut handed_out = String::new();
@@ -402,7 +402,7 @@ fn an_id_that_cannot_be_written_is_handed_out_as_the_line_to_append() {
 fn a_failed_sync_of_an_intent_ends_all_sending() {
     let medium = Recording::default();
     let mut writer = open(&medium).unwrap();
-    writer.start(&Run::new("u")).unwrap();
+    writer.start(job(99), &Run::new("u")).unwrap();
     let a = key(&writer, "a");
     medium.breaks(Break::Sync);
     assert!(matches!(writer.begin(&a, &intent("a", None)), Err(Error::Io(_))));
@@ -413,7 +413,7 @@ fn a_failed_sync_of_an_intent_ends_all_sending() {
 fn what_another_program_appends_ends_all_sending() {
     let medium = Recording::default();
     let mut writer = open(&medium).unwrap();
-    writer.start(&Run::new("u")).unwrap();
+    writer.start(job(99), &Run::new("u")).unwrap();
     let ticket = fresh(&mut writer, "a", None);
     medium.0.lock().unwrap().content.extend(b"x");
     let b = key(&writer, "b");
@@ -473,7 +473,7 @@ fn a_moved_journal_sends_nothing_and_can_be_moved_again_to_the_same_place() {
     let mut writer = open(&medium).unwrap();
     writer.moved("luma@db").unwrap();
     assert!(writer.moved("other").is_err());
-    assert!(writer.start(&Run::new("u")).is_err());
+    assert!(writer.start(job(99), &Run::new("u")).is_err());
     let a = key(&writer, "a");
     assert!(matches!(writer.begin(&a, &intent("a", None)), Err(Error::Journal(_))));
 }
