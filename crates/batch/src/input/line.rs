@@ -154,7 +154,7 @@ fn default_id(number: u64) -> String {
     format!("line-{number:06}")
 }
 
-/// Without the place, which serde_json counts within the line's text.
+/// Without the place, which `serde_json` counts within the line's text.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or(&text).to_owned()

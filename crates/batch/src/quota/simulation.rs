@@ -1,5 +1,9 @@
 //! Hours of submitting against the service's limiter, under paused time and without a socket: how long it takes,
 //! and what is refused, alone and beside other programs on the account.
+//!
+//! `cargo test -p luma-agents-batch simulation -- --nocapture` prints the figures.
+
+#![allow(clippy::print_stdout, reason = "figures")]
 
 use std::{
     collections::VecDeque,
@@ -272,7 +276,7 @@ async fn a_neighbour_that_never_retries_keeps_its_share() {
                 if let Ok(admitted) = admitted {
                     let service = Arc::clone(&service);
                     tokio::spawn(async move {
-                        sleep(JOB - 10 * LATENCY).await;
+                        sleep(JOB.saturating_sub(SECOND)).await;
                         service.end(&admitted);
                     });
                 }

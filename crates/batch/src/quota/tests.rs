@@ -98,9 +98,9 @@ async fn a_resume_counts_what_was_accepted_before_in_both_gates() {
     let quota = Quota::builder().per_minute(2).concurrency(2).build();
     let _running = quota.resume(1, 40 * SECOND);
     drop(quota.resume(1, 10 * SECOND));
-    let _old = quota.resume(1, HOUR / 2);
+    let old = quota.resume(1, HOUR / 2);
     assert_eq!(quota.status().in_flight, 2);
-    drop(_old);
+    drop(old);
     assert_eq!(next(&quota, 1).await, 20 * SECOND, "the older of the two leaves the window first");
 }
 
@@ -109,7 +109,7 @@ async fn a_job_that_is_never_seen_to_end_holds_its_place_for_an_hour() {
     let quota = quota(1);
     let _lost = running(&quota, 1).await;
     assert_eq!(next(&quota, 1).await, HOUR);
-    let _from_before = quota.resume(1, HOUR - MINUTE);
+    let _from_before = quota.resume(1, HOUR.saturating_sub(MINUTE));
     assert_eq!(next(&quota, 1).await, MINUTE);
 }
 
@@ -160,10 +160,10 @@ async fn with_nothing_in_flight_tries_become_rarer() {
 #[tokio::test(start_paused = true)]
 async fn more_is_tried_after_five_ends_and_after_ten_refused_tries_more_rarely() {
     let quota = quota(10);
-    let _running = running(&quota, 1).await;
+    let first = running(&quota, 1).await;
     let _again = quota.acquire(1).await.limited(concurrency()).now_or_never();
     assert_eq!(quota.status().capacity, 1);
-    drop(_running);
+    drop(first);
     let mut tries = Vec::new();
     let mut place = running(&quota, 1).await;
     for end in 1..=40 {

@@ -43,6 +43,7 @@ impl Class {
 
 /// How many units of the account's limits a job takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Weight {
     /// Exactly this many, from 1 to 1,000.
     Units(u32),
@@ -163,7 +164,9 @@ mod tests {
 
     fn run(weights: &mut Weights, remaining: &[u32]) -> bool {
         let mut run = Run::default();
-        remaining.iter().for_each(|it| run.add(*it, &edit()));
+        for it in remaining {
+            run.add(*it, &edit());
+        }
         run.evaluate(weights)
     }
 
@@ -210,10 +213,14 @@ mod tests {
     #[test]
     fn a_spoilt_run_teaches_nothing_and_begins_nothing() {
         let (mut weights, mut run) = (Weights::default(), Run::default());
-        [27, 24, 21].iter().for_each(|it| run.add(*it, &edit()));
+        for it in [27, 24, 21] {
+            run.add(it, &edit());
+        }
         run.spoil();
         assert!(!run.evaluate(&mut weights));
-        [18, 15].iter().for_each(|it| run.add(*it, &edit()));
+        for it in [18, 15] {
+            run.add(it, &edit());
+        }
         assert!(!run.evaluate(&mut weights), "one fall only: the run before it does not count");
         run.add(12, &edit());
         assert!(run.evaluate(&mut weights), "the last of a run begins the next");
