@@ -4,5 +4,6 @@
 
 mod doubts;
 mod files;
+mod quota;
 mod submit;
 mod support;
