@@ -158,23 +158,29 @@ async fn with_nothing_in_flight_tries_become_rarer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_is_tried_after_five_ends_and_after_ten_refused_tries_more_rarely() {
+async fn more_is_tried_after_five_ends_more_rarely_when_refused_and_as_often_as_at_first_when_granted() {
     let quota = quota(10);
     let first = running(&quota, 1).await;
     let _again = quota.acquire(1).await.limited(concurrency()).now_or_never();
     assert_eq!(quota.status().capacity, 1);
     drop(first);
-    let mut tries = Vec::new();
+    let (mut tries, mut granted) = (Vec::new(), Vec::new());
     let mut place = running(&quota, 1).await;
-    for end in 1..=40 {
+    for end in 1..=45 {
         drop(place);
         place = running(&quota, 1).await;
         if let Some(probe) = quota.acquire(1).now_or_never() {
             tries.push(end);
-            assert!(probe.limited(concurrency()).now_or_never().is_none());
+            if end < 34 {
+                assert!(probe.limited(concurrency()).now_or_never().is_none());
+            } else {
+                probe.accepted(None);
+                granted.push(probe);
+            }
         }
     }
-    assert_eq!(tries, [4, 14, 34], "5 ends with the first, then 10, 20");
+    assert_eq!(tries, [4, 14, 34, 39, 44], "5 ends with the first, then 10, 20; then 5 again");
+    assert_eq!(quota.status().capacity, 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,6 +202,37 @@ async fn a_refusal_for_the_rate_closes_the_gate_for_as_long_as_the_service_says(
     let place = place.limited(Limited::by(Limit::Requests)).await;
     assert_eq!(start.elapsed(), 9 * SECOND, "without a number it is two seconds after a second one in a row");
     place.accepted(None);
+    let place = quota.acquire(1).await.limited(Limited::by(Limit::Unknown)).await;
+    assert_eq!(start.elapsed(), 10 * SECOND, "and one second after the first");
+    drop(place);
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_are_learnt_only_while_nothing_leaves_the_window() {
+    let class = Class::new("uni-1", "image_edit");
+    let learnt = async |pause: Duration| {
+        let quota = quota(10);
+        for remaining in [20, 17, 14, 11] {
+            quota.acquire(class.clone()).await.accepted_with(Some(Units { limit: 1000, remaining }));
+            sleep(pause).await;
+        }
+        quota.units(class.clone())
+    };
+    assert_eq!((learnt(SECOND).await, learnt(61 * SECOND).await), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_in_flight_weigh_what_was_learnt_meanwhile() {
+    let quota = quota(10);
+    let class = Class::new("uni-1", "image_edit");
+    let mut places = Vec::new();
+    for remaining in [997, 994, 991] {
+        let place = quota.acquire(class.clone()).await;
+        place.accepted_with(Some(Units { limit: 1000, remaining }));
+        places.push(place);
+    }
+    assert_eq!((quota.status().in_flight, quota.status().in_window), (9, 9));
+    assert!(quota.acquire(class).now_or_never().is_none(), "no place for three more");
 }
 
 #[tokio::test(start_paused = true)]
