@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    line::replace_local,
+    line::{has_local, replace_local},
     problem::{Code, Problem},
 };
 
@@ -27,22 +27,14 @@ impl Schema {
     /// What is wrong with a body.
     pub(super) fn problems(&self, number: u64, body: &Value) -> Vec<Problem> {
         let mut body = Cow::Borrowed(body);
-        if has_object(&body) {
-            let mut sent = body.clone().into_owned();
-            if replace_local(&mut sent, &mut |_| Uuid::nil()) {
-                body = Cow::Owned(sent);
-            }
+        if has_local(&body) {
+            replace_local(body.to_mut(), &mut |_| Uuid::nil());
         }
         if self.0.is_valid(&body) {
             return Vec::new();
         }
         self.0.iter_errors(&body).flat_map(|error| explain(number, &error)).collect()
     }
-}
-
-/// Whether there can be a local medium.
-fn has_object(body: &Value) -> bool {
-    body.as_object().is_some_and(|fields| fields.values().any(|it| it.is_object() || it.is_array()))
 }
 
 /// Takes only what the document has: the SDK's types also take fields and values that are newer than they are.
