@@ -62,5 +62,5 @@ fn end_in_the_send_loop(block: &syn::Block) -> Result<syn::Block> {
     }
     let request: syn::Block = syn::parse_str(&format!("{{ {request} }}")).map_err(|_| changed())?;
     let request = request.stmts;
-    Ok(parse_quote!({ #(#request)* #end(client, request, #info).await }))
+    Ok(parse_quote!({ #(#request)* #end(&client.inner, request, #info).await }))
 }

@@ -52,7 +52,7 @@ impl Form {
             .body(self.body)
             .build()?;
         let info = OperationInfo { operation_id: "create_file" };
-        raw::send::decoded(&api, request, info).await
+        raw::send::decoded(&api.inner, request, info).await
     }
 }
 
