@@ -1,0 +1,11 @@
+//! What this crate promises, against the emulator.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
+
+mod chaos;
+mod doubts;
+mod files;
+mod quota;
+mod run;
+mod submit;
+mod support;
