@@ -4,6 +4,7 @@
 
 mod architecture;
 mod contract;
+mod documentation;
 mod downloads;
 mod emulator;
 mod faults;
@@ -11,12 +12,14 @@ mod files;
 mod generations;
 mod generator;
 mod limits;
+mod moving;
 mod one_request;
 mod properties;
 mod quotas;
 mod responses;
 mod soak;
 mod stand_alone;
+mod starting;
 mod support;
 mod surface;
 mod tomorrow;
