@@ -1,0 +1,245 @@
+//! The journal: a ledger in a file of JSON Lines, which a person can read.
+
+mod contents;
+mod file;
+mod line;
+mod lock;
+mod reader;
+#[cfg(test)]
+mod recording;
+mod repair;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use chrono::{DateTime, Utc};
+use futures_util::{Stream, stream};
+use uuid::Uuid;
+
+pub use self::{
+    contents::{Run, Uploaded},
+    reader::JournalView,
+    repair::{Repair, repair},
+};
+use self::{
+    file::DiskFile,
+    lock::LockError,
+    writer::{Clock, Writer, lost_thread},
+};
+use crate::{
+    error::{Error, JournalError, JournalProblem, Result},
+    key::{CustomId, Key},
+    ledger::{Begin, Cap, Doubt, Event, Intent, Last, Ledger, Spent, Ticket},
+};
+
+/// A ledger in a file, `NAME.journal.jsonl`: one line for each thing that happens, on disk before the next one does.
+///
+/// One process at a time has it open. Clones share it; the lock ends with the last one. `docs/journal.md` of this crate
+/// describes every line.
+#[derive(Clone)]
+pub struct Journal {
+    path: PathBuf,
+    writer: Arc<Mutex<Writer>>,
+}
+
+impl Journal {
+    /// Opens a journal, or creates it, readable by its owner only. The end that a crash has torn is set aside, in a
+    /// file beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if another process has it open, or it is damaged, moved, or of a newer version;
+    /// [`Error::Io`] if it cannot be read or created.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        Self::open_with(path.into(), true, Arc::new(Utc::now)).await
+    }
+
+    /// Opens a journal that is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and if there is none.
+    pub async fn existing(path: impl Into<PathBuf>) -> Result<Self> {
+        Self::open_with(path.into(), false, Arc::new(Utc::now)).await
+    }
+
+    pub(crate) async fn open_with(path: PathBuf, create: bool, clock: Clock) -> Result<Self> {
+        let shown = path.clone();
+        let open = move || {
+            let file = DiskFile::open(&path, create).map_err(|e| lock_error(&path, e))?;
+            let writer = Writer::open(&path, Box::new(file), clock)?;
+            Ok(Self { path, writer: Arc::new(Mutex::new(writer)) })
+        };
+        tokio::task::spawn_blocking(open).await.unwrap_or_else(|e| Err(lost_thread(&shown, e)))
+    }
+
+    /// Writes the line of a run, the first of which makes the batch. Returns the batch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if the journal was moved to a database, and where it cannot be written.
+    pub async fn start(&self, run: &Run) -> Result<Uuid> {
+        let run = run.clone();
+        self.with(move |writer| writer.start(&run)).await
+    }
+
+    /// The cap on what the batch may cost, over all its runs. Default none.
+    pub fn set_cap(&self, cap: Cap) {
+        self.read(|writer| writer.cap = cap);
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The batch, once there was a run.
+    #[must_use]
+    pub fn batch(&self) -> Option<Uuid> {
+        self.read(|writer| writer.contents.batch)
+    }
+
+    /// The last run that was started.
+    #[must_use]
+    pub fn last_run(&self) -> Option<Run> {
+        self.read(|writer| writer.contents.run.clone())
+    }
+
+    /// The key of a line of this batch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidInput`] before the first run.
+    pub fn key(&self, id: &CustomId) -> Result<Key> {
+        self.read(|writer| writer.key(id))
+    }
+
+    /// Every try of which nobody knows whether there is a job, in the order of the ids.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<Doubt> {
+        self.read(|writer| writer.contents.book.doubts(writer.contents.batch.unwrap_or_default()))
+    }
+
+    /// How many lines a repair has lost, each of which may have been an intent.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.read(|writer| writer.contents.book.lost())
+    }
+
+    /// The key under which a job stands here.
+    #[must_use]
+    pub fn find_job(&self, id: Uuid) -> Option<CustomId> {
+        self.read(|writer| writer.contents.book.find_job(id).cloned())
+    }
+
+    /// The files that the runs have uploaded.
+    #[must_use]
+    pub fn uploads(&self) -> Vec<Uploaded> {
+        self.read(|writer| writer.contents.uploads.values().cloned().collect())
+    }
+
+    /// The file with this content, if a run has uploaded it.
+    #[must_use]
+    pub fn upload(&self, sha256: &crate::Sha256) -> Option<Uploaded> {
+        self.read(|writer| writer.contents.uploads.get(sha256).cloned())
+    }
+
+    /// Records that a file was uploaded.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be written.
+    pub async fn record_upload(&self, file: &Uploaded) -> Result<()> {
+        let file = file.clone();
+        self.with(move |writer| writer.uploaded(&file)).await
+    }
+
+    /// Ends this journal in favour of a database, before anything is written there. May be repeated.
+    ///
+    /// `database` is its name, without any password.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Journal`] if it was moved to another one, and where it cannot be written.
+    pub async fn move_to(&self, database: impl Into<String>) -> Result<()> {
+        let database = database.into();
+        self.with(move |writer| writer.moved(&database)).await
+    }
+
+    /// The time by which this journal goes.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.read(|writer| writer.now())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&mut Writer) -> T) -> T {
+        read(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes on a thread that may block. It ends there even if the caller is dropped.
+    async fn with<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let journal = self.clone();
+        let written = tokio::task::spawn_blocking(move || journal.read(write)).await;
+        written.unwrap_or_else(|e| Err(lost_thread(&self.path, e)))
+    }
+}
+
+impl Ledger for Journal {
+    async fn begin(&self, key: &Key, intent: &Intent) -> Result<Begin> {
+        let (key, intent) = (key.clone(), intent.clone());
+        self.with(move |writer| writer.begin(&key, &intent)).await
+    }
+
+    async fn record(&self, ticket: &Ticket, event: &Event) -> Result<()> {
+        let (ticket, event) = (ticket.clone(), event.clone());
+        self.with(move |writer| writer.record(&ticket, &event)).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Last>> {
+        self.read(|writer| {
+            writer.own(key)?;
+            Ok(writer.contents.book.last(key))
+        })
+    }
+
+    fn last(&self) -> impl Stream<Item = Result<(Key, Last)>> + Send {
+        let ids: Vec<_> = self.read(|writer| writer.contents.book.ids().cloned().collect());
+        let last = |id: CustomId| {
+            self.read(|writer| {
+                let key = writer.key(&id).ok()?;
+                let last = writer.contents.book.last(&key)?;
+                Some(Ok((key, last)))
+            })
+        };
+        stream::iter(ids.into_iter().filter_map(last))
+    }
+
+    async fn spent(&self) -> Result<Spent> {
+        Ok(self.read(|writer| writer.contents.book.spent()))
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn lock_error(path: &Path, error: LockError) -> Error {
+    let problem = match error {
+        LockError::Io(e) => return Error::io("open", path, e),
+        LockError::InUse => JournalProblem::InUse,
+        LockError::Foreign { path, holder } => JournalProblem::LockFile { path, holder },
+    };
+    Error::Journal(Box::new(JournalError { path: path.to_owned(), problem }))
+}

@@ -1,0 +1,1 @@
+//! A medium in memory that records.
