@@ -2,10 +2,13 @@
 
 mod digest;
 pub mod error;
+pub mod estimate;
 mod fingerprint;
 mod journal;
 mod key;
+mod key;
 mod ledger;
+pub mod quota;
 mod usd;
 
 pub use self::{
@@ -17,5 +20,6 @@ pub use self::{
     ledger::{
         Attempt, Begin, Cap, Doubt, Event, Intent, Last, Ledger, MemoryLedger, NoJob, SavedFile, Spent, State, Ticket,
     },
+    quota::Quota,
     usd::Usd,
 };
