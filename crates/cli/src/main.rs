@@ -1,0 +1,24 @@
+//! `luma`: the command line of the Luma Agents API.
+
+mod batch;
+mod check;
+mod cli;
+mod connection;
+mod duration;
+mod emulator;
+mod estimate;
+mod exit;
+mod failure;
+mod files;
+mod generate;
+mod jobs;
+mod key;
+mod output;
+mod shell;
+mod signal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main().into()
+}
