@@ -9,8 +9,53 @@ use crate::{
     walk,
 };
 
-/// Types that stand beside the generated ones, or that generated code means by these names.
+/// Types that stand beside the generated ones.
 const TYPES: [&str; 4] = ["Base64", "InvalidUrl", "Secret", "Url"];
+
+/// What code means by these names without saying where they come from: the prelude, and the names that derives use.
+const PRELUDE: [&str; 41] = [
+    "AsMut",
+    "AsRef",
+    "Box",
+    "Clone",
+    "Copy",
+    "Debug",
+    "Default",
+    "Deserialize",
+    "DoubleEndedIterator",
+    "Drop",
+    "Eq",
+    "ExactSizeIterator",
+    "Extend",
+    "Fn",
+    "FnMut",
+    "FnOnce",
+    "From",
+    "FromIterator",
+    "Future",
+    "Hash",
+    "Into",
+    "IntoFuture",
+    "IntoIterator",
+    "Iterator",
+    "JsonSchema",
+    "Option",
+    "Ord",
+    "PartialEq",
+    "PartialOrd",
+    "Result",
+    "Send",
+    "Serialize",
+    "Sized",
+    "String",
+    "Sync",
+    "ToOwned",
+    "ToString",
+    "TryFrom",
+    "TryInto",
+    "Unpin",
+    "Vec",
+];
 
 pub(super) fn check(document: &Node<'_>) -> Result<()> {
     schemas(document)?;
@@ -27,6 +72,9 @@ fn schemas(document: &Node<'_>) -> Result<()> {
         }
         if TYPES.contains(&name) {
             return Err(schema.refuse(&format!("`{name}` is a type of this crate already; choose another name")));
+        }
+        if PRELUDE.contains(&name) {
+            return Err(schema.refuse(&format!("`{name}` means something else in Rust; choose another name")));
         }
         types.add(name.to_owned(), &schema)?;
         if schema.get("enum").exists() {

@@ -54,30 +54,26 @@ impl<'a> ApiRequest<'a> {
             Some(Some(Ok(body))) => Some(body.to_bytes()),
             Some(_) => return Err(Error::invalid_input("the body of a call has to be in memory")),
         };
-        let (method, url) = (request.method().clone(), request.url().clone());
-        Ok(Self { shared, method, url, headers: std::mem::take(request.headers_mut()), body })
+        let method = request.method().clone();
+        let mut headers = std::mem::take(request.headers_mut());
+        headers.insert(header::AUTHORIZATION, shared.key.authorization());
+        headers.insert(header::USER_AGENT, shared.user_agent.clone());
+        // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if body.is_none() && method == Method::POST {
+            // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Ok(Self { shared, method, url: request.url().clone(), headers, body })
     }
 
     fn build(&self, exchange: &Exchange) -> reqwest::Request {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
-        let headers = request.headers_mut();
-        headers.reserve(self.headers.len() + 5);
-        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        headers.insert(header::AUTHORIZATION, self.shared.key.authorization());
-        headers.insert(header::USER_AGENT, self.shared.user_agent.clone());
-        // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        *request.headers_mut() = self.headers.clone();
         if let Some(id) = exchange.request_id_sent.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert(REQUEST_ID, id);
+            request.headers_mut().insert(REQUEST_ID, id);
         }
-        match &self.body {
-            Some(body) => *request.body_mut() = Some(body.clone().into()),
-            // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
-            None if self.method == Method::POST => {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-            }
-            None => {}
-        }
+        *request.body_mut() = self.body.clone().map(Into::into);
         request
     }
 }

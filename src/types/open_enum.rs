@@ -52,7 +52,7 @@ macro_rules! open_enum {
         impl std::str::FromStr for $name {
             type Err = std::convert::Infallible;
 
-            fn from_str(value: &str) -> Result<Self, Self::Err> {
+            fn from_str(value: &str) -> Result<Self, std::convert::Infallible> {
                 Ok(Self::from(value))
             }
         }
@@ -72,9 +72,9 @@ macro_rules! open_enum {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 // A visitor, since any string type of its own would copy the value first.
-                struct Text;
+                struct OpenEnumVisitor;
 
-                impl serde::de::Visitor<'_> for Text {
+                impl serde::de::Visitor<'_> for OpenEnumVisitor {
                     type Value = $name;
 
                     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,7 +89,7 @@ macro_rules! open_enum {
                     }
                 }
 
-                deserializer.deserialize_str(Text)
+                deserializer.deserialize_str(OpenEnumVisitor)
             }
         }
 
