@@ -31,7 +31,7 @@ impl Client {
 /// Images and videos: submit, get, wait. From [`Client::generations`].
 #[derive(Clone, Debug)]
 pub struct Generations {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Generations {

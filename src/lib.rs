@@ -2,6 +2,7 @@
 #![cfg_attr(any(feature = "emulator", not(doctest)), doc = include_str!("../README.md"))]
 
 mod client;
+mod create_and_wait;
 pub mod download;
 pub mod error;
 mod files;
@@ -25,6 +26,7 @@ pub use self::{
         builder::ClientBuilder,
         call::{Call, Response},
     },
+    create_and_wait::CreateAndWait,
     download::{Download, Saved},
     error::{Error, Result},
     files::{Files, ListFiles},

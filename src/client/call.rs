@@ -1,7 +1,8 @@
 //! A call of the API that has not been made yet, and its response.
 
-use std::{fmt, future::IntoFuture, time::Duration};
+use std::{borrow::Cow, fmt, future::IntoFuture, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use uuid::Uuid;
@@ -11,7 +12,7 @@ use crate::{
     error::{Error, Exchange, Result},
     http::{failure::unusable, retry::Retry, transport::CallOptions},
     rate_limit::RateLimit,
-    raw::{self, ResponseValue},
+    raw::{self, Record, ResponseValue},
 };
 
 type Raw<T> = Result<ResponseValue<T>, raw::Error>;
@@ -55,7 +56,7 @@ pub struct Call<T> {
 }
 
 /// The response to a call, with what its headers say.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Response<T> {
     /// What the call is for.
@@ -64,6 +65,27 @@ pub struct Response<T> {
     pub exchange: Exchange,
     /// The limit on submitted generations, if the response has it: those to `create` do.
     pub rate_limit: Option<RateLimit>,
+    body: Bytes,
+}
+
+impl<T> Response<T> {
+    /// The text of the response as the service sent it, with the fields that this version of the crate
+    /// does not know. It may hold signed URLs: do not log it.
+    #[must_use]
+    pub fn raw(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+}
+
+/// Without the text, which may hold signed URLs.
+impl<T: fmt::Debug> fmt::Debug for Response<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("value", &self.value)
+            .field("exchange", &self.exchange)
+            .field("rate_limit", &self.rate_limit)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T: 'static> Call<T> {
@@ -144,7 +166,8 @@ impl<T: 'static> Call<T> {
                 let value = value.into_inner();
                 match self.check.map_or(Ok(()), |check| check(&value)) {
                     Ok(()) => {
-                        return Ok(Response { value, exchange: record.exchange, rate_limit: record.rate_limit });
+                        let Record { exchange, rate_limit, body, .. } = record;
+                        return Ok(Response { value, exchange, rate_limit, body });
                     }
                     Err(problem) => problem,
                 }

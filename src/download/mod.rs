@@ -43,6 +43,12 @@ impl Client {
     }
 }
 
+/// Whether a later [`Download::save`] to `path` can write there, as far as that can be known before.
+pub(crate) async fn can_save(path: &Path) -> Result<()> {
+    let target = Target::new(path, false, false).await?;
+    target.open_part(&OutputName::of_url("", None)).await.map(drop)
+}
+
 /// How many of several outputs are fetched at the same time.
 const CONCURRENT: usize = 4;
 
@@ -269,7 +275,15 @@ impl Download {
             .await
     }
 
+    /// The error has the id of the generation: it is finished and paid for, and can be downloaded again.
     async fn save_one(&self, output: &Output, target: &Target) -> Result<Saved> {
+        self.save_to(output, target).await.map_err(|error| match self.source.id {
+            Some(id) => error.about_generation(Some(id)).about_known(true),
+            None => error,
+        })
+    }
+
+    async fn save_to(&self, output: &Output, target: &Target) -> Result<Saved> {
         let mut part = target.open_part(&output.name).await?;
         let fetch = self.fetch(output, part.take_resume_point())?;
         // Boxed: the future of a caller that saves stays small.

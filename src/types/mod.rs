@@ -3,15 +3,39 @@
 //! Structs have a `builder()`; what the API may add to is `#[non_exhaustive]`. String enums keep
 //! values that this version does not know in `Unknown`. They follow the API, so that minor
 //! releases may add fields and values.
+//!
+//! What the API has since yesterday can be used today: an enum takes any text, and the builder of each
+//! object of a request has `extra` for a field without a setter. `from_json` reads a request that somebody
+//! else wrote.
+//!
+//! ```
+//! use luma_agents::types::{CreateGeneration, VideoOptions};
+//!
+//! let request = CreateGeneration::builder()
+//!     .prompt("a lighthouse at dusk")
+//!     .model("uni-2")
+//!     .video(VideoOptions::builder().hdr(true).extra("fps", 24))
+//!     .build()?;
+//!
+//! let typo = CreateGeneration::from_json(r#"{"prompt": "a duck", "aspect_ration": "1:1"}"#);
+//! assert_eq!(
+//!     typo.unwrap_err().to_string(),
+//!     "there is no field `aspect_ration`; did you mean `aspect_ratio`?",
+//! );
+//! # Ok::<(), luma_agents::Error>(())
+//! ```
 
 #[macro_use]
 mod open_enum;
 
 mod drift;
+mod extra;
 mod file;
+mod from_json;
 mod generation;
 pub(crate) mod lenient;
 mod one_of;
+mod optional;
 mod scalar;
 #[cfg(feature = "schemars")]
 mod schema;
@@ -32,4 +56,5 @@ mod generated {
 }
 
 pub use generated::*;
+pub use optional::Optional;
 pub use scalar::{Base64, InvalidUrl, Secret, Url};

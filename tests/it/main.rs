@@ -17,6 +17,7 @@ mod quotas;
 mod responses;
 mod soak;
 mod stand_alone;
+mod starting;
 mod support;
 mod surface;
 mod tomorrow;

@@ -26,6 +26,7 @@ pub(crate) const LAYERS: &[(usize, &str, &str)] = &[
     (8, "generations.rs", "submit, get, wait"),
     (8, "files.rs", "list, get, delete"),
     (8, "download/", "bytes from storage to memory or disk"),
+    (9, "create_and_wait.rs", "submit, wait and save in one call"),
     (9, "upload/", "bytes from memory or disk to storage"),
     (10, "mock/", "features `emulator` and `mock`; used by no other file"),
     (11, "lib.rs", "names only; used by no other file"),
