@@ -15,6 +15,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
     InvalidInput(String),
+    /// The input has problems. Nothing was sent: correct them all and run again.
+    Input(Box<crate::input::Problems>),
     /// The API, the network or a transfer: as the SDK says it.
     Api(luma_agents::Error),
     /// A local file could not be read or written.
@@ -29,7 +31,11 @@ pub enum Error {
     Outdated(Key),
     /// The cap on the batch's cost or number of jobs would be passed. Nothing was sent.
     Cap(Box<CapReached>),
-    /// The ledger failed after money was spent: these lines belong at the end of the journal.
+    /// The ledger failed earlier in this run: nothing more is sent.
+    LedgerFailed,
+    /// The decision about a doubt cannot be taken. Nothing has changed.
+    Doubt(String),
+    /// The ledger failed after money was spent: this line belongs at the end of the journal.
     NotRecorded(Box<NotRecorded>),
 }
 
@@ -57,6 +63,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidInput(message) => f.write_str(message),
+            Self::Input(problems) => problems.fmt(f),
             Self::Api(e) => e.fmt(f),
             Self::Io(e) => e.fmt(f),
             Self::Journal(e) => e.fmt(f),
@@ -68,6 +75,11 @@ impl fmt::Display for Error {
             Self::InFlight(key) => write!(f, "{key} is being submitted elsewhere; try again in some minutes"),
             Self::Outdated(key) => write!(f, "{key} has changed in the ledger meanwhile; read it again"),
             Self::Cap(e) => e.fmt(f),
+            Self::LedgerFailed => f.write_str(
+                "the ledger could not be written, so that nothing more is sent; free the disk or restore the \
+                 database, append the lines that were printed, then run again",
+            ),
+            Self::Doubt(message) => f.write_str(message),
             Self::NotRecorded(e) => e.fmt(f),
         }
     }

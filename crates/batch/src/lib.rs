@@ -1,18 +1,25 @@
 #![doc = include_str!("../README.md")]
 
+pub mod conformance;
 mod digest;
+mod doubt;
 pub mod error;
 pub mod estimate;
 mod fingerprint;
+pub mod input;
 mod journal;
 mod key;
-mod key;
 mod ledger;
+pub mod output;
+pub mod progress;
 pub mod quota;
+mod submit;
+pub mod upload;
 mod usd;
 
 pub use self::{
     digest::Sha256,
+    doubt::Doubts,
     error::{Error, Result},
     fingerprint::{fingerprint, local_path},
     journal::{Journal, JournalView, Repair, Run, Uploaded, repair},
@@ -21,5 +28,6 @@ pub use self::{
         Attempt, Begin, Cap, Doubt, Event, Intent, Last, Ledger, MemoryLedger, NoJob, SavedFile, Spent, State, Ticket,
     },
     quota::Quota,
+    submit::{Accepted, Submission, Submitted, Submitter},
     usd::Usd,
 };

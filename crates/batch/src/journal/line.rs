@@ -1,6 +1,7 @@
 //! One line of the journal: how it is written, and whether it is what was written.
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -222,10 +223,6 @@ pub(crate) enum Bad {
 #[derive(Deserialize)]
 struct Head {
     v: u32,
-}
-
-#[derive(Deserialize)]
-struct Position {
     n: u64,
     s: u64,
     t: DateTime<Utc>,
@@ -249,11 +246,10 @@ impl Line {
         }
         // The checksum holds: what cannot be read now is not damaged but unknown.
         let unknown = |e: serde_json::Error| Bad::Newer(format!("a line that cannot be read: {e}"));
-        let head: Head = serde_json::from_slice(bytes).map_err(unknown)?;
-        if head.v != VERSION {
-            return Err(Bad::Newer(format!("version {} of the journal", head.v)));
+        let Head { v, n, s, t } = serde_json::from_slice(bytes).map_err(unknown)?;
+        if v != VERSION {
+            return Err(Bad::Newer(format!("version {v} of the journal")));
         }
-        let Position { n, s, t } = serde_json::from_slice(bytes).map_err(unknown)?;
         let entry = serde_json::from_slice(bytes).map_err(unknown)?;
         Ok(Self { number: n, synced: s, at: t, entry })
     }
@@ -270,10 +266,10 @@ fn is_whole(bytes: &[u8]) -> bool {
 pub(crate) fn whole_lines(bytes: &[u8]) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut at = 0;
-    while let Some(start) = find(&bytes[at..], START).map(|offset| at + offset) {
+    while let Some(start) = memmem::find(&bytes[at..], START).map(|offset| at + offset) {
         let mut searched = start;
         let end = loop {
-            let Some(crc) = find(&bytes[searched..], CRC).map(|offset| searched + offset) else { break None };
+            let Some(crc) = memmem::find(&bytes[searched..], CRC).map(|offset| searched + offset) else { break None };
             let end = crc + END;
             if end <= bytes.len() && is_whole(&bytes[start..end]) {
                 break Some(end);
@@ -286,10 +282,6 @@ pub(crate) fn whole_lines(bytes: &[u8]) -> Vec<(usize, usize)> {
         at = end.unwrap_or(start + 1);
     }
     found
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
 }
 
 #[cfg(test)]

@@ -86,8 +86,17 @@ impl Journal {
     ///
     /// [`Error::Journal`] if the journal was moved to a database, and where it cannot be written.
     pub async fn start(&self, run: &Run) -> Result<Uuid> {
+        self.start_as(Uuid::new_v4(), run).await
+    }
+
+    /// As [`start`](Self::start); the first run makes this batch. If the journal has another one, that stays.
+    ///
+    /// # Errors
+    ///
+    /// As `start`.
+    pub async fn start_as(&self, batch: Uuid, run: &Run) -> Result<Uuid> {
         let run = run.clone();
-        self.with(move |writer| writer.start(&run)).await
+        self.with(move |writer| writer.start(batch, &run)).await
     }
 
     /// The cap on what the batch may cost, over all its runs. Default none.
@@ -126,6 +135,15 @@ impl Journal {
     #[must_use]
     pub fn doubts(&self) -> Vec<Doubt> {
         self.read(|writer| writer.contents.book.doubts(writer.contents.batch.unwrap_or_default()))
+    }
+
+    /// The doubt about a line that the journal does not name, after a repair that has lost lines.
+    pub(crate) fn unnamed_doubt(&self, id: &CustomId) -> Option<Doubt> {
+        self.read(|writer| {
+            let key = writer.key(id).ok()?;
+            let is_named = writer.contents.book.last(&key).is_some();
+            writer.contents.book.suspected(&key).filter(|_| !is_named)
+        })
     }
 
     /// How many lines a repair has lost, each of which may have been an intent.
@@ -175,6 +193,7 @@ impl Journal {
     }
 
     /// The time by which this journal goes.
+    #[must_use]
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.read(|writer| writer.now())
     }
@@ -198,6 +217,14 @@ impl Ledger for Journal {
     async fn begin(&self, key: &Key, intent: &Intent) -> Result<Begin> {
         let (key, intent) = (key.clone(), intent.clone());
         self.with(move |writer| writer.begin(&key, &intent)).await
+    }
+
+    async fn peek(&self, key: &Key, intent: &Intent) -> Result<Option<Begin>> {
+        self.read(|writer| {
+            writer.own(key)?;
+            writer.not_moved()?;
+            Ok(writer.contents.book.decide(key, intent, &writer.cap)?.reply())
+        })
     }
 
     async fn record(&self, ticket: &Ticket, event: &Event) -> Result<()> {

@@ -1,7 +1,6 @@
 //! Repairs a damaged journal: keeps every good line, and puts in doubt what the lost ones may have paid for.
 
 use std::{
-    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -34,7 +33,7 @@ pub struct Repair {
 /// Repairs a damaged journal. The damaged file stays, under another name beside it.
 ///
 /// Every good line is kept. If lines are lost, every key without a job is in doubt from now on, also one that the journal
-/// does not name: its intent may have been in a lost line. `Doubts` ends that.
+/// does not name: its intent may have been in a lost line. [`Doubts`](crate::Doubts) ends that.
 ///
 /// # Errors
 ///
@@ -84,12 +83,4 @@ pub(crate) fn repair_file(path: &Path, medium: &mut dyn Medium, clock: &Clock) -
     }
     medium.replace(&content).map_err(|e| failed("write", e))?;
     Ok(Repair { aside, kept, lost })
-}
-
-/// The content of a medium, for tests of what a repair leaves.
-#[cfg(test)]
-pub(crate) fn content(medium: &mut dyn Medium) -> Vec<u8> {
-    let mut content = Vec::new();
-    medium.reader().unwrap().read_to_end(&mut content).unwrap();
-    content
 }

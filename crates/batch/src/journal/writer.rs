@@ -107,9 +107,9 @@ impl Writer {
     }
 
     /// Writes the line of a run. The first one makes the batch.
-    pub(crate) fn start(&mut self, run: &Run) -> Result<Uuid> {
+    pub(crate) fn start(&mut self, batch: Uuid, run: &Run) -> Result<Uuid> {
         self.not_moved()?;
-        let batch = self.contents.batch.unwrap_or_else(Uuid::new_v4);
+        let batch = self.contents.batch.unwrap_or(batch);
         let Run { base_url, input, input_sha256, lines } = run.clone();
         let by = BY.to_owned();
         self.write(Entry::Run { batch, run: Uuid::new_v4(), base_url, input, input_sha256, lines, by })?;

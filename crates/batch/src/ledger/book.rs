@@ -7,12 +7,10 @@ use chrono::{DateTime, Utc};
 use super::{Attempt, Begin, Doubt, Event, Intent, Last, NoJob, Spent, State, Ticket};
 use crate::{
     error::{CapReached, Error, Result},
+    estimate::is_refunded,
     key::{CustomId, Key},
     usd::Usd,
 };
-
-/// Failures that the service refunds.
-const REFUNDED: [&str; 3] = ["content_moderated", "generation_failed", "output_not_found"];
 
 /// The most that a batch may cost, over all its runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +73,16 @@ pub(crate) enum Decision {
     Reply(Begin),
     /// Write it as this try.
     Open(u32),
+}
+
+impl Decision {
+    /// What is replied without writing anything.
+    pub(crate) fn reply(self) -> Option<Begin> {
+        match self {
+            Self::Reply(reply) => Some(reply),
+            Self::Open(_) => None,
+        }
+    }
 }
 
 /// Every key of a batch with its tries.
@@ -179,11 +187,12 @@ impl Book {
     /// Whether the event changes anything.
     pub(crate) fn check(&self, ticket: &Ticket, event: &Event) -> Result<bool> {
         let Some(attempt) = self.attempt(&ticket.key.custom_id, ticket.attempt) else {
-            let lifts = matches!(event, Event::None | Event::Resend) && self.suspected(&ticket.key).is_some();
+            let lifts = is_decision(event) && self.suspected(&ticket.key).is_some();
             return if lifts { Ok(true) } else { Err(contradiction(ticket, event, None)) };
         };
         let lifts = matches!(event, Event::None | Event::Resend)
             && !is_open(&attempt.state)
+            && !attempt.state.is_live()
             && self.suspected(&ticket.key).is_some();
         match next(&attempt.state, event) {
             _ if lifts => Ok(true),
@@ -195,7 +204,7 @@ impl Book {
 
     /// Takes in an event that is written. What contradicts the rest changes nothing.
     pub(crate) fn apply(&mut self, id: &CustomId, number: u32, event: &Event, at: DateTime<Utc>) {
-        if matches!(event, Event::None | Event::Resend)
+        if is_decision(event)
             && let Some(suspicion) = &mut self.suspicion
         {
             suspicion.lifted.insert(id.clone());
@@ -279,7 +288,8 @@ impl Book {
         spent
     }
 
-    fn suspected(&self, key: &Key) -> Option<Doubt> {
+    /// The doubt about a key that a repair may have lost an intent of.
+    pub(crate) fn suspected(&self, key: &Key) -> Option<Doubt> {
         let suspicion = self.suspicion.as_ref().filter(|it| !it.lifted.contains(&key.custom_id))?;
         let attempt = self.tries(&key.custom_id).last().map_or(0, |attempt| attempt.number);
         let (key, since) = (key.clone(), suspicion.since);
@@ -309,6 +319,11 @@ fn is_open(state: &State) -> bool {
     matches!(state, State::InFlight | State::InDoubt { .. })
 }
 
+/// Whether somebody has decided on a doubt.
+fn is_decision(event: &Event) -> bool {
+    matches!(event, Event::Found { .. } | Event::None | Event::Resend)
+}
+
 fn doubt(key: &Key, attempt: &Attempt) -> Doubt {
     let fault = if let State::InDoubt { fault } = &attempt.state { fault.clone() } else { None };
     Doubt {
@@ -335,7 +350,7 @@ fn count(spent: &mut Spent, attempt: &Attempt, adds: bool) {
         State::NoJob(_) => (false, false, false),
         State::InFlight | State::InDoubt { .. } | State::Resent => (false, true, true),
         State::Failed { code, .. } => {
-            let refunded = code.as_deref().is_some_and(|code| REFUNDED.contains(&code));
+            let refunded = code.as_deref().is_some_and(|code| is_refunded(&code.into()));
             (!refunded, !refunded, true)
         }
         State::Accepted { .. } | State::Completed { .. } | State::Saved { .. } => (true, true, true),

@@ -55,6 +55,11 @@ impl Ledger for MemoryLedger {
         }
     }
 
+    async fn peek(&self, key: &Key, intent: &Intent) -> Result<Option<Begin>> {
+        self.own(key)?;
+        Ok(self.book().decide(key, intent, &self.cap)?.reply())
+    }
+
     async fn record(&self, ticket: &Ticket, event: &Event) -> Result<()> {
         self.own(&ticket.key)?;
         let mut book = self.book();

@@ -16,7 +16,7 @@ use crate::{digest::Sha256, error::Result, key::Key, usd::Usd};
 /// Where the intents of a batch and their ends are written down.
 ///
 /// A ledger decides who may send: [`begin`](Self::begin) is the only way to a [`Ticket`], and gives one only when no job
-/// can exist under the key. It is on disk when it returns. `conformance` tests an implementation.
+/// can exist under the key. It is on disk when it returns. [`conformance`](crate::conformance) tests an implementation.
 pub trait Ledger: Send + Sync {
     /// Asks to submit under `key`. `Fresh` means: the intent is safely written, send exactly one request with its id.
     ///
@@ -31,6 +31,14 @@ pub trait Ledger: Send + Sync {
     /// [`Intent::after`] is not the last try, [`Cap`](crate::Error::Cap), and where nothing can be written. With an
     /// error nothing may be sent.
     fn begin(&self, key: &Key, intent: &Intent) -> impl Future<Output = Result<Begin>> + Send;
+
+    /// What [`begin`](Self::begin) would reply without writing anything; `None` where it would be `Fresh`. So a key that
+    /// is known waits for no place.
+    ///
+    /// # Errors
+    ///
+    /// As `begin`.
+    fn peek(&self, key: &Key, intent: &Intent) -> impl Future<Output = Result<Option<Begin>>> + Send;
 
     /// Records what became of a try. May be repeated: what stands there already changes nothing.
     ///

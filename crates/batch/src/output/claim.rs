@@ -1,0 +1,69 @@
+//! A folder of outputs belongs to the first batch that claims it.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+use tempfile::NamedTempFile;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+const NAME: &str = ".batch";
+
+/// Claims a folder for a batch, and makes it if need be. The claim is the file `.batch` in it, which holds the
+/// batch's UUID.
+///
+/// It blocks.
+///
+/// # Errors
+///
+/// [`InvalidInput`](Error::InvalidInput) if it belongs to another batch; [`Io`](Error::Io) if it cannot be written.
+pub fn claim(folder: &Path, batch: Uuid) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
+    let path = folder.join(NAME);
+    let broken = |e| Error::io("write", &path, e);
+    let mut file = NamedTempFile::new_in(folder).map_err(broken)?;
+    writeln!(file, "{batch}").and_then(|()| file.as_file().sync_all()).map_err(broken)?;
+    match file.persist_noclobber(&path) {
+        Ok(_) => Ok(()),
+        Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => check(folder, &path, batch),
+        Err(e) => Err(broken(e.error)),
+    }
+}
+
+fn check(folder: &Path, path: &Path, batch: Uuid) -> Result<()> {
+    let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    match text.trim().parse::<Uuid>() {
+        Ok(owner) if owner == batch => Ok(()),
+        Ok(owner) => {
+            let folder = folder.display();
+            Err(Error::InvalidInput(format!("{folder} belongs to the batch {owner}; take another folder with --out")))
+        }
+        Err(_) => {
+            let path = path.display();
+            Err(Error::InvalidInput(format!("{path} names no batch; remove it if the folder may be used")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_belongs_to_the_first_batch_that_claims_it() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a/out");
+        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        claim(&folder, first).unwrap();
+        claim(&folder, first).unwrap();
+        let error = claim(&folder, second).unwrap_err().to_string();
+        assert!(error.contains(&first.to_string()) && error.contains("--out"), "{error}");
+        assert_eq!(folder.read_dir().unwrap().count(), 1, "nothing is left behind");
+        fs::write(folder.join(NAME), "").unwrap();
+        assert!(claim(&folder, first).unwrap_err().to_string().contains("names no batch"));
+    }
+}

@@ -1,0 +1,14 @@
+//! The files of a batch: outputs and their names, sidecars, results, the claim of a folder.
+
+mod claim;
+mod names;
+mod replace;
+mod results;
+mod sidecar;
+
+pub use self::{
+    claim::claim,
+    names::{Existing, Names},
+    results::{ResultError, ResultLine, Results},
+    sidecar::Sidecar,
+};

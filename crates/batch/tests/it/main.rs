@@ -1,0 +1,8 @@
+//! What this crate promises, against the emulator.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
+
+mod doubts;
+mod files;
+mod submit;
+mod support;
