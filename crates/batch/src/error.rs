@@ -31,6 +31,8 @@ pub enum Error {
     Outdated(Key),
     /// The cap on the batch's cost or number of jobs would be passed. Nothing was sent.
     Cap(Box<CapReached>),
+    /// The run was stopped before this was sent.
+    Stopped,
     /// The ledger failed earlier in this run: nothing more is sent.
     LedgerFailed,
     /// The decision about a doubt cannot be taken. Nothing has changed.
@@ -75,6 +77,7 @@ impl fmt::Display for Error {
             Self::InFlight(key) => write!(f, "{key} is being submitted elsewhere; try again in some minutes"),
             Self::Outdated(key) => write!(f, "{key} has changed in the ledger meanwhile; read it again"),
             Self::Cap(e) => e.fmt(f),
+            Self::Stopped => f.write_str("the run was stopped before this was sent; run again to go on"),
             Self::LedgerFailed => f.write_str(
                 "the ledger could not be written, so that nothing more is sent; free the disk or restore the \
                  database, append the lines that were printed, then run again",

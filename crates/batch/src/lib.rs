@@ -13,6 +13,7 @@ mod ledger;
 pub mod output;
 pub mod progress;
 pub mod quota;
+mod run;
 mod submit;
 pub mod upload;
 mod usd;
@@ -28,6 +29,7 @@ pub use self::{
         Attempt, Begin, Cap, Doubt, Event, Intent, Last, Ledger, MemoryLedger, NoJob, SavedFile, Spent, State, Ticket,
     },
     quota::Quota,
+    run::{Batch, End, Job, Opened, Policy, Report, Running, Stop},
     submit::{Accepted, Submission, Submitted, Submitter},
     usd::Usd,
 };

@@ -18,7 +18,7 @@ use tokio::{
     sync::{Notify, oneshot},
     time::{Instant, timeout},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
@@ -51,6 +51,7 @@ struct Shared<L> {
     ledger: Arc<L>,
     quota: Quota,
     submit_timeout: Duration,
+    stop: CancellationToken,
     tasks: TaskTracker,
     /// A try has ended.
     ended: Notify,
@@ -141,15 +142,21 @@ impl<L: Ledger + 'static> Submitter<L> {
     /// A submitter with these.
     #[must_use]
     pub fn new(client: Client, ledger: Arc<L>, quota: Quota) -> Self {
-        Self::with_timeout(client, ledger, quota, SUBMIT_TIMEOUT)
+        Self::with(client, ledger, quota, SUBMIT_TIMEOUT, CancellationToken::new())
     }
 
-    /// A submitter whose requests may take this long. Default 180 s. Keep it long: what has no response in time is in
-    /// doubt.
+    /// A submitter whose requests may take `submit_timeout`, 180 s by default, and that begins nothing any more once
+    /// `stop` is cancelled. Keep the time long: what has no response in time is in doubt.
     #[must_use]
-    pub fn with_timeout(client: Client, ledger: Arc<L>, quota: Quota, submit_timeout: Duration) -> Self {
+    pub fn with(
+        client: Client,
+        ledger: Arc<L>,
+        quota: Quota,
+        submit_timeout: Duration,
+        stop: CancellationToken,
+    ) -> Self {
         let (tasks, ended, has_failed) = (TaskTracker::new(), Notify::new(), AtomicBool::new(false));
-        Self { shared: Arc::new(Shared { client, ledger, quota, submit_timeout, tasks, ended, has_failed }) }
+        Self { shared: Arc::new(Shared { client, ledger, quota, submit_timeout, stop, tasks, ended, has_failed }) }
     }
 
     /// Submits under `key`, unless the ledger knows of a job, or of one that may exist.
@@ -166,7 +173,8 @@ impl<L: Ledger + 'static> Submitter<L> {
     /// # Errors
     ///
     /// [`ChangedRequest`](Error::ChangedRequest), [`Outdated`](Error::Outdated), [`Cap`](Error::Cap), and where the
-    /// ledger cannot be read or written: nothing was sent. [`InFlight`](Error::InFlight) if another submission under this
+    /// ledger cannot be read or written: nothing was sent. [`Stopped`](Error::Stopped) if the submitter was stopped while a
+    /// place was waited for. [`InFlight`](Error::InFlight) if another submission under this
     /// key did not end in time. [`NotRecorded`](Error::NotRecorded) if there is no job and the ledger could not be
     /// written.
     ///
@@ -180,7 +188,7 @@ impl<L: Ledger + 'static> Submitter<L> {
         if let Some(known) = shared.known(key, &intent).await? {
             return Ok(known);
         }
-        let mut place = shared.quota.acquire(submission.weight.clone()).await;
+        let mut place = shared.unless_stopped(shared.quota.acquire(submission.weight.clone())).await?;
         loop {
             intent.weight = shared.quota.units(submission.weight.clone());
             match self.send(key, &intent, &submission.request, place).await? {
@@ -189,10 +197,10 @@ impl<L: Ledger + 'static> Submitter<L> {
                     if let Some(known) = shared.known(key, &intent).await? {
                         return Ok(known);
                     }
-                    place = shared.quota.acquire(submission.weight.clone()).await;
+                    place = shared.unless_stopped(shared.quota.acquire(submission.weight.clone())).await?;
                 }
                 Sent::Limited { attempt, limited, place: refused } => {
-                    place = refused.limited(*limited).await;
+                    place = shared.unless_stopped(refused.limited(*limited)).await?;
                     intent.request_id = Uuid::new_v4();
                     intent.after = Some(attempt);
                 }
@@ -235,6 +243,10 @@ enum Sent {
 }
 
 impl<L: Ledger> Shared<L> {
+    async fn unless_stopped<T>(&self, waiting: impl Future<Output = T>) -> Result<T> {
+        self.stop.run_until_cancelled(waiting).await.ok_or(Error::Stopped)
+    }
+
     fn intent(&self, submission: &Submission) -> Intent {
         let class = Class::of(&submission.request);
         let mut intent = Intent::new(submission.fingerprint, class.model.as_str(), class.kind.as_str());
@@ -273,6 +285,8 @@ impl<L: Ledger> Shared<L> {
     ) -> Result<Sent> {
         let begun = if self.has_failed.load(Ordering::Acquire) {
             Err(Error::LedgerFailed)
+        } else if self.stop.is_cancelled() {
+            Err(Error::Stopped)
         } else {
             self.ledger.begin(key, intent).await
         };

@@ -137,6 +137,17 @@ impl Journal {
         self.read(|writer| writer.contents.book.doubts(writer.contents.batch.unwrap_or_default()))
     }
 
+    /// What is known of a line.
+    #[must_use]
+    pub fn line(&self, id: &CustomId) -> Option<Last> {
+        self.read(|writer| writer.contents.book.last(&writer.key(id).ok()?))
+    }
+
+    /// Every line that the journal names.
+    pub(crate) fn ids(&self) -> Vec<CustomId> {
+        self.read(|writer| writer.contents.book.ids().cloned().collect())
+    }
+
     /// The doubt about a line that the journal does not name, after a repair that has lost lines.
     pub(crate) fn unnamed_doubt(&self, id: &CustomId) -> Option<Doubt> {
         self.read(|writer| {
@@ -240,7 +251,7 @@ impl Ledger for Journal {
     }
 
     fn last(&self) -> impl Stream<Item = Result<(Key, Last)>> + Send {
-        let ids: Vec<_> = self.read(|writer| writer.contents.book.ids().cloned().collect());
+        let ids = self.ids();
         let last = |id: CustomId| {
             self.read(|writer| {
                 let key = writer.key(&id).ok()?;

@@ -82,7 +82,11 @@ async fn a_refused_place_is_recorded_and_the_next_try_has_a_new_id() {
     let bench = Bench::new().await;
     let journal = bench.journal().await;
     let submitter = bench.submitter(&journal);
-    bench.emulator.next_create(Reply::rate_limited(1));
+    let limits = [("X-RateLimit-Limit", "30"), ("X-RateLimit-Remaining", "29"), ("Retry-After", "0")];
+    let refused = limits
+        .into_iter()
+        .fold(Reply::rejected(429, "Rate limit exceeded"), |it, (name, value)| it.header(name, value));
+    bench.emulator.next_create(refused);
     let submitted = submitter.submit_once(&key(&journal, "a"), &submission()).await.unwrap();
     assert!(matches!(submitted, Submitted::Accepted(_)), "{submitted:?}");
     let text = bench.text();

@@ -1,0 +1,54 @@
+//! Which failures are worth another try.
+
+use std::collections::HashSet;
+
+use luma_agents::types::GenerationFailureCode;
+
+/// Which failures are tried again, how often, and when the run gives up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// How many jobs of a key may fail, over all runs, before it counts as failed. At least 1. Default 3.
+    pub tries: u32,
+    /// After this many failures in a row with one code nothing more is submitted. Default 20.
+    pub max_failures: u32,
+    /// Failures that are tried again beside those of [`GenerationFailureCode::is_retryable`].
+    pub also: HashSet<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { tries: 3, max_failures: 20, also: HashSet::new() }
+    }
+}
+
+impl Policy {
+    /// How many jobs of a key may fail before it counts as failed.
+    #[must_use]
+    pub fn tries(self, tries: u32) -> Self {
+        Self { tries, ..self }
+    }
+
+    /// After how many failures in a row with one code nothing more is submitted.
+    #[must_use]
+    pub fn max_failures(self, number: u32) -> Self {
+        Self { max_failures: number, ..self }
+    }
+
+    /// Whether a job that failed with this code is followed by another, if `failed` have failed so far.
+    pub(super) fn retries(&self, code: Option<&str>, failed: usize) -> bool {
+        let Some(code) = code else { return false };
+        let is_worth_it = self.also.contains(code) || GenerationFailureCode::from(code).is_retryable();
+        is_worth_it && failed < usize::try_from(self.tries).unwrap_or(usize::MAX)
+    }
+
+    /// Whether what was rejected in this way is sent again unchanged: it was not about the request.
+    pub(super) fn is_passing(kind: &str) -> bool {
+        Self::is_of_the_account(kind) || matches!(kind, "unavailable" | "concurrency" | "rate_limited")
+    }
+
+    /// Whether every request is rejected in this way until somebody does something about the account.
+    pub(super) fn is_of_the_account(kind: &str) -> bool {
+        matches!(kind, "unauthorized" | "insufficient_credits" | "forbidden" | "redirected")
+    }
+}

@@ -1,0 +1,116 @@
+//! What a run has done, and the files of results.
+
+use std::fmt;
+
+use super::{Batch, prepare::blocking};
+use crate::{
+    error::{CapReached, Error, NotRecorded, Result},
+    journal::Journal,
+    ledger::{Doubt, Last, NoJob, Spent, State},
+    output::{ResultLine, Results},
+};
+
+/// What a run has done.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// Jobs whose outputs are on disk, by this run or an earlier one.
+    pub saved: u64,
+    /// Jobs that failed or were rejected.
+    pub failed: u64,
+    /// Jobs of which nobody knows whether they exist.
+    pub in_doubt: u64,
+    /// Lines that the next run goes on with.
+    pub left: u64,
+    /// What the batch has cost so far.
+    pub spent: Spent,
+    /// Why nothing more was submitted, if there was a reason.
+    pub stop: Option<Stop>,
+    /// What is in doubt, for support.
+    pub doubts: Vec<Doubt>,
+    /// Lines that could not be written: print each, and append it to the journal.
+    pub not_recorded: Vec<NotRecorded>,
+}
+
+/// Why a run submitted nothing more.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Stop {
+    /// The token was cancelled.
+    Token,
+    /// The service rejects every request of the account.
+    Account(Box<luma_agents::Error>),
+    /// The cap is reached.
+    Cap(Box<CapReached>),
+    /// Too many failures in a row with one code.
+    Failures {
+        /// The code.
+        code: String,
+        /// How many.
+        count: u32,
+    },
+    /// The journal could not be written.
+    Ledger(Option<Box<Error>>),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token => f.write_str("stopped; run again to go on"),
+            Self::Account(e) => write!(f, "{e}; then run again to go on"),
+            Self::Cap(cap) => cap.fmt(f),
+            Self::Failures { code, count } => {
+                write!(f, "{count} failures in a row with {code}; find the reason, then run again to go on")
+            }
+            Self::Ledger(Some(e)) => e.fmt(f),
+            Self::Ledger(None) => Error::LedgerFailed.fmt(f),
+        }
+    }
+}
+
+/// Writes both files of results anew, in the order in which the jobs ended.
+pub(super) async fn write_results(batch: &Batch, journal: &Journal) -> Result<()> {
+    let (results, errors) = (batch.beside("results"), batch.beside("errors"));
+    let journal = journal.clone();
+    blocking(move || {
+        let mut ended: Vec<_> =
+            journal.ids().into_iter().filter_map(|id| journal.line(&id).map(|last| (last.attempt.at, id))).collect();
+        ended.sort();
+        let mut file = Results::new(&results, &errors)?;
+        for (_, id) in ended {
+            let Some(last) = journal.line(&id) else { continue };
+            file.add(&line(id, &last))?;
+        }
+        file.finish()
+    })
+    .await
+}
+
+fn line(custom_id: crate::CustomId, last: &Last) -> ResultLine {
+    let state = &last.attempt.state;
+    let line = |state: &str| ResultLine::new(custom_id.clone(), last.attempt.state.id(), state);
+    let other = last.others.iter().filter(|it| it.state.is_live()).filter_map(|it| it.state.id()).next();
+    let line = match state {
+        State::Saved { file, more, .. } => {
+            let files = std::iter::once(file).chain(more).map(|file| file.path.clone());
+            line("saved").files(files)
+        }
+        State::InFlight | State::InDoubt { .. } => {
+            line("in_doubt").error("in_doubt", "a job may exist; ask support with the request id of the journal")
+        }
+        State::NoJob(NoJob::Rejected { status, kind }) => {
+            line("rejected").error(kind.clone(), format!("rejected with status {status}"))
+        }
+        State::NoJob(_) | State::Resent => line("unsent"),
+        State::Accepted { .. } => line("accepted"),
+        State::Completed { .. } => line("completed"),
+        State::Failed { code, .. } => {
+            let code = code.clone().unwrap_or_else(|| "unknown".to_owned());
+            line("failed").error(code, "the generation failed")
+        }
+    };
+    match other {
+        Some(id) => line.error("second_job", format!("the job {id} was paid for too")),
+        None => line,
+    }
+}

@@ -1,0 +1,87 @@
+//! Puts the outputs of a completed job to their names, with a sidecar.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use luma_agents::types::Generation;
+
+use super::{driver::Context, prepare::blocking};
+use crate::{
+    digest::Sha256,
+    error::{Error, Result},
+    input::Line,
+    ledger::SavedFile,
+    output::{Names, Sidecar},
+};
+
+/// Below the folder of outputs. What is in it is not finished.
+const PARTIAL: &str = ".partial";
+
+/// Downloads the outputs, moves them to their names, then writes the sidecar. Files of the same names are replaced:
+/// under a key with a job they are its own.
+pub(super) async fn save(context: &Context, line: &Line, generation: &Generation) -> Result<Vec<SavedFile>> {
+    let partial = context.batch.names.folder().join(PARTIAL);
+    let folder = partial.clone();
+    blocking(move || fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))).await?;
+    let download = context.batch.client.download(generation).overwrite();
+    // Boxed: the future of a job stays small.
+    let saved = Box::pin(download.save_all(&partial)).await?;
+    let files = saved.into_iter().map(|saved| saved.path).collect();
+    let publish = Publish {
+        names: context.batch.names.clone(),
+        base: context.batch.folder().to_owned(),
+        media: context.batch.input.folder().to_owned(),
+        line: line.clone(),
+        generation: generation.clone(),
+        files,
+    };
+    blocking(move || publish.run()).await
+}
+
+struct Publish {
+    names: Names,
+    /// What paths in the journal are relative to.
+    base: PathBuf,
+    /// What local media are relative to.
+    media: PathBuf,
+    line: Line,
+    generation: Generation,
+    files: Vec<PathBuf>,
+}
+
+impl Publish {
+    fn run(self) -> Result<Vec<SavedFile>> {
+        let (custom_id, id) = (&self.line.custom_id, self.generation.id);
+        let mut saved = Vec::with_capacity(self.files.len());
+        for (index, from) in self.files.iter().enumerate() {
+            let read = fs::File::open(from).and_then(Sha256::of_reader);
+            let (sha256, bytes) = read.map_err(|e| Error::io("read", from, e))?;
+            let extension = from.extension().unwrap_or_default().to_string_lossy();
+            let to = self.names.output(custom_id, id, index, &extension);
+            fs::rename(from, &to).map_err(|e| Error::io("write", &to, e))?;
+            saved.push(SavedFile::new(relative(&to, &self.base), bytes, sha256));
+        }
+        let content = |path: &str| {
+            let path = self.media.join(path);
+            // A source that is gone by now is no reason to lose an output.
+            Ok(fs::File::open(path).and_then(Sha256::of_reader).map_or(Sha256::of(""), |(sha256, _)| sha256))
+        };
+        let sidecar = Sidecar::new(&self.line, &self.generation, saved.clone(), content)?;
+        sidecar.write(&self.names.sidecar(custom_id, id))?;
+        Ok(saved)
+    }
+}
+
+/// A path as the journal writes it.
+fn relative(path: &Path, base: &Path) -> String {
+    let path = path.strip_prefix(base).unwrap_or(path);
+    path.to_string_lossy().into_owned()
+}
+
+/// Whether all files are there, and as large as they were.
+pub(super) fn is_there<'a>(base: &Path, files: impl IntoIterator<Item = &'a SavedFile>) -> bool {
+    let is_there = |file: &SavedFile| fs::metadata(base.join(&file.path)).is_ok_and(|it| it.len() == file.bytes);
+    files.into_iter().all(is_there)
+}
