@@ -6,7 +6,8 @@ use std::{
 };
 
 use clap::Args;
-use luma_agents_batch::input::Input;
+use luma_agents::Client;
+use luma_agents_batch::{Batch, input::Input, output::Names};
 
 use crate::failure::Failure;
 
@@ -26,9 +27,25 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The batch, with its journal and its outputs where they belong.
+    pub(super) fn batch(&self, client: Client) -> Result<Batch, Failure> {
+        let journal = self.journal_path()?;
+        if self.is_stdin() {
+            return Ok(Batch::of(client, self.input()?, journal));
+        }
+        let path = self.input_path();
+        self.input()?;
+        let out = journal.parent().unwrap_or(Path::new("")).join("out");
+        Ok(Batch::new(client, path)?.journal(journal).names(Names::new(out)))
+    }
+
+    fn is_stdin(&self) -> bool {
+        self.file == Path::new("-")
+    }
+
     /// The input. `-` is read to its end first, since an input is read twice.
     pub(super) fn input(&self) -> Result<Input, Failure> {
-        if self.file == Path::new("-") {
+        if self.is_stdin() {
             return Ok(Input::spool(io::stdin().lock(), ".")?);
         }
         let path = self.input_path();
@@ -81,7 +98,8 @@ impl Place {
         if name == "-" {
             return None;
         }
-        Some(name.strip_suffix(JOURNAL).or_else(|| name.strip_suffix(INPUT)).unwrap_or(name))
+        // The batch crate names the journal of an input by its stem too.
+        name.strip_suffix(JOURNAL).or_else(|| self.file.file_stem()?.to_str())
     }
 }
 

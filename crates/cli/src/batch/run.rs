@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use indicatif::HumanDuration;
 use luma_agents_batch::{
-    Batch, Cap, End, Job, JournalView, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached,
+    Cap, End, Job, JournalView, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached,
     output::Names, progress::Progress,
 };
 use serde_json::json;
@@ -129,21 +129,18 @@ async fn start(
     policy: Policy,
     is_sample: bool,
 ) -> Result<Exit, Failure> {
-    let input = place.input()?;
     let prices = prices(options.prices.as_ref())?;
     let as_of = prices.as_of;
     let client = context.connection.client()?;
     let journal = place.journal_path()?;
     let stop = CancellationToken::new();
-    let mut batch = Batch::of(client, input, &journal)
+    let mut batch = place
+        .batch(client)?
         .cap(cap)
         .quota(options.quota())
         .prices(prices)
         .policy(policy)
         .stop(stop.clone());
-    if let Some(name) = place.name() {
-        batch = batch.name(name);
-    }
     if let Some(out) = &options.out {
         batch = batch.names(Names::new(out));
     }
