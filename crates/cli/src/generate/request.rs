@@ -6,7 +6,7 @@ use std::{
 };
 
 use luma_agents::{
-    types::{CreateGeneration, FileRef, MediaRef},
+    types::{CreateGeneration, MediaRef},
     uuid::Uuid,
 };
 use luma_agents_batch::local_path;
@@ -129,7 +129,7 @@ fn strictly(body: &Value) -> Result<(), String> {
 fn with_files(value: &Value, files: &HashMap<String, Uuid>) -> Value {
     if let Some(path) = local_path(value) {
         let id = files.get(path).copied().unwrap_or_default();
-        return serde_json::to_value(MediaRef::FileRef(FileRef::of(id))).unwrap_or_default();
+        return serde_json::to_value(MediaRef::file(id)).unwrap_or_default();
     }
     match value {
         Value::Object(fields) => fields.iter().map(|(name, it)| (name.clone(), with_files(it, files))).collect(),
