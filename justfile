@@ -22,6 +22,7 @@ check:
     @.ci/step tomorrow
     @.ci/step doc
     @.ci/step quickstart
+    @.ci/step python
     @.ci/step package {{ manifests }} README.md CHANGELOG.md examples {{ sources }}
     @.ci/step msrv {{ manifests }} examples tests benches {{ sources }}
     @.ci/step minimal-versions {{ manifests }} {{ sources }}
@@ -64,8 +65,9 @@ clippy:
 features:
     .ci/features
 
-# A normal build has nothing of the mocks.
+# A normal build has nothing of the mocks, and the command line's emulator has no httpmock.
 tree:
+    tree="$(cargo tree --locked --package luma-agents-cli --edges normal)"; ! grep httpmock <<<"$tree"
     tree="$(cargo tree --locked --package luma-agents --edges normal)"; ! grep -E "httpmock|jsonschema|png|schemars" <<<"$tree"
 
 # The tests, by the command that the README gives in its second `sh` block.
@@ -83,6 +85,10 @@ doc:
 # The README's first command, on the emulator.
 quickstart:
     out="$(mktemp -d)"; env -u LUMA_AGENTS_API_KEY cargo run --locked --example quickstart -- --out "$out" "a lighthouse at dusk"; ls "$out"/*.png; rm -r "$out"
+
+# The official Python SDK on the emulator of the command line.
+python:
+    .ci/python
 
 # The packed crates, unpacked elsewhere: tests, examples, documentation.
 package:

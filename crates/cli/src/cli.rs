@@ -94,11 +94,7 @@ pub(crate) fn main() -> Exit {
 
 async fn run(Cli { command, connection, json, .. }: Cli) -> Exit {
     let output = Output::new(json);
-    let signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(e) => return end(&output, Err(Failure::io("catch", "signals", &e))),
-    };
-    let mut context = Context { connection, output, signals };
+    let mut context = Context { connection, output, signals: Signals::default() };
     let result = match command {
         Command::Generate(request) => generate::run(&mut context, request).await,
         Command::Wait(args) => jobs::wait(&mut context, args).await,

@@ -11,7 +11,7 @@ use luma_agents::{
 };
 use serde_json::{Value, json};
 
-use crate::{cli::Context, duration, exit::Exit, failure::Failure, output::Drawing};
+use crate::{cli::Context, duration, exit::Exit, failure::Failure, output::Drawing, target::Target};
 
 /// How many jobs are saved at the same time.
 const CONCURRENT: usize = 8;
@@ -117,23 +117,10 @@ pub(crate) struct Delivery {
     target: Target,
 }
 
-/// Where outputs are saved.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Output")]
-pub(crate) struct Target {
-    /// Directory, or file for a single output [default: the current directory, as ID.EXTENSION]
-    #[arg(short, long, value_name = "PATH")]
-    out: Option<PathBuf>,
-
-    /// Replace files that exist
-    #[arg(long)]
-    overwrite: bool,
-}
-
 impl Delivery {
     /// Whether the outputs can be written, as far as that can be known before anything is paid.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
-        if self.no_download { Ok(()) } else { self.target.check() }
+    pub(crate) fn check(&self, jobs: usize) -> Result<(), Failure> {
+        if self.no_download { Ok(()) } else { self.target.check(jobs) }
     }
 
     /// Waits for the jobs and saves them. The exit code is that of the worst one.
@@ -146,7 +133,7 @@ impl Delivery {
             let drawing = &drawing;
             let finished = stream::iter(waits).map(async |wait| {
                 let done = watch(wait, drawing).await?;
-                let files = if self.no_download { None } else { Some(self.target.save(client, &done).await?) };
+                let files = if self.no_download { None } else { Some(save_outputs(&self.target, client, &done).await?) };
                 Ok((done, files))
             });
             let mut report = Report::new(ids.len());
@@ -189,33 +176,10 @@ async fn watch(wait: Wait<Generation>, drawing: &Drawing<'_>) -> Result<Generati
     last.ok_or_else(|| Failure::new(Exit::Failure, "unknown", "the wait ended without a state; wait again"))
 }
 
-impl Target {
-    fn check(&self) -> Result<(), Failure> {
-        match &self.out {
-            Some(path) if !self.overwrite && path.is_file() => {
-                let shown = path.display();
-                Err(Failure::usage(format!("{shown} exists; take another name, or --overwrite")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn save(&self, client: &Client, generation: &Generation) -> Result<Vec<PathBuf>, Failure> {
-        let download = client.download(generation);
-        let download = if self.overwrite { download.overwrite() } else { download };
-        let out = self.out.clone().unwrap_or_else(|| ".".into());
-        let is_directory = out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/");
-        let saved = if is_directory {
-            download.save_all(&out).await
-        } else {
-            download.save(&out).await.map(|it| vec![it])
-        };
-        let again = || format!("the job is done; to get it: luma save {}", generation.id);
-        let saved = saved.map_err(|e| Failure::from(e).next(again()))?;
-        // `./name` is how the SDK joins the current directory.
-        let plain = |path: PathBuf| path.strip_prefix(".").map(PathBuf::from).unwrap_or(path);
-        Ok(saved.into_iter().map(|it| plain(it.path)).collect())
-    }
+/// Saves what is paid for; an error says how to do it again.
+async fn save_outputs(target: &Target, client: &Client, generation: &Generation) -> Result<Vec<PathBuf>, Failure> {
+    let saved = target.save(client, generation).await;
+    saved.map_err(|e| e.next(format!("the job is done; to get it: luma save {}", generation.id)))
 }
 
 /// What is printed of each job, and the exit code of all.
@@ -264,15 +228,15 @@ fn object(generation: &Generation, files: Option<&[PathBuf]>) -> Value {
 }
 
 pub(crate) async fn wait(context: &mut Context, args: WaitArgs) -> Result<Exit, Failure> {
-    let jobs = args.ids.read()?.into_iter().map(Job::Id).collect();
-    args.delivery.check()?;
+    let jobs: Vec<_> = args.ids.read()?.into_iter().map(Job::Id).collect();
+    args.delivery.check(jobs.len())?;
     let client = context.connection.client()?;
     args.delivery.run(context, &client, jobs).await
 }
 
 pub(crate) async fn save(context: &mut Context, args: SaveArgs) -> Result<Exit, Failure> {
     let ids = args.ids.read()?;
-    args.target.check()?;
+    args.target.check(ids.len())?;
     let client = context.connection.client()?;
     let mut report = Report::new(ids.len());
     let (output, target) = (&context.output, &args.target);
@@ -282,7 +246,7 @@ pub(crate) async fn save(context: &mut Context, args: SaveArgs) -> Result<Exit, 
             let generation = client.generations().get(id).await?;
             match generation.state {
                 GenerationState::Completed => {
-                    let files = target.save(client, &generation).await?;
+                    let files = save_outputs(target, client, &generation).await?;
                     Ok((generation, Some(files)))
                 }
                 GenerationState::Failed => Err(failed(generation)),

@@ -16,6 +16,7 @@ mod key;
 mod output;
 mod shell;
 mod signal;
+mod target;
 
 use std::process::ExitCode;
 

@@ -1,38 +1,30 @@
 //! Ctrl-C and SIGTERM.
 
-use std::{future::Future, io};
+use std::future::Future;
 
 use crate::{exit::Exit, failure::Failure};
 
-/// The signals that end the program. From the first one on they no longer end it by themselves.
-#[derive(Debug)]
+/// The signals that end the program. Until one is waited for, each ends it by itself, as in any program.
+#[derive(Debug, Default)]
 pub(crate) struct Signals {
     #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
+    listening: Option<[tokio::signal::unix::Signal; 2]>,
 }
 
 impl Signals {
-    #[cfg(unix)]
-    pub(crate) fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    #[cfg(not(unix))]
-    #[expect(clippy::unnecessary_wraps, reason = "on Unix it can fail")]
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
     /// The next signal, as the exit code that it asks for.
     #[cfg(unix)]
     pub(crate) async fn next(&mut self) -> Exit {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        if self.listening.is_none() {
+            let both = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+            self.listening = if let (Ok(interrupt), Ok(terminate)) = both { Some([interrupt, terminate]) } else { None };
+        }
+        let Some([interrupt, terminate]) = &mut self.listening else { return std::future::pending().await };
         tokio::select! {
-            _ = self.interrupt.recv() => Exit::Interrupted,
-            _ = self.terminate.recv() => Exit::Terminated,
+            _ = interrupt.recv() => Exit::Interrupted,
+            _ = terminate.recv() => Exit::Terminated,
         }
     }
 

@@ -91,7 +91,7 @@ pub(crate) async fn run(context: &mut Context, command: Generate) -> Result<Exit
         context.output.note(note);
     }
     let (delivery, is_async) = command.delivery();
-    delivery.check()?;
+    delivery.check(1)?;
     let client = context.connection.client()?;
     let upload = upload(context.output.spinner("uploading"), &client, &request);
     let request = context.signals.stop(upload).await?;

@@ -94,6 +94,32 @@ fn a_job_can_be_left_and_fetched_later() {
 }
 
 #[test]
+fn outputs_are_named_by_a_file_a_directory_or_a_template() {
+    let emulator = Emulator::start();
+    let image = emulator.run(&["image", "a room", "--async"]).lines()[0].to_owned();
+    emulator.run(&["wait", &image, "--no-download"]);
+    let source = format!("generation:{image}");
+    let out = |out: &str| {
+        let ran = emulator.run(&["layers", "split it", "--source", &source, "--out", out]);
+        assert!(ran.lines().iter().all(|path| emulator.path(path).is_file()), "{ran:?}");
+        ran
+    };
+    let file = out("layer.png");
+    assert_eq!(file.lines()[..2], ["layer.png", "layer-2.png"], "{file:?}");
+    let template = out("a/{type}-{index}.{ext}");
+    assert_eq!(template.lines()[..2], ["a/layering-1.png", "a/layering-2.png"], "{template:?}");
+    assert!(out("b/").lines()[0].starts_with("b/"));
+    assert_eq!(fs::read_dir(emulator.path("a")).unwrap().count(), template.lines().len(), "nothing else is left");
+
+    let paid = emulator.jobs().len();
+    for wrong in ["layer.png", "{name}.png", "{id}/x.png", "/proc/none/x.png"] {
+        let ran = out(wrong);
+        assert!(ran.code == Some(2) || ran.code == Some(1), "{wrong}: {ran:?}");
+    }
+    assert_eq!(emulator.jobs().len(), paid, "all that can be known is an error before anything is paid");
+}
+
+#[test]
 fn ids_and_prompts_come_from_stdin() {
     let emulator = Emulator::start();
     emulator.write("prompt.txt", "a duck\n");
