@@ -78,7 +78,7 @@ fn generate(text: &str, features: Features) -> Result<Vec<Output>> {
     let mut files = vec![
         ("enums.rs", enums::enums(&document)?),
         ("types.rs", types::complete(types, &document, features)?),
-        ("client.rs", client::complete(client)?),
+        ("client.rs", client::complete(client, &document)?),
     ];
     if features.schemars {
         files.push(("schemas.json", document.get("components").get("schemas").value.to_string()));

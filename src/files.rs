@@ -246,6 +246,8 @@ impl Cursors {
 }
 
 impl Job for File {
+    const KIND: &str = "file";
+
     fn state(&self) -> &str {
         self.state.as_str()
     }

@@ -9,7 +9,7 @@ use crate::{
     walk,
 };
 
-/// Types that stand beside the generated ones, or that generated code means by these names.
+/// Types that stand beside the generated ones.
 const TYPES: [&str; 5] = ["Base64", "InvalidUrl", "Optional", "Secret", "Url"];
 
 /// What code means by these names without saying where they come from: the prelude, and the names that derives use.

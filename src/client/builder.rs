@@ -212,6 +212,8 @@ impl ClientBuilder {
             (None, Some(submit)) => (ours(true)?, submit),
             (None, None) => (ours(true)?, ours(false)?),
         };
+        let server =
+            (base_url.host_str().unwrap_or_default().to_owned(), base_url.port_or_known_default().unwrap_or_default());
         let base_url = base_url.as_str().trim_end_matches('/').to_owned();
         Ok(Client {
             inner: Arc::new(Inner {
@@ -220,6 +222,7 @@ impl ClientBuilder {
                     http,
                     fresh_http,
                     key: self.key,
+                    server,
                     user_agent,
                     max_response_bytes: self.max_response_bytes,
                     throttles: Throttles::default(),

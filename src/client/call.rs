@@ -10,13 +10,14 @@ use uuid::Uuid;
 use crate::{
     client::Client,
     error::{Error, Exchange, Result},
-    http::{failure::unusable, retry::Retry, transport::CallOptions},
+    http::{failure::unusable, retry::Retry, trace::Subject, transport::CallOptions},
     rate_limit::RateLimit,
     raw::{self, Record, ResponseValue},
 };
 
 type Raw<T> = Result<ResponseValue<T>, raw::Error>;
 type Operation<T> = Box<dyn FnOnce(raw::Client) -> BoxFuture<'static, Raw<T>> + Send>;
+type Report<T> = fn(&T, &Exchange);
 type Check<T> = Box<dyn FnOnce(&T) -> Result<(), String> + Send>;
 
 impl Client {
@@ -52,6 +53,7 @@ pub struct Call<T> {
     options: CallOptions,
     operation: Result<Operation<T>>,
     check: Option<Check<T>>,
+    report: Option<Report<T>>,
     about: Option<Uuid>,
 }
 
@@ -95,12 +97,12 @@ impl<T: 'static> Call<T> {
         Fut: Future<Output = Raw<T>> + Send + 'static,
     {
         let operation: Operation<T> = Box::new(|api| Box::pin(operation(api)));
-        Self { options: client.options(), client, operation: Ok(operation), check: None, about: None }
+        Self { options: client.options(), client, operation: Ok(operation), check: None, report: None, about: None }
     }
 
     /// A call that cannot be made: it fails when awaited.
     pub(crate) fn invalid(client: Client, error: Error) -> Self {
-        Self { options: client.options(), client, operation: Err(error), check: None, about: None }
+        Self { options: client.options(), client, operation: Err(error), check: None, report: None, about: None }
     }
 
     /// What has to be true of the response beyond its types.
@@ -108,9 +110,20 @@ impl<T: 'static> Call<T> {
         Self { check: Some(Box::new(check)), ..self }
     }
 
+    /// What is logged of a response that is as it should be.
+    pub(crate) fn report(self, report: Report<T>) -> Self {
+        Self { report: Some(report), ..self }
+    }
+
     /// The generation that the call is about.
     pub(crate) fn about(self, id: Uuid) -> Self {
-        Self { about: Some(id), ..self }
+        Self { about: Some(id), ..self }.subject(Subject::Generation(id))
+    }
+
+    /// What the call is about, for its span.
+    pub(crate) fn subject(mut self, subject: Subject) -> Self {
+        self.options.subject = subject;
+        self
     }
 
     /// When to send this call again, instead of what the client is set to.
@@ -167,6 +180,9 @@ impl<T: 'static> Call<T> {
                 match self.check.map_or(Ok(()), |check| check(&value)) {
                     Ok(()) => {
                         let Record { exchange, rate_limit, body, .. } = record;
+                        if let Some(report) = self.report {
+                            report(&value, &exchange);
+                        }
                         return Ok(Response { value, exchange, rate_limit, body });
                     }
                     Err(problem) => problem,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     failure::Failure,
     fault::AttemptError,
-    response::{CompleteResponse, REQUEST_ID},
+    response::{CompleteResponse, REQUEST_ID, created_id},
     shared::Shared,
     transport::{CallContext, CallOptions, Peer, Request},
 };
@@ -19,20 +19,28 @@ use crate::error::{Effect, Error, Exchange, Fault, Result};
 /// The operation that is paid for.
 const CREATE: &str = "create_generation";
 
+/// An operation of the document.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    pub(crate) id: &'static str,
+    /// Its path, with parameters by name.
+    pub(crate) template: &'static str,
+}
+
 /// Sends a request of the generated client. The second value is what is known of the exchange.
 pub(crate) async fn call(
     shared: &Shared,
     request: reqwest::Request,
-    operation: &'static str,
+    operation: Operation,
     options: CallOptions,
 ) -> Result<(CompleteResponse, Exchange)> {
-    let effect = match operation {
+    let effect = match operation.id {
         CREATE => Effect::Pays,
         _ if request.method().is_idempotent() => Effect::Idempotent,
         _ => Effect::Changes,
     };
-    let mut request = ApiRequest::new(shared, request)?;
-    let mut context = CallContext::new(Peer::Api(shared), operation, effect, options);
+    let mut request = ApiRequest::new(shared, request, operation.template)?;
+    let mut context = CallContext::new(Peer::Api(shared), operation.id, effect, options);
     let response = context.send(&mut request).await?;
     Ok((response, context.into_exchange()))
 }
@@ -44,10 +52,11 @@ struct ApiRequest<'a> {
     url: Url,
     headers: HeaderMap,
     body: Option<Bytes>,
+    template: &'static str,
 }
 
 impl<'a> ApiRequest<'a> {
-    fn new(shared: &'a Shared, mut request: reqwest::Request) -> Result<Self> {
+    fn new(shared: &'a Shared, mut request: reqwest::Request, template: &'static str) -> Result<Self> {
         // A body in memory is here at once; a stream could not be sent again.
         let body = match request.body_mut().take().map(|body| body.collect().now_or_never()) {
             None => None,
@@ -64,7 +73,7 @@ impl<'a> ApiRequest<'a> {
             // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        Ok(Self { shared, method, url: request.url().clone(), headers, body })
+        Ok(Self { shared, method, url: request.url().clone(), headers, body, template })
     }
 
     fn build(&self, exchange: &Exchange) -> reqwest::Request {
@@ -80,6 +89,18 @@ impl<'a> ApiRequest<'a> {
 
 impl Request for ApiRequest<'_> {
     type Response = CompleteResponse;
+
+    fn route(&self) -> (Method, Option<&'static str>) {
+        (self.method.clone(), Some(self.template))
+    }
+
+    fn describe(&self, response: &CompleteResponse, span: &tracing::Span) {
+        if !span.is_disabled()
+            && let Some(id) = created_id(&response.body)
+        {
+            span.record("gen_ai.response.id", id.to_string());
+        }
+    }
 
     async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<CompleteResponse, Failure> {
         let http = if exchange.effect == Effect::Idempotent { &self.shared.http } else { &self.shared.fresh_http };

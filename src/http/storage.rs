@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
@@ -36,6 +36,10 @@ pub(crate) struct Get<'a> {
 
 impl Request for Get<'_> {
     type Response = reqwest::Response;
+
+    fn route(&self) -> (Method, Option<&'static str>) {
+        (Method::GET, None)
+    }
 
     /// Follows redirects by hand, so that a client that follows none can be used.
     async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<reqwest::Response, Failure> {

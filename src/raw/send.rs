@@ -1,25 +1,26 @@
 //! How generated code sends a request: through the one send loop, to the one decoder.
 //!
 //! Generated code can only return `progenitor_client`'s values. What else a call learns travels in
-//! [`CallState`](super::CallState), the inner value of the generated client, which is made anew for each call.
+//! [`CallState`], the inner value of the generated client, which is made anew for each call.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use progenitor_client::{Error, OperationInfo, ResponseValue};
+use progenitor_client::{Error, ResponseValue};
 use serde::de::DeserializeOwned;
 
-use super::{client::Client, state::Record};
+use super::state::{CallState, Record};
+pub(crate) use crate::http::api::Operation;
 use crate::{http::api, types::lenient};
 
 type Result<T> = std::result::Result<T, Error<()>>;
 
 /// Of an operation whose response has a body.
 pub(crate) async fn decoded<T: DeserializeOwned>(
-    client: &Client,
+    state: &CallState,
     request: reqwest::Request,
-    info: OperationInfo,
+    operation: Operation,
 ) -> Result<ResponseValue<T>> {
-    let (status, headers, body) = send(client, request, info).await?;
+    let (status, headers, body) = send(state, request, operation).await?;
     match lenient::decode(&body) {
         Ok(value) => Ok(ResponseValue::new(value, status, headers)),
         Err(error) => Err(Error::InvalidResponsePayload(body, error)),
@@ -28,21 +29,20 @@ pub(crate) async fn decoded<T: DeserializeOwned>(
 
 /// Of an operation whose response has none.
 pub(super) async fn empty(
-    client: &Client,
+    state: &CallState,
     request: reqwest::Request,
-    info: OperationInfo,
+    operation: Operation,
 ) -> Result<ResponseValue<()>> {
-    let (status, headers, _) = send(client, request, info).await?;
+    let (status, headers, _) = send(state, request, operation).await?;
     Ok(ResponseValue::new((), status, headers))
 }
 
 async fn send(
-    client: &Client,
+    state: &CallState,
     request: reqwest::Request,
-    info: OperationInfo,
+    operation: Operation,
 ) -> Result<(StatusCode, HeaderMap, Bytes)> {
-    let state = &client.inner;
-    match api::call(&state.shared, request, info.operation_id, state.options.clone()).await {
+    match api::call(&state.shared, request, operation, state.options.clone()).await {
         Ok((response, exchange)) => {
             let (rate_limit, body) = (response.rate_limit, response.body.clone());
             *state.record() = Record { exchange, rate_limit, body, error: None };

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod contract;
+mod documentation;
 mod downloads;
 mod emulator;
 mod faults;
@@ -11,6 +12,7 @@ mod files;
 mod generations;
 mod generator;
 mod limits;
+mod moving;
 mod one_request;
 mod properties;
 mod quotas;

@@ -29,7 +29,8 @@ pub(crate) const LAYERS: &[(usize, &str, &str)] = &[
     (9, "create_and_wait.rs", "submit, wait and save in one call"),
     (9, "upload/", "bytes from memory or disk to storage"),
     (10, "mock/", "features `emulator` and `mock`; used by no other file"),
-    (11, "lib.rs", "names only; used by no other file"),
+    (11, "cookbook.rs", "the pages of `docs/cookbook`, as documentation"),
+    (12, "lib.rs", "names only; used by no other file"),
 ];
 
 pub(crate) const BEGIN: &str = "<!-- layers: written by `UPDATE_SNAPSHOT=1 cargo test --test it architecture` -->";
