@@ -28,7 +28,7 @@ check:
     @.ci/step minimal-versions {{ manifests }} {{ sources }}
 
 # Everything, skipping nothing: also what takes too long for each change.
-check-all: && soak
+check-all: && soak chaos
     @CHECK_ALL=1 just check
 
 manifests := "Cargo.toml Cargo.lock crates"
@@ -105,3 +105,8 @@ minimal-versions:
 # Ten thousand generations against a server that breaks a tenth of all exchanges: two minutes.
 soak:
     cargo test --locked --release --package luma-agents --test it -- --ignored --nocapture soak
+
+# Two hundred batches, killed at random moments and resumed, and a journal with every byte in every form: half an hour.
+chaos:
+    CHAOS_ROUNDS=200 cargo test --locked --package luma-agents-batch --test it -- --nocapture killed_at_any_moment
+    cargo test --locked --release --package luma-agents-batch --lib -- --ignored every_byte_in_every_form

@@ -8,6 +8,8 @@ pub mod estimate;
 mod fingerprint;
 pub mod input;
 mod journal;
+#[doc = include_str!("../docs/journal.md")]
+pub mod journal_v1 {}
 mod key;
 mod ledger;
 pub mod output;

@@ -73,7 +73,7 @@ impl Journal {
     pub(crate) async fn open_with(path: PathBuf, create: bool, clock: Clock) -> Result<Self> {
         let shown = path.clone();
         let open = move || {
-            let file = DiskFile::open(&path, create).map_err(|e| lock_error(&path, e))?;
+            let file = lock(&path, create)?;
             let writer = Writer::open(&path, Box::new(file), clock)?;
             Ok(Self { path, writer: Arc::new(Mutex::new(writer)) })
         };
@@ -271,6 +271,22 @@ impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Journal").field("path", &self.path).finish_non_exhaustive()
     }
+}
+
+/// Opens and locks a file. A reader, or a run of this process that has just ended, holds it for a moment.
+fn lock(path: &Path, create: bool) -> Result<DiskFile> {
+    for _ in 0..10 {
+        match DiskFile::open(path, create) {
+            Err(LockError::InUse) => pause(),
+            opened => return opened.map_err(|e| lock_error(path, e)),
+        }
+    }
+    Err(lock_error(path, LockError::InUse))
+}
+
+#[expect(clippy::disallowed_methods, reason = "on a thread that may block")]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(20));
 }
 
 fn lock_error(path: &Path, error: LockError) -> Error {

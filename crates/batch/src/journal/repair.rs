@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::{
     contents::Contents,
-    file::{DiskFile, Medium},
+    file::Medium,
     line::{Entry, Line},
-    lock_error,
+    lock,
     scan::salvage,
     writer::{Clock, lost_thread, scan_error},
 };
@@ -42,7 +42,7 @@ pub async fn repair(path: impl Into<PathBuf>) -> Result<Repair> {
     let path = path.into();
     let shown = path.clone();
     let repair = move || {
-        let mut file = DiskFile::open(&path, false).map_err(|e| lock_error(&path, e))?;
+        let mut file = lock(&path, false)?;
         repair_file(&path, &mut file, &(Arc::new(Utc::now) as Clock))
     };
     tokio::task::spawn_blocking(repair).await.unwrap_or_else(|e| Err(lost_thread(&shown, e)))

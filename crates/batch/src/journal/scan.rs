@@ -7,6 +7,9 @@ use std::{
 
 use super::line::{Bad, Line, whole_lines};
 
+/// No line is shorter.
+const SHORTEST: usize = 60;
+
 /// How a journal ends.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Tail {
@@ -192,8 +195,11 @@ pub(crate) fn salvage(reader: impl BufRead) -> Result<(Vec<Line>, u64), ScanErro
     // Bad pieces behind the last good line: only their newlines count them.
     let mut behind = 0;
     for piece in Pieces::new(reader) {
-        let (good, is_bad) = read_piece(&piece?.bytes)?;
-        behind = if good.is_empty() { behind } else { 0 } + u64::from(is_bad);
+        let piece = piece?;
+        let (good, _) = read_piece(&piece.bytes)?;
+        let end = good.last().map_or(0, |((_, end), _)| *end);
+        let is_line = piece.bytes.len() - end >= SHORTEST;
+        behind = if good.is_empty() { behind } else { 0 } + u64::from(is_line);
         lines.extend(good.into_iter().map(|(_, line)| line));
     }
     lines.sort_by_key(|line| line.number);

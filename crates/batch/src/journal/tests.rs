@@ -305,6 +305,19 @@ fn a_repair_without_a_lost_line_puts_nothing_in_doubt() {
 }
 
 #[test]
+fn an_editor_that_writes_other_newlines_loses_nothing() {
+    let medium = Recording::default();
+    history(&medium);
+    let said = everything(&open(&medium).unwrap());
+    let text = String::from_utf8(medium.content()).unwrap().replace('\n', "\r\n");
+    let medium = Recording::of(text.into_bytes());
+    assert!(open(&medium).is_err());
+    let repair = repair_file(Path::new("a.journal.jsonl"), &mut medium.clone(), &clock()).unwrap();
+    assert_eq!(repair.lost, 0);
+    assert_eq!(everything(&open(&medium).unwrap()), said);
+}
+
+#[test]
 fn after_a_repair_with_a_lost_line_each_key_waits_for_a_decision() {
     let medium = Recording::default();
     history(&medium);

@@ -20,6 +20,7 @@ use super::{
     job::{self, End, Job},
     prepare::Opened,
     report::{Report, Stop, write_results},
+    save::PARTIAL,
 };
 use crate::{
     digest::Sha256,
@@ -232,6 +233,8 @@ impl Running {
         let progress = *self.context.tracker.subscribe().borrow();
         (report.saved, report.failed, report.in_doubt) = (progress.done, progress.failed, progress.in_doubt);
         report.left = progress.total.saturating_sub(progress.done + progress.failed + progress.in_doubt);
+        // Only if it is empty.
+        let _ = tokio::fs::remove_dir(self.context.batch.names.folder().join(PARTIAL)).await;
         write_results(&self.context.batch, &self.context.journal).await?;
         driven.map(|()| report)
     }
@@ -292,6 +295,8 @@ async fn drive(
         }
     }
     waiting.abort();
+    // It holds the journal until it is gone.
+    let _ = waiting.await;
     context.submitter.drain().await;
     context.update().await;
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)

@@ -51,6 +51,7 @@ pub struct Batch {
     prices: Prices,
     policy: Policy,
     submit_timeout: Duration,
+    hold: Option<Duration>,
     stop: CancellationToken,
 }
 
@@ -84,6 +85,7 @@ impl Batch {
             prices: Prices::default(),
             policy: Policy::default(),
             submit_timeout: Duration::from_secs(180),
+            hold: None,
             stop: CancellationToken::new(),
         }
     }
@@ -121,6 +123,12 @@ impl Batch {
     /// The limit of one submission. Default 180 s. Keep it long: what has no response in time is in doubt.
     pub fn submit_timeout(self, limit: Duration) -> Self {
         Self { submit_timeout: limit, ..self }
+    }
+
+    /// How long a job in doubt is counted in the account's limits, from its intent on. Default: as long as such a job
+    /// takes at most, which is 2 minutes for images, 4 for layers, 10 for videos.
+    pub fn hold_doubts(self, time: Duration) -> Self {
+        Self { hold: Some(time), ..self }
     }
 
     /// Stops the run when it is cancelled, such as by Ctrl-C: nothing more is submitted, requests in flight are

@@ -138,8 +138,10 @@ impl Opened {
     /// A job of the journal that this account does not know shows that the key or the base URL is another.
     async fn is_same_account(&self) -> Result<()> {
         let ids = self.journal.ids();
-        let live = ids.iter().find_map(|id| self.journal.line(id).filter(|last| last.attempt.state.is_live()));
-        let Some(id) = live.and_then(|last| last.attempt.state.id()) else { return Ok(()) };
+        // The last one: the service may forget old jobs.
+        let live = ids.iter().filter_map(|id| self.journal.line(id)).filter(|last| last.attempt.state.is_live());
+        let last = live.max_by_key(|last| last.attempt.at);
+        let Some(id) = last.and_then(|last| last.attempt.state.id()) else { return Ok(()) };
         match self.batch.client.generations().get(id).await {
             Ok(_) => Ok(()),
             Err(luma_agents::Error::Rejected(e)) if e.kind() == RejectionKind::NotFound => {
@@ -167,7 +169,8 @@ impl Opened {
                         }
                     }
                     State::InDoubt { .. } => {
-                        let (hold, age) = (deadline(&attempt.kind), age(attempt.begun, now));
+                        let hold = self.batch.hold.unwrap_or_else(|| deadline(&attempt.kind));
+                        let age = age(attempt.begun, now);
                         if age < hold {
                             self.batch.quota.resume(class, age).unknown(hold.saturating_sub(age));
                         }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Below the folder of outputs. What is in it is not finished.
-const PARTIAL: &str = ".partial";
+pub(super) const PARTIAL: &str = ".partial";
 
 /// Downloads the outputs, moves them to their names, then writes the sidecar. Files of the same names are replaced:
 /// under a key with a job they are its own.

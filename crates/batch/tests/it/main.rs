@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
 
+mod chaos;
 mod doubts;
 mod files;
+mod run;
 mod submit;
 mod support;

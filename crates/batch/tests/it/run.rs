@@ -1,0 +1,344 @@
+//! Whole batches against the emulator: from a file of requests to a folder of results, over several runs.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use luma_agents::{
+    Client,
+    mock::{Emulator, Reply, Script},
+    types::GenerationFailureCode,
+};
+use luma_agents_batch::{
+    Batch, Cap, End, Error, Job, Journal, JournalView, Quota, Report, Sha256, Stop, error::JournalProblem,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+struct Bench {
+    emulator: Emulator,
+    folder: TempDir,
+}
+
+impl Bench {
+    async fn new(lines: usize) -> Self {
+        let bench = Self { emulator: Emulator::start().await.unwrap(), folder: tempfile::tempdir().unwrap() };
+        bench.input(
+            (0..lines).map(|number| json!({"custom_id": id(number), "body": {"prompt": format!("duck {number}")}})),
+        );
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn input(&self, lines: impl Iterator<Item = Value>) {
+        let text: String = lines.map(|line| line.to_string() + "\n").collect();
+        fs::write(self.path("catalogue.jsonl"), text).unwrap();
+    }
+
+    fn batch(&self) -> Batch {
+        self.batch_of(self.emulator.client())
+    }
+
+    fn batch_of(&self, client: Client) -> Batch {
+        Batch::new(client, self.path("catalogue.jsonl")).unwrap().quota(quota())
+    }
+
+    async fn run(&self) -> (Report, Vec<Job>) {
+        run(self.batch()).await
+    }
+
+    fn lines(&self, name: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn posts(&self) -> usize {
+        let requests = self.emulator.requests().into_iter();
+        requests.filter(|request| request.method == "POST" && request.path.ends_with("/generations")).count()
+    }
+}
+
+fn quota() -> Quota {
+    Quota::builder().per_minute(600).concurrency(10).build()
+}
+
+fn id(number: usize) -> String {
+    format!("sku-{number:03}")
+}
+
+async fn run(batch: Batch) -> (Report, Vec<Job>) {
+    let mut running = batch.open().await.unwrap().start().await.unwrap();
+    let mut jobs = Vec::new();
+    while let Some(job) = running.next().await {
+        jobs.push(job);
+    }
+    (running.finish().await.unwrap(), jobs)
+}
+
+#[tokio::test]
+async fn a_file_of_requests_becomes_a_folder_of_results_and_a_second_run_pays_nothing() {
+    let bench = Bench::new(12).await;
+    let (report, jobs) = bench.run().await;
+    assert!(report.stop.is_none() && report.not_recorded.is_empty(), "{report:?}");
+    assert_eq!((report.saved, report.failed, report.in_doubt, report.left), (12, 0, 0, 0));
+    assert_eq!(report.spent.high.to_string(), "0.4848");
+    assert_eq!(jobs.len(), 12);
+    assert!(jobs.iter().all(|job| matches!(job.end, End::Saved(_))));
+    for number in 0..12 {
+        let sidecar: Value =
+            serde_json::from_slice(&fs::read(bench.path(&format!("out/{}.json", id(number)))).unwrap()).unwrap();
+        assert_eq!(sidecar["request"]["prompt"], format!("duck {number}"));
+        let output = fs::read(bench.path(&format!("out/{}.png", id(number)))).unwrap();
+        assert_eq!(sidecar["files"][0]["sha256"], Sha256::of(output).to_string());
+    }
+    assert_eq!(bench.lines("catalogue.results.jsonl").len(), 12);
+    assert!(!bench.path("catalogue.errors.jsonl").exists());
+    let (report, jobs) = bench.run().await;
+    assert_eq!((report.saved, jobs.len(), bench.posts()), (12, 12, 12));
+    assert_eq!(bench.lines("catalogue.results.jsonl").len(), 12);
+}
+
+#[tokio::test]
+async fn an_output_that_is_gone_is_fetched_again_without_paying() {
+    let bench = Bench::new(2).await;
+    bench.run().await;
+    fs::remove_file(bench.path("out/sku-000.png")).unwrap();
+    fs::write(bench.path("out/sku-001.png"), "cut short").unwrap();
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, bench.posts()), (2, 2));
+    assert!(fs::metadata(bench.path("out/sku-000.png")).unwrap().len() > 20);
+    assert!(fs::metadata(bench.path("out/sku-001.png")).unwrap().len() > 20);
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_is_gone_on_with() {
+    let bench = Bench::new(15).await;
+    for _ in 0..15 {
+        bench.emulator.next(Script::new().takes(Duration::from_millis(300)));
+    }
+    let token = CancellationToken::new();
+    let running = bench.batch().stop(token.clone()).open().await.unwrap().start().await.unwrap();
+    while bench.posts() < 5 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    token.cancel();
+    let report = running.finish().await.unwrap();
+    assert!(matches!(report.stop, Some(Stop::Token)), "{report:?}");
+    assert_eq!((report.in_doubt, report.doubts.len()), (0, 0), "requests in flight are awaited");
+    let sent = bench.posts();
+    assert!(sent < 15, "all were sent");
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, bench.posts(), bench.emulator.jobs().len()), (15, 15, 15));
+}
+
+#[tokio::test]
+async fn what_is_about_the_account_stops_the_run_and_the_next_one_goes_on() {
+    for reply in [Reply::unauthorized(), Reply::insufficient_credits(), Reply::forbidden()] {
+        let bench = Bench::new(3).await;
+        // One after the other, so that the first one stops the rest.
+        let batch = bench.batch().quota(Quota::builder().concurrency(1).build());
+        bench.emulator.next_create(reply);
+        let (report, jobs) = run(batch).await;
+        assert!(matches!(report.stop, Some(Stop::Account(_))), "{report:?}");
+        assert_eq!((report.left, bench.posts()), (3, 1));
+        assert!(jobs.iter().all(|job| matches!(job.end, End::Unsent(_))), "{jobs:?}");
+        let (report, _) = bench.run().await;
+        assert_eq!((report.saved, bench.emulator.jobs().len()), (3, 3));
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_tried_again_if_that_may_help_and_no_more_often_than_the_policy_says() {
+    let bench = Bench::new(3).await;
+    let failing = |prompt: &str, code| bench.emulator.prompts_with(prompt, Script::fails(code));
+    failing("duck 0", GenerationFailureCode::ContentModerated);
+    failing("duck 1", GenerationFailureCode::GenerationFailed);
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, report.failed), (1, 2));
+    assert_eq!(bench.posts(), 1 + 3 + 1);
+    let errors = bench.lines("catalogue.errors.jsonl");
+    let mut codes: Vec<_> = errors.iter().map(|line| line["error"]["code"].as_str().unwrap()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["content_moderated", "generation_failed"]);
+    // Not even over several runs.
+    let (report, _) = bench.run().await;
+    assert_eq!((report.failed, bench.posts()), (2, 5));
+    // What is refunded is not spent.
+    assert_eq!(report.spent.high.to_string(), "0.0404");
+    assert_eq!(report.spent.jobs, 5);
+}
+
+#[tokio::test]
+async fn a_rejected_line_is_sent_again_when_it_has_changed_only() {
+    let bench = Bench::new(2).await;
+    bench.emulator.next_create(Reply::rejected(400, "no"));
+    let (report, _) = run(bench.batch().quota(Quota::builder().per_minute(600).concurrency(1).build())).await;
+    assert_eq!((report.saved, report.failed, bench.posts()), (1, 1, 2));
+    let (report, _) = bench.run().await;
+    assert_eq!((report.failed, bench.posts()), (1, 2));
+    let rejected = JournalView::read(bench.path("catalogue.journal.jsonl")).await.unwrap();
+    let rejected = rejected.iter().find(|(_, last)| last.attempt.state.id().is_none()).unwrap().0.to_string();
+    bench.input((0..2).map(|number| {
+        let prompt = if id(number) == rejected { "a swan".to_owned() } else { format!("duck {number}") };
+        json!({"custom_id": id(number), "body": {"prompt": prompt}})
+    }));
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, report.failed, bench.posts()), (2, 0, 3));
+}
+
+#[tokio::test]
+async fn a_cap_stops_the_run_and_holds_over_runs() {
+    let bench = Bench::new(5).await;
+    let cap = Cap::NONE.usd("0.1300".parse().unwrap());
+    for _ in 0..2 {
+        let (report, _) = run(bench.batch().cap(cap)).await;
+        assert!(matches!(report.stop, Some(Stop::Cap(_))), "{report:?}");
+        assert_eq!((report.saved, report.left, bench.posts()), (3, 2, 3));
+    }
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, bench.posts()), (5, 5));
+}
+
+#[tokio::test]
+async fn too_many_failures_in_a_row_stop_the_run() {
+    let bench = Bench::new(12).await;
+    bench.emulator.prompts_with("duck", Script::fails(GenerationFailureCode::ContentModerated));
+    let quota = Quota::builder().per_minute(600).concurrency(1).build();
+    let policy = luma_agents_batch::Policy::default().max_failures(4);
+    let (report, _) = run(bench.batch().quota(quota).policy(policy)).await;
+    let Some(Stop::Failures { code, count: 4 }) = report.stop else { panic!("{report:?}") };
+    assert_eq!(code, "content_moderated");
+    assert!(bench.posts() <= 5, "{}", bench.posts());
+}
+
+#[tokio::test]
+async fn a_job_in_doubt_is_reported_and_not_sent_again() {
+    let bench = Bench::new(2).await;
+    bench.emulator.next_create(Reply::raw(504, "").after_effect());
+    for _ in 0..2 {
+        let (report, jobs) = bench.run().await;
+        assert_eq!((report.saved, report.in_doubt, report.doubts.len(), bench.posts()), (1, 1, 1, 2));
+        assert!(jobs.iter().any(|job| matches!(job.end, End::InDoubt(_))));
+        assert_eq!(bench.lines("catalogue.errors.jsonl")[0]["error"]["code"], "in_doubt");
+    }
+    // Support names the job.
+    let doubt = bench.lines("catalogue.errors.jsonl")[0]["custom_id"].as_str().unwrap().to_owned();
+    let opened = bench.batch().open().await.unwrap();
+    let doubts = opened.doubts().unwrap();
+    let saved: Vec<_> = bench
+        .lines("catalogue.results.jsonl")
+        .iter()
+        .filter_map(|line| line["id"].as_str().map(str::to_owned))
+        .collect();
+    let job = bench.emulator.jobs().into_iter().find(|job| !saved.contains(&job.id.to_string())).unwrap();
+    let key = opened.journal().key(&doubt.parse().unwrap()).unwrap();
+    doubts.found(&bench.emulator.client(), &key, job.id).await.unwrap();
+    drop((doubts, opened));
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, report.in_doubt, bench.posts()), (2, 0, 2));
+}
+
+#[tokio::test]
+async fn a_job_whose_line_is_gone_is_still_saved() {
+    let bench = Bench::new(3).await;
+    for _ in 0..3 {
+        bench.emulator.next(Script::new().takes(Duration::from_millis(200)));
+    }
+    let token = CancellationToken::new();
+    let running = bench.batch().stop(token.clone()).open().await.unwrap().start().await.unwrap();
+    while bench.emulator.jobs().len() < 3 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    token.cancel();
+    running.finish().await.unwrap();
+    bench.input(std::iter::once(json!({"custom_id": id(0), "body": {"prompt": "duck 0"}})));
+    bench.run().await;
+    for number in 0..3 {
+        assert!(bench.path(&format!("out/{}.png", id(number))).exists(), "{number}");
+    }
+    assert_eq!(bench.posts(), 3);
+}
+
+#[tokio::test]
+async fn another_account_or_service_is_noticed_before_anything_is_sent() {
+    let bench = Bench::new(2).await;
+    bench.run().await;
+    let other = Emulator::start().await.unwrap();
+    fs::write(
+        bench.path("catalogue.jsonl"),
+        fs::read_to_string(bench.path("catalogue.jsonl")).unwrap()
+            + "{\"custom_id\":\"new\",\"body\":{\"prompt\":\"new\"}}\n",
+    )
+    .unwrap();
+    let started = bench.batch_of(other.client()).open().await.unwrap().start().await.map(drop);
+    let Err(Error::Journal(e)) = started else { panic!("{started:?}") };
+    assert!(matches!(e.problem, JournalProblem::OtherAccount { .. }));
+    let text = e.to_string();
+    assert!(text.contains(&bench.emulator.base_url()) && text.contains(&other.base_url()), "{text}");
+    assert_eq!(other.requests().iter().filter(|request| request.method == "POST").count(), 0);
+    // A gateway of the same account is taken, and recorded.
+    let gateway = bench.emulator.base_url().replace("127.0.0.1", "localhost");
+    let client = Client::builder(luma_agents::ApiKey::new(bench.emulator.api_key()).unwrap())
+        .base_url(gateway.clone())
+        .pace(Duration::from_millis(10), Duration::from_millis(10))
+        .build()
+        .unwrap();
+    let (report, _) = run(bench.batch_of(client)).await;
+    assert_eq!(report.saved, 3);
+    let runs: Vec<_> = bench.lines("catalogue.journal.jsonl").into_iter().filter(|line| line["e"] == "run").collect();
+    assert_eq!(runs.last().unwrap()["base_url"], gateway);
+}
+
+#[tokio::test]
+async fn an_input_under_another_name_is_not_paid_for_again() {
+    let bench = Bench::new(1).await;
+    bench.run().await;
+    fs::rename(bench.path("catalogue.jsonl"), bench.path("renamed.jsonl")).unwrap();
+    let batch = Batch::new(bench.emulator.client(), bench.path("renamed.jsonl")).unwrap();
+    let opened = batch.names(luma_agents_batch::output::Names::new(bench.path("elsewhere"))).open().await.map(drop);
+    let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+    assert!(message.contains("--journal") && message.contains("catalogue.journal.jsonl"), "{message}");
+}
+
+#[tokio::test]
+async fn a_wrong_input_leaves_nothing_behind_and_a_file_of_the_user_is_not_replaced() {
+    let bench = Bench::new(1).await;
+    fs::create_dir(bench.path("out")).unwrap();
+    fs::write(bench.path("out/sku-000.png"), "mine").unwrap();
+    let opened = bench.batch().open().await.map(drop);
+    assert!(matches!(opened, Err(Error::Input(_))), "{opened:?}");
+    assert!(!bench.path("catalogue.journal.jsonl").exists());
+    assert_eq!(fs::read(bench.path("out/sku-000.png")).unwrap(), b"mine");
+}
+
+#[tokio::test]
+async fn local_media_are_uploaded_once_over_all_runs() {
+    let bench = Bench::new(0).await;
+    let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89";
+    fs::write(bench.path("photo.png"), png).unwrap();
+    let lines = |count: usize| {
+        let line = |number| json!({"custom_id": id(number), "body": {"type": "image_edit", "prompt": "a hat", "source": {"path": "photo.png"}}});
+        (0..count).map(line)
+    };
+    bench.input(lines(2));
+    let (report, jobs) = bench.run().await;
+    assert_eq!(report.saved, 2, "{jobs:?}");
+    bench.input(lines(4));
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, bench.emulator.files().len()), (4, 1));
+    let text = fs::read_to_string(bench.path("out/sku-000.json")).unwrap();
+    assert!(text.contains(&Sha256::of(png).to_string()), "{text}");
+}
+
+#[tokio::test]
+async fn the_journal_is_held_as_long_as_the_run() {
+    let bench = Bench::new(1).await;
+    let opened = bench.batch().open().await.unwrap();
+    let second = bench.batch().open().await.map(drop);
+    let Err(Error::Journal(e)) = second else { panic!("{second:?}") };
+    assert!(matches!(e.problem, JournalProblem::InUse));
+    drop(opened.start().await.unwrap().finish().await.unwrap());
+    Journal::existing(bench.path("catalogue.journal.jsonl")).await.unwrap();
+}
