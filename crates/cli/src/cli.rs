@@ -34,9 +34,6 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    #[command(flatten)]
-    connection: Connection,
-
     /// Write results as JSON, one object a job
     #[arg(long, global = true)]
     json: bool,
@@ -44,6 +41,9 @@ pub(crate) struct Cli {
     /// Log what the client does; twice for more. Never shows the key
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
+
+    #[command(flatten)]
+    connection: Connection,
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,7 +133,7 @@ fn usage(error: &clap::Error) -> Exit {
             let text = error.to_string();
             let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
             let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
-            let message = lines.collect::<Vec<_>>().join("; ");
+            let message = lines.collect::<Vec<_>>().join("; ").replace(":;", ":");
             let message = message.strip_prefix("error: ").unwrap_or(&message);
             let json = std::env::args_os().any(|it| it == "--json");
             let failure = Failure::usage(message).next(format!("see `{} --help`", asked()));

@@ -58,7 +58,7 @@ struct RunOptions {
     out: Option<PathBuf>,
 
     /// Most US dollars that the batch may cost, over all runs
-    #[arg(long, value_name = "USD", help_heading = "Limits")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true, help_heading = "Limits")]
     max_usd: Option<Usd>,
 
     /// Most jobs that the batch may submit, over all runs

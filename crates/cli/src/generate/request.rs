@@ -32,7 +32,7 @@ impl Request {
             std::fs::File::open(path).map_err(|e| Failure::io("read", path, &e))?;
         }
         // Of the fields that `--set` adds, one that is unknown may be newer than this program.
-        let note = strictly(&request.body).err().map(|e| format!("{e} It is sent as it is."));
+        let note = strictly(&request.body).err().map(|e| format!("note: {e}; sent as it is"));
         Ok(Self { note, ..request })
     }
 

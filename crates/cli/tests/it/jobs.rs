@@ -135,13 +135,13 @@ fn ids_and_prompts_come_from_stdin() {
 #[test]
 fn any_field_can_be_set_also_one_that_is_newer_than_the_program() {
     let emulator = Emulator::with(&["--allow-unknown-fields"]);
-    emulator.write("request.json", r#"{"prompt": "a duck", "style": "auto"}"#);
-    let arguments = ["image", "--json-request", "request.json", "--set", "seed=7", "--set", "video.fps=24", "--async"];
+    emulator.write("request.json", r#"{"prompt": "a duck", "user_id": "u"}"#);
+    let arguments = ["video", "--json-request", "request.json", "--set", "seed=7", "--set", "video.fps=24", "--async"];
     let ran = emulator.run(&arguments);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stderr.contains("`seed`"), "a typo would be seen: {}", ran.stderr);
     let request = &emulator.jobs()[0]["request"];
-    assert_eq!((&request["seed"], &request["video"]["fps"], &request["style"]), (&json!(7), &json!(24), &json!("auto")));
+    assert_eq!((&request["seed"], &request["video"]["fps"], &request["user_id"]), (&json!(7), &json!(24), &json!("u")));
 
     emulator.write("typo.json", r#"{"prompt": "a duck", "aspect_ration": "1:1"}"#);
     let ran = emulator.run(&["image", "--json-request", "typo.json"]);
@@ -233,7 +233,7 @@ fn a_signal_during_the_wait_says_how_to_come_back() {
 #[cfg(unix)]
 #[test]
 fn a_signal_during_the_submission_waits_for_the_id() {
-    let emulator = Emulator::scripted(r#"{"replies": [{"operation": "create_generation", "reply": "normal", "delay": 2}]}"#);
+    let emulator = Emulator::scripted(r#"{"replies": [{"operation": "create_generation", "delay": 2}]}"#);
     let mut command = emulator.luma(&["image", "a duck"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     thread::sleep(std::time::Duration::from_millis(800));
