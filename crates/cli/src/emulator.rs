@@ -76,11 +76,8 @@ impl FromStr for Limits {
 }
 
 pub(crate) async fn run(context: &mut Context, args: EmulatorArgs) -> Result<Exit, Failure> {
-    let mut builder = Emulator::builder()
-        .port(args.port)
-        .storage_port(args.storage_port)
-        .quota(args.quota.0)
-        .speed(args.speed);
+    let mut builder =
+        Emulator::builder().port(args.port).storage_port(args.storage_port).quota(args.quota.0).speed(args.speed);
     if args.allow_unknown_fields {
         builder = builder.allow_unknown_fields();
     }

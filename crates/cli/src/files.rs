@@ -87,7 +87,8 @@ pub(crate) async fn run(context: &mut Context, command: FilesCommand) -> Result<
                         upload = upload.mime_type(mime_type);
                     }
                     if let Some(time) = args.expires_in {
-                        upload = upload.expires_at(chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now() + time));
+                        upload = upload
+                            .expires_at(chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now() + time));
                     }
                     if let Some(user_id) = &args.user_id {
                         upload = upload.user_id(user_id);

@@ -133,7 +133,8 @@ impl Delivery {
             let drawing = &drawing;
             let finished = stream::iter(waits).map(async |wait| {
                 let done = watch(wait, drawing).await?;
-                let files = if self.no_download { None } else { Some(save_outputs(&self.target, client, &done).await?) };
+                let files =
+                    if self.no_download { None } else { Some(save_outputs(&self.target, client, &done).await?) };
                 Ok((done, files))
             });
             let mut report = Report::new(ids.len());
@@ -288,7 +289,10 @@ pub(crate) async fn get(context: &mut Context, args: GetArgs) -> Result<Exit, Fa
                 }
                 Ok(it) => {
                     let code = it.failure_code.as_ref().map_or(String::new(), |code| format!("\t{code}"));
-                    output.line(format_args!("{}\t{}\t{}\t{}\t{}{code}", it.id, it.state, it.type_, it.model, it.created_at))?;
+                    output.line(format_args!(
+                        "{}\t{}\t{}\t{}\t{}{code}",
+                        it.id, it.state, it.type_, it.model, it.created_at
+                    ))?;
                 }
                 Err(error) => {
                     let failure = Failure::from(error);

@@ -32,7 +32,8 @@ pub(crate) fn completions(output: &Output, args: &CompletionsArgs) -> Result<Exi
 
 pub(crate) fn man(output: &Output, args: &ManArgs) -> Result<Exit, Failure> {
     if let Some(directory) = &args.out {
-        let written = std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+        let written =
+            std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
         written.map_err(|e| Failure::io("write", directory, &e))?;
         return Ok(Exit::Success);
     }

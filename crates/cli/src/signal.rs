@@ -19,7 +19,8 @@ impl Signals {
 
         if self.listening.is_none() {
             let both = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-            self.listening = if let (Ok(interrupt), Ok(terminate)) = both { Some([interrupt, terminate]) } else { None };
+            self.listening =
+                if let (Ok(interrupt), Ok(terminate)) = both { Some([interrupt, terminate]) } else { None };
         }
         let Some([interrupt, terminate]) = &mut self.listening else { return std::future::pending().await };
         tokio::select! {

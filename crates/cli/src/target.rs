@@ -50,7 +50,10 @@ impl Target {
                     return Err(Failure::usage("several jobs need a directory, or a template with {id}, as --out"));
                 }
                 if !self.overwrite && path.exists() {
-                    return Err(Failure::usage(format!("{} exists; take another name, or --overwrite", path.display())));
+                    return Err(Failure::usage(format!(
+                        "{} exists; take another name, or --overwrite",
+                        path.display()
+                    )));
                 }
                 folder(path)
             }

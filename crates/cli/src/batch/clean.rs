@@ -20,7 +20,10 @@ pub(super) async fn repair(context: &Context, place: &Place) -> Result<Exit, Fai
     if lost == 0 {
         return Ok(Exit::Success);
     }
-    output.note(format_args!("up to {lost} jobs can have been paid for without a trace: see `luma batch doubt {}`", place.shown()));
+    output.note(format_args!(
+        "up to {lost} jobs can have been paid for without a trace: see `luma batch doubt {}`",
+        place.shown()
+    ));
     Ok(Exit::InDoubt)
 }
 

@@ -101,14 +101,18 @@ impl Page<'_> {
         let states: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", words(state))).collect();
         let summary = format!("{}; about ${} spent, by estimate", states.join(", "), spent.high);
         let filter = |name: &str, text: &str, pressed: bool| {
-            format!("<button type=\"button\" data-filter=\"{name}\" aria-pressed=\"{pressed}\">{}</button>\n", escape(text))
+            format!(
+                "<button type=\"button\" data-filter=\"{name}\" aria-pressed=\"{pressed}\">{}</button>\n",
+                escape(text)
+            )
         };
         let filters = counts.keys().map(|state| filter(state, &words(state), false));
         let filters: String = std::iter::once(filter("all", "all", true)).chain(filters).collect();
         let failures: String = failures.iter().map(|(code, ids)| self.failure(code, ids)).collect();
         let failures = if failures.is_empty() { failures } else { format!("<h2>What failed</h2>\n{failures}") };
 
-        let values = [("title", escape(title)), ("summary", escape(&summary)), ("failures", failures), ("filters", filters)];
+        let values =
+            [("title", escape(title)), ("summary", escape(&summary)), ("failures", failures), ("filters", filters)];
         let (before, after) = PAGE.split_once("{cards}").unwrap_or((PAGE, ""));
         let mut before = before.to_owned();
         for (name, value) in values {
@@ -125,7 +129,11 @@ impl Page<'_> {
             .iter()
             .map(|id| format!("<li><b>{}</b> {}</li>\n", escape(id.as_str()), escape(self.prompt(id))))
             .collect();
-        format!("<details><summary class=\"bad\">{} ({})</summary>\n<ul>\n{items}</ul></details>\n", escape(code), ids.len())
+        format!(
+            "<details><summary class=\"bad\">{} ({})</summary>\n<ul>\n{items}</ul></details>\n",
+            escape(code),
+            ids.len()
+        )
     }
 
     fn card(&self, id: &CustomId, attempt: &Attempt) -> String {
@@ -137,7 +145,8 @@ impl Page<'_> {
             facts.push(format!("{seconds} s"));
         }
         facts.push(cost(attempt));
-        let code = code(attempt).map_or_else(String::new, |it| format!("<small class=\"bad\">{}</small><br>", escape(&it)));
+        let code =
+            code(attempt).map_or_else(String::new, |it| format!("<small class=\"bad\">{}</small><br>", escape(&it)));
         format!(
             "<li class=\"card\" data-state=\"{state}\">{}<div class=\"text\"><b>{id}</b><p>{prompt}</p>{code}<small>{}, {}</small></div></li>\n",
             self.thumb(attempt, &prompt),
@@ -219,7 +228,9 @@ fn encode(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' | b'~' => encoded.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' | b'~' => {
+                encoded.push(char::from(byte))
+            }
             byte => encoded.push_str(&format!("%{byte:02X}")),
         }
     }

@@ -9,8 +9,8 @@ use std::{
 use clap::Args;
 use indicatif::HumanDuration;
 use luma_agents_batch::{
-    Cap, End, Job, JournalView, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached,
-    output::Names, progress::Progress,
+    Cap, End, Job, JournalView, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached, output::Names,
+    progress::Progress,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -134,13 +134,8 @@ async fn start(
     let client = context.connection.client()?;
     let journal = place.journal_path()?;
     let stop = CancellationToken::new();
-    let mut batch = place
-        .batch(client)?
-        .cap(cap)
-        .quota(options.quota())
-        .prices(prices)
-        .policy(policy)
-        .stop(stop.clone());
+    let mut batch =
+        place.batch(client)?.cap(cap).quota(options.quota()).prices(prices).policy(policy).stop(stop.clone());
     if let Some(out) = &options.out {
         batch = batch.names(Names::new(out));
     }
@@ -167,7 +162,11 @@ async fn confirm(context: &mut Context, opened: &Opened, options: &RunOptions, a
         return Ok(());
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::new(Exit::Usage, "not_confirmed", "nobody can be asked without a terminal; say --yes to go on"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "not_confirmed",
+            "nobody can be asked without a terminal; say --yes to go on",
+        ));
     }
     let asked = tokio::task::spawn_blocking(|| {
         let _ = write!(io::stderr(), "Go on? [y/N] ");
@@ -265,7 +264,8 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
             return Ok(());
         }
         let (id, custom_id) = (job.id, &job.custom_id);
-        return output.object(&json!({ "custom_id": custom_id, "id": id, "state": state, "files": files, "error": error }));
+        return output
+            .object(&json!({ "custom_id": custom_id, "id": id, "state": state, "files": files, "error": error }));
     }
     if let Some(error) = error {
         output.note(format_args!("{}: {}", job.custom_id, error["message"].as_str().unwrap_or_default()));

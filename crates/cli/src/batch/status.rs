@@ -33,7 +33,9 @@ pub(super) async fn run(context: &Context, place: &Place) -> Result<Exit, Failur
         return Ok(Exit::Success);
     }
     output.line(if view.is_in_use() { "running" } else { "not running" })?;
-    for (state, count) in states.iter().map(|(state, count)| (*state, *count)).chain(waiting.map(|it| ("not submitted", it))) {
+    for (state, count) in
+        states.iter().map(|(state, count)| (*state, *count)).chain(waiting.map(|it| ("not submitted", it)))
+    {
         output.line(format_args!("{count:>8} {}", state.replace('_', " ")))?;
     }
     let unknown = if spent.unpriced > 0 { format!(", and {} of unknown price", spent.unpriced) } else { String::new() };

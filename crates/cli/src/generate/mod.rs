@@ -138,7 +138,8 @@ async fn submit(context: &mut Context, client: &Client, request: CreateGeneratio
         }
     };
     drop(drawing);
-    let result = joined.map_err(|e| Failure::new(Exit::InDoubt, "in_doubt", format!("the submission broke off: {e}")))?;
+    let result =
+        joined.map_err(|e| Failure::new(Exit::InDoubt, "in_doubt", format!("the submission broke off: {e}")))?;
     let job = match result {
         Ok(response) => Job::from(response.value),
         Err(error) => Job::Id(accepted(error)?),

@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_setting_reaches_every_field_also_an_unknown_one() {
-        let request = request(&["video.resolution=1080p", "video.loop=true", "seed=7", "video.edit={\"strength\":\"x\"}"]);
+        let request =
+            request(&["video.resolution=1080p", "video.loop=true", "seed=7", "video.edit={\"strength\":\"x\"}"]);
         let request = request.unwrap();
         assert_eq!(request.body["video"], json!({"resolution": "1080p", "loop": true, "edit": {"strength": "x"}}));
         assert_eq!(request.body["seed"], 7);

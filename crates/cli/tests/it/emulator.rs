@@ -29,7 +29,8 @@ fn it_lists_what_would_have_been_paid_for() {
 
 #[test]
 fn it_has_no_limits_unless_they_are_asked_for() {
-    let all = |emulator: &Emulator| (0..4).map(|_| emulator.run(&["image", "a duck", "--async"]).code).collect::<Vec<_>>();
+    let all =
+        |emulator: &Emulator| (0..4).map(|_| emulator.run(&["image", "a duck", "--async"]).code).collect::<Vec<_>>();
     assert_eq!(all(&Emulator::start()), [Some(0); 4]);
     let limited = Emulator::with(&["--quota", "per-minute=600,concurrency=1", "--speed", "1000"]);
     let first = limited.run(&["image", "a duck", "--async"]);
@@ -47,7 +48,10 @@ fn it_plays_a_script() {
 
 #[test]
 fn it_logs_requests_as_json() {
-    use std::{io::{BufRead as _, BufReader}, process::Stdio};
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::Stdio,
+    };
 
     let mut child = crate::support::luma(&["emulator", "--log", "json"])
         .stdout(Stdio::piped())

@@ -35,7 +35,8 @@ fn one_job_ends_with_the_code_of_what_stopped_it() {
     // The generation.
     assert_eq!(code(r#"{"generations": [{"fails": "content_moderated"}]}"#, &image), Some(5));
     // In doubt.
-    let lost = r#"{"replies": [{"operation": "create_generation", "status": 500, "detail": "oops", "after_effect": true}]}"#;
+    let lost =
+        r#"{"replies": [{"operation": "create_generation", "status": 500, "detail": "oops", "after_effect": true}]}"#;
     assert_eq!(code(lost, &image), Some(6));
 }
 

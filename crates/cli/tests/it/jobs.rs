@@ -34,7 +34,16 @@ fn a_prompt_becomes_a_file_and_its_path_is_all_that_stdout_has() {
 fn a_local_file_is_uploaded_and_referred_to() {
     let emulator = Emulator::start();
     emulator.write("photo.png", picture());
-    let ran = emulator.run(&["edit", "make the sky orange", "--source", "photo.png", "--ref", "photo.png", "--out", "sky.png"]);
+    let ran = emulator.run(&[
+        "edit",
+        "make the sky orange",
+        "--source",
+        "photo.png",
+        "--ref",
+        "photo.png",
+        "--out",
+        "sky.png",
+    ]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "sky.png\n"), "{ran:?}");
     let request = &emulator.jobs()[0]["request"];
     assert!(request["source"]["file_id"].is_string());
@@ -50,7 +59,16 @@ fn every_type_of_generation_has_a_command() {
     emulator.write("photo.png", picture());
     let image = emulator.run(&["image", "a room", "--async"]).lines()[0].to_owned();
     emulator.run(&["wait", &image, "--no-download"]);
-    let video = emulator.run(&["video", "slow dolly", "--aspect-ratio", "16:9", "--resolution", "540p", "--start-frame", "photo.png"]);
+    let video = emulator.run(&[
+        "video",
+        "slow dolly",
+        "--aspect-ratio",
+        "16:9",
+        "--resolution",
+        "540p",
+        "--start-frame",
+        "photo.png",
+    ]);
     assert_eq!(video.code, Some(0), "{video:?}");
     let id = video.lines()[0].strip_suffix(".mp4").unwrap().to_owned();
     let (image, video) = (format!("generation:{image}"), format!("generation:{id}"));
@@ -189,7 +207,8 @@ fn a_check_is_free() {
 fn the_key_comes_from_a_file_and_is_never_printed() {
     let emulator = Emulator::start();
     emulator.write("key", &emulator.key);
-    let ran = Ran::of(emulator.luma(&["-vv", "image", "a duck", "--key-file", "key"]).env_remove("LUMA_AGENTS_API_KEY"));
+    let ran =
+        Ran::of(emulator.luma(&["-vv", "image", "a duck", "--key-file", "key"]).env_remove("LUMA_AGENTS_API_KEY"));
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(!ran.stderr.contains(&emulator.key) && !ran.stderr.contains("a duck"), "{}", ran.stderr);
     assert!(ran.stderr.lines().count() > 1, "-vv logs: {}", ran.stderr);

@@ -12,7 +12,11 @@ fn every_shell_loads_its_completions() {
     let file = path.to_str().unwrap();
     for (shell, program, command) in [
         ("bash", "bash", format!("source {file} && complete -p luma")),
-        ("zsh", "zsh", format!("autoload -Uz compinit && compinit -u -D && source {file} && print -r ${{_comps[luma]}}")),
+        (
+            "zsh",
+            "zsh",
+            format!("autoload -Uz compinit && compinit -u -D && source {file} && print -r ${{_comps[luma]}}"),
+        ),
         ("fish", "fish", format!("source {file}; and complete -C 'luma ba' | string match -q 'batch*'")),
     ] {
         let ran = Ran::of(&mut luma(&["completions", shell]));

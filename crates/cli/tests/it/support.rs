@@ -17,7 +17,9 @@ use tempfile::TempDir;
 pub(crate) fn luma(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_luma"));
     command.args(arguments).stdin(Stdio::null());
-    for variable in ["LUMA_AGENTS_API_KEY", "LUMA_BASE_URL", "NO_COLOR", "CLICOLOR_FORCE", "RUST_LOG", "http_proxy", "https_proxy"] {
+    for variable in
+        ["LUMA_AGENTS_API_KEY", "LUMA_BASE_URL", "NO_COLOR", "CLICOLOR_FORCE", "RUST_LOG", "http_proxy", "https_proxy"]
+    {
         command.env_remove(variable);
     }
     command.env("XDG_CONFIG_HOME", "/nonexistent").env("APPDATA", "/nonexistent").env("COLUMNS", "100");
