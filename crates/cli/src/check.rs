@@ -1,8 +1,7 @@
 //! `luma check`: key, URL and TLS, free of charge.
 
-use std::time::Instant;
-
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{cli::Context, exit::Exit, failure::Failure};
 

@@ -1,6 +1,6 @@
 //! `luma estimate`: what a request costs, without sending it.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use clap::Args;
 use luma_agents_batch::estimate::{Estimate, Prices};
@@ -31,7 +31,7 @@ pub(crate) struct EstimateArgs {
 }
 
 pub(crate) fn run(context: &Context, args: &EstimateArgs) -> Result<Exit, Failure> {
-    let request = args.request.request()?.with_files(&Default::default())?;
+    let request = args.request.request()?.with_files(&HashMap::new())?;
     let prices = prices(args.prices.as_ref())?;
     let estimate = prices.estimate(&request, args.source_seconds);
     let output = &context.output;

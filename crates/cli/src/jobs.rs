@@ -250,7 +250,7 @@ pub(crate) async fn save(context: &mut Context, args: SaveArgs) -> Result<Exit, 
                     let files = save_outputs(target, client, &generation).await?;
                     Ok((generation, Some(files)))
                 }
-                GenerationState::Failed => Err(failed(generation)),
+                GenerationState::Failed => Err(failed(&generation)),
                 state => {
                     let message = format!("generation {id} is {state}; to wait for it: luma wait {id}");
                     Err(Failure::new(Exit::Open, "open", message))
@@ -268,7 +268,7 @@ pub(crate) async fn save(context: &mut Context, args: SaveArgs) -> Result<Exit, 
     context.signals.stop(all).await
 }
 
-fn failed(generation: Generation) -> Failure {
+fn failed(generation: &Generation) -> Failure {
     let code = generation.failure_code.as_ref().map_or("no code", |it| it.as_str());
     let reason = generation.failure_reason.as_deref().unwrap_or("no reason");
     Failure::new(Exit::JobFailed, "generation_failed", format!("generation {} failed: {code}: {reason}", generation.id))

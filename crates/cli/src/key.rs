@@ -10,6 +10,10 @@ use luma_agents::ApiKey;
 
 use crate::{exit::Exit, failure::Failure};
 
+/// What group and others may do.
+#[cfg(unix)]
+const OTHERS: u32 = 0o077;
+
 /// A key is short; a file that is longer is another one.
 const LONGEST: u64 = 4096;
 
@@ -53,7 +57,7 @@ fn check_private(path: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt as _;
 
     let mode = std::fs::metadata(path).map_err(|e| Failure::io("read", path, &e))?.permissions().mode();
-    if mode & 0o077 == 0 {
+    if mode & OTHERS == 0 {
         return Ok(());
     }
     let shown = path.display();

@@ -1,5 +1,7 @@
 //! `luma`: the command line of the Luma Agents API.
 
+#![allow(clippy::doc_markdown, reason = "the texts of arguments are printed as they are")]
+
 mod batch;
 mod check;
 mod cli;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use luma_agents::uuid::Uuid;
-use luma_agents_batch::{CustomId, Doubt, Doubts, Journal};
+use luma_agents_batch::{CustomId, Doubt, Doubts, Journal, input::Known};
 use serde_json::json;
 
 use super::{place::Place, status::view};
@@ -94,7 +94,7 @@ fn names(place: &Place, lost: u64) -> Result<Vec<CustomId>, Failure> {
         return Ok(Vec::new());
     }
     let input = place.input()?;
-    let checked = input.check().run(|_| Default::default())?;
+    let checked = input.check().run(|_| Known::default())?;
     let lines = input.lines(checked.sha256)?;
     Ok(lines.map(|line| Ok(line?.custom_id)).collect::<Result<_, luma_agents_batch::Error>>()?)
 }

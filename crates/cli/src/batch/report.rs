@@ -34,9 +34,8 @@ pub(crate) struct ReportArgs {
 pub(super) async fn run(context: &mut Context, args: ReportArgs) -> Result<Exit, Failure> {
     let view = view(&args.place).await?;
     let journal = args.place.journal_path()?;
-    let out = match args.out.or_else(|| args.place.beside(".report.html")) {
-        Some(out) => out,
-        None => return Err(Failure::usage("the report has no name; say --out FILE")),
+    let Some(out) = args.out.or_else(|| args.place.beside(".report.html")) else {
+        return Err(Failure::usage("the report has no name; say --out FILE"));
     };
     let prompts = prompts(&args.place.input_path())?;
     let page = Page { folder: folder(&journal), out: folder(&out), view: &view, prompts: &prompts };
@@ -125,10 +124,10 @@ impl Page<'_> {
     }
 
     fn failure(&self, code: &str, ids: &[&CustomId]) -> String {
-        let items: String = ids
-            .iter()
-            .map(|id| format!("<li><b>{}</b> {}</li>\n", escape(id.as_str()), escape(self.prompt(id))))
-            .collect();
+        let mut items = String::new();
+        for id in ids {
+            items += &format!("<li><b>{}</b> {}</li>\n", escape(id.as_str()), escape(self.prompt(id)));
+        }
         format!(
             "<details><summary class=\"bad\">{} ({})</summary>\n<ul>\n{items}</ul></details>\n",
             escape(code),
@@ -229,7 +228,7 @@ fn encode(path: &str) -> String {
     for byte in path.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' | b'~' => {
-                encoded.push(char::from(byte))
+                encoded.push(char::from(byte));
             }
             byte => encoded.push_str(&format!("%{byte:02X}")),
         }

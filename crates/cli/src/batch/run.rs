@@ -146,7 +146,7 @@ async fn start(
     confirm(context, &opened, options, &as_of.to_string()).await?;
     let running = context.signals.stop(async { Ok(opened.start().await?) }).await?;
     let (report, signal) = drive(context, running, &stop, &journal).await?;
-    end(context, place, &report, signal, is_sample)
+    Ok(end(context, place, &report, signal, is_sample))
 }
 
 /// Says what it costs, and asks.
@@ -274,13 +274,7 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
 }
 
 /// The last words, and the exit code.
-fn end(
-    context: &Context,
-    place: &Place,
-    report: &Report,
-    signal: Option<Exit>,
-    is_sample: bool,
-) -> Result<Exit, Failure> {
+fn end(context: &Context, place: &Place, report: &Report, signal: Option<Exit>, is_sample: bool) -> Exit {
     let output = &context.output;
     for line in &report.not_recorded {
         output.note(line);
@@ -297,7 +291,7 @@ fn end(
         Some(Stop::Token) => output.note(format_args!("to go on: luma batch run {name}")),
         Some(Stop::Cap(cap)) if is_sample && matches!(**cap, CapReached::Jobs { .. }) => {
             output.note(format_args!("these are the first; for the rest: luma batch run {name}"));
-            return Ok(exit.or(of_jobs(report, true)));
+            return exit.or(of_jobs(report, true));
         }
         Some(stop) => {
             let of_stop = match stop {
@@ -313,7 +307,7 @@ fn end(
     if report.in_doubt > 0 {
         output.note(format_args!("to see what is in doubt: luma batch doubt {name}"));
     }
-    Ok(exit.or(of_jobs(report, false)))
+    exit.or(of_jobs(report, false))
 }
 
 fn of_jobs(report: &Report, is_sample: bool) -> Exit {

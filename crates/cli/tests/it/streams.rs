@@ -69,5 +69,5 @@ fn json_is_one_object_a_job() {
     let mut ids = ids;
     ids.sort();
     assert_eq!(found, ids);
-    assert!(ran.objects().iter().all(|it| it["files"][0].as_str().unwrap().ends_with(".png")), "{ran:?}");
+    assert!(ran.objects().iter().all(|it| it["files"][0].as_str().unwrap().contains(".png")), "{ran:?}");
 }
