@@ -89,7 +89,9 @@ def generations(luma):
                 assert httpx.get(output.url).status_code == 200
         assert len(emulator.jobs()) == len(TYPES)
         expect(luma_agents.NotFoundError, lambda: client.generations.get("7e57ab1e-0000-4000-8000-000000000000"))
-        expect(luma_agents.UnprocessableEntityError, lambda: client.generations.create(prompt=""))
+        expect(luma_agents.BadRequestError, lambda: client.generations.create(prompt=""))
+        unknown = {"no_such_field": 1}
+        expect(luma_agents.UnprocessableEntityError, lambda: client.generations.create(prompt="x", extra_body=unknown))
 
 
 def files(luma, picture):
@@ -145,7 +147,7 @@ def main():
     generations(luma)
     files(luma, picture)
     rejections(luma)
-    print(f"the official SDK {luma_agents.__version__} runs on the emulator: {len(TYPES)} types, {len(REJECTIONS) + 3} rejections")
+    print(f"the official SDK {luma_agents.__version__} runs on the emulator: {len(TYPES)} types, {len(REJECTIONS) + 4} rejections")
 
 
 main()
