@@ -59,8 +59,11 @@ fn folder(path: &Path) -> PathBuf {
     parent.map_or_else(|| ".".into(), Path::to_path_buf)
 }
 
+/// The line of each id in the input, and its prompt.
+type Prompts = HashMap<CustomId, (u64, String)>;
+
 /// What the input asks for under each id. Nothing if it is gone.
-fn prompts(input: &Path) -> Result<HashMap<CustomId, String>, Failure> {
+fn prompts(input: &Path) -> Result<Prompts, Failure> {
     let Ok(file) = File::open(input) else { return Ok(HashMap::new()) };
     let mut prompts = HashMap::new();
     for (number, line) in (1..).zip(BufReader::new(file).split(b'\n')) {
@@ -68,7 +71,7 @@ fn prompts(input: &Path) -> Result<HashMap<CustomId, String>, Failure> {
         // A line that is wrong by now was right when it was sent.
         if let Ok(line) = Line::parse(number, line.trim_ascii()) {
             let prompt = line.body["prompt"].as_str().unwrap_or_default().to_owned();
-            prompts.insert(line.custom_id, prompt);
+            prompts.insert(line.custom_id, (number, prompt));
         }
     }
     Ok(prompts)
@@ -80,7 +83,7 @@ struct Page<'a> {
     /// Where the page is.
     out: PathBuf,
     view: &'a JournalView,
-    prompts: &'a HashMap<CustomId, String>,
+    prompts: &'a Prompts,
 }
 
 impl Page<'_> {
@@ -88,7 +91,10 @@ impl Page<'_> {
         let mut counts = BTreeMap::<&str, u64>::new();
         let mut failures = BTreeMap::<String, Vec<&CustomId>>::new();
         let mut cards = Vec::new();
-        for (id, last) in self.view.iter() {
+        let mut jobs: Vec<_> = self.view.iter().collect();
+        // What is no longer in the input comes last.
+        jobs.sort_by_key(|(id, _)| (self.prompts.get(id).map_or(u64::MAX, |(line, _)| *line), *id));
+        for (id, last) in jobs {
             let attempt = &last.attempt;
             *counts.entry(status::state(attempt)).or_default() += 1;
             if let Some(code) = code(attempt) {
@@ -176,7 +182,7 @@ impl Page<'_> {
     }
 
     fn prompt(&self, id: &CustomId) -> &str {
-        self.prompts.get(id).map_or("", String::as_str)
+        self.prompts.get(id).map_or("", |(_, prompt)| prompt)
     }
 }
 

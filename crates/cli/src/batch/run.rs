@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use indicatif::HumanDuration;
 use luma_agents_batch::{
-    Cap, End, Job, JournalView, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached, output::Names,
+    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached, output::Names,
     progress::Progress,
 };
 use serde_json::json;
@@ -155,6 +155,10 @@ async fn confirm(context: &mut Context, opened: &Opened, options: &RunOptions, a
     let output = &context.output;
     let cost = check::cost(&checked.total);
     output.note(format_args!("{} jobs, {cost} by the prices of {as_of}; not a bill", checked.lines));
+    let spent = opened.journal().spent().await?;
+    if spent.jobs > 0 {
+        output.note(format_args!("up to ${} of it is spent, on {} jobs", spent.high, spent.jobs));
+    }
     if let Some(cap) = options.max_usd {
         output.note(format_args!("nothing is submitted above ${cap}"));
     }
@@ -268,7 +272,10 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
             .object(&json!({ "custom_id": custom_id, "id": id, "state": state, "files": files, "error": error }));
     }
     if let Some(error) = error {
-        output.note(format_args!("{}: {}", job.custom_id, error["message"].as_str().unwrap_or_default()));
+        let message = error["message"].as_str().unwrap_or_default();
+        // Some messages begin with it.
+        let message = message.strip_prefix(&format!("{}: ", job.custom_id)).unwrap_or(message);
+        output.note(format_args!("{}: {message}", job.custom_id));
     }
     files.iter().try_for_each(|path| output.path(path.as_ref()))
 }

@@ -18,14 +18,14 @@ pub(super) async fn run(context: &Context, place: &Place) -> Result<Exit, Failur
     let run = view.last_run();
     let lines = run.and_then(|run| run.lines);
     let named: u64 = states.values().sum();
-    let waiting = lines.map(|lines| lines.saturating_sub(named));
+    let waiting = lines.map(|lines| lines.saturating_sub(named)).filter(|it| *it > 0);
     let output = &context.output;
     if output.is_json() {
         output.object(&json!({
             "batch": view.batch(),
             "running": view.is_in_use(),
             "lines": lines,
-            "not_submitted": waiting,
+            "not_submitted": waiting.unwrap_or_default(),
             "states": states,
             "usd": { "low": spent.low, "high": spent.high, "unknown": spent.unpriced },
             "base_url": run.map(|run| &run.base_url),
