@@ -28,7 +28,7 @@ check:
     @.ci/step minimal-versions {{ manifests }} {{ sources }}
 
 # Everything, skipping nothing: also what takes too long for each change.
-check-all: && soak chaos
+check-all: && soak chaos wheel
     @CHECK_ALL=1 just check
 
 manifests := "Cargo.toml Cargo.lock crates"
@@ -101,6 +101,10 @@ msrv:
 # The lowest versions of dependencies that the manifests promise.
 minimal-versions:
     .ci/minimal-versions
+
+# A wheel that carries a static `luma`, installed where nothing else is. Minutes, for its release build.
+wheel:
+    .ci/wheel
 
 # Ten thousand generations against a server that breaks a tenth of all exchanges: two minutes.
 soak:
