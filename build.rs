@@ -79,10 +79,8 @@ fn generate(text: &str, features: Features) -> Result<Vec<Output>> {
         ("enums.rs", enums::enums(&document)?),
         ("types.rs", types::complete(types, &document, features)?),
         ("client.rs", client::complete(client, &document)?),
+        ("schemas.json", document.get("components").get("schemas").value.to_string()),
     ];
-    if features.schemars {
-        files.push(("schemas.json", document.get("components").get("schemas").value.to_string()));
-    }
     if features.emulator {
         files.push(("document.json", document.value.to_string()));
     }

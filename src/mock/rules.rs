@@ -1,5 +1,4 @@
-//! What a schema cannot say: which model makes which type, counts of references, options that exclude each
-//! other, states of generations and files.
+//! What a schema cannot say: the rules of [`crate::types::rules`], media, states of generations and files.
 //!
 //! What the service does not publish is decided strictly here: see [`Emulator`](super::Emulator). A model,
 //! type, ratio or origin of media that no rule names is left to the document.
@@ -18,153 +17,13 @@ use super::{
 };
 use crate::{
     http::url::is_loopback,
-    types::{FileState, GenerationState},
+    types::{
+        FileState, GenerationState,
+        rules::{self, Documented, Source, list},
+    },
 };
 
 const MEGABYTE: usize = 1024 * 1024;
-
-/// What a type of generation takes.
-struct Kind {
-    name: &'static str,
-    models: &'static [&'static str],
-    ratios: Ratios,
-    source: Source,
-    references: bool,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Ratios {
-    Of(&'static [&'static str]),
-    /// The output follows the source.
-    Ignored,
-    Rejected,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Source {
-    None,
-    Image,
-    Video,
-}
-
-const UNI: &[&str] = &["uni-1", "uni-1-max"];
-const RAY: &[&str] = &["ray-3.2"];
-const OF_IMAGES: Ratios = Ratios::Of(&["1:1", "1:2", "1:3", "16:9", "2:1", "2:3", "3:1", "3:2", "9:16"]);
-const OF_VIDEOS: Ratios = Ratios::Of(&["1:1", "16:9", "21:9", "3:4", "4:3", "9:16"]);
-
-#[rustfmt::skip]
-const KINDS: [Kind; 6] = [
-    Kind { name: "image",         models: UNI,        ratios: OF_IMAGES,        source: Source::None,  references: true },
-    Kind { name: "image_edit",    models: UNI,        ratios: Ratios::Ignored,  source: Source::Image, references: true },
-    Kind { name: "video",         models: RAY,        ratios: OF_VIDEOS,        source: Source::None,  references: false },
-    Kind { name: "video_edit",    models: RAY,        ratios: Ratios::Rejected, source: Source::Video, references: false },
-    Kind { name: "video_reframe", models: RAY,        ratios: OF_VIDEOS,        source: Source::Video, references: false },
-    Kind { name: "layering",      models: &["uni-1"], ratios: Ratios::Ignored,  source: Source::Image, references: false },
-];
-
-/// A request whose fields and types are as the document says.
-struct Request<'a> {
-    body: &'a Value,
-    kind: &'static Kind,
-}
-
-impl Request<'_> {
-    /// Whether there is something other than null and false.
-    fn has(&self, pointer: &str) -> bool {
-        has(self.body, pointer)
-    }
-
-    fn is(&self, kind: &str) -> bool {
-        self.kind.name == kind
-    }
-
-    fn text(&self, pointer: &str) -> &str {
-        self.body.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    fn is_long(&self) -> bool {
-        self.text("/video/duration") == "10s"
-    }
-
-    fn is_portrait(&self) -> bool {
-        let sides = self.text("/aspect_ratio").split_once(':');
-        let sides = sides.and_then(|(width, height)| Some((width.parse::<u32>().ok()?, height.parse::<u32>().ok()?)));
-        sides.is_some_and(|(width, height)| width < height)
-    }
-
-    fn unpaired(&self, of: &str) -> bool {
-        let list = |name| list(self.body, &format!("{of}/{name}"));
-        let (frames, indexes) = (list("keyframes"), list("keyframe_indexes"));
-        let repeated = indexes.iter().enumerate().any(|(at, index)| indexes[..at].contains(index));
-        frames.len() != indexes.len() || repeated
-    }
-
-    /// At 24 frames a second.
-    fn past_the_end(&self) -> bool {
-        let duration = self.text("/video/duration");
-        let seconds = if duration.is_empty() { Ok(5) } else { duration.trim_end_matches('s').parse::<i64>() };
-        let indexes = list(self.body, "/video/keyframe_indexes");
-        seconds.is_ok_and(|seconds| indexes.iter().any(|at| at.as_i64() > Some(seconds.saturating_mul(24))))
-    }
-
-    fn extends(&self) -> bool {
-        self.has("/video/start_frame/generation_id") || self.has("/video/end_frame/generation_id")
-    }
-}
-
-fn has(body: &Value, pointer: &str) -> bool {
-    !matches!(body.pointer(pointer), None | Some(Value::Null | Value::Bool(false)))
-}
-
-fn list<'a>(body: &'a Value, pointer: &str) -> &'a [Value] {
-    body.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-/// Whether a request breaks the rule, and the text of the error.
-type Rule = (fn(&Request<'_>) -> bool, &'static str);
-
-#[rustfmt::skip]
-const RULES: &[Rule] = &[
-    (|it| it.has("/video") && it.kind.models != RAY, "video is only valid for video types"),
-    (|it| it.has("/layering") && !it.is("layering"), "layering is only valid for type 'layering'"),
-    (|it| it.is("video_reframe") && !it.has("/aspect_ratio"), "aspect_ratio is required for type 'video_reframe'"),
-    (|it| it.is("video_edit") && it.has("/aspect_ratio"), "aspect_ratio is not valid for type 'video_edit'"),
-    (|it| it.is("image") && it.text("/style") == "manga" && it.has("/aspect_ratio") && !it.is_portrait(),
-        "style 'manga' needs a portrait aspect_ratio"),
-
-    (|it| it.has("/video/loop") && !it.is("video"), "loop is only valid for type 'video'"),
-    (|it| it.has("/video/loop") && it.is_long(), "loop is not available for 10s"),
-    (|it| it.has("/video/loop") && it.has("/video/hdr"), "loop is not available with hdr"),
-    (|it| it.has("/video/loop") && it.has("/video/end_frame"), "loop is not available with end_frame"),
-    (|it| it.has("/video/loop") && it.has("/video/keyframes"), "loop is not available with keyframes"),
-
-    (|it| it.has("/video/hdr") && it.is("video_reframe"), "hdr is not available for type 'video_reframe'"),
-    (|it| it.has("/video/hdr") && ["360p", "540p"].contains(&it.text("/video/resolution")), "hdr needs 720p or 1080p"),
-    (|it| it.has("/video/hdr") && it.is("video") && it.is_long(), "hdr is not available for 10s"),
-    (|it| it.has("/video/exr_export") && !it.has("/video/hdr"), "exr_export needs hdr"),
-
-    (|it| it.has("/video/start_frame") && it.is("video_reframe"), "start_frame is not available for type 'video_reframe'"),
-    (|it| it.has("/video/end_frame") && it.kind.source == Source::Video, "end_frame is only valid for type 'video'"),
-    (|it| it.has("/video/start_frame") && it.is("video") && it.is_long(), "start_frame is not available for 10s"),
-    (|it| it.has("/video/end_frame") && it.is_long(), "end_frame is not available for 10s"),
-    (|it| it.extends() && it.has("/video/start_frame") && it.has("/video/end_frame"), "an extension takes exactly one frame"),
-    (|it| it.extends() && it.has("/video/hdr"), "an extension is SDR only"),
-
-    (|it| it.has("/video/keyframes") && !it.is("video"), "keyframes are only valid for type 'video'"),
-    (|it| it.has("/video/keyframes") && it.has("/video/start_frame"), "keyframes are not available with start_frame"),
-    (|it| it.has("/video/keyframes") && it.has("/video/end_frame"), "keyframes are not available with end_frame"),
-    (|it| it.unpaired("/video"), "keyframe_indexes must be unique and as many as keyframes"),
-    (|it| it.past_the_end(), "keyframe_indexes must lie within the duration"),
-
-    (|it| it.has("/video/source_position") && !it.is("video_reframe"), "source_position is only valid for type 'video_reframe'"),
-    (|it| it.is("video_reframe") && it.text("/video/resolution") == "1080p" && it.is_portrait(),
-        "1080p is not available for this aspect_ratio"),
-
-    (|it| it.has("/video/edit") && !it.is("video_edit"), "edit is only valid for type 'video_edit'"),
-    (|it| it.has("/video/edit/auto_controls") && it.has("/video/edit/controls"), "auto_controls is not available with controls"),
-    (|it| it.has("/video/edit/keyframes") && it.has("/video/start_frame"), "edit.keyframes are not available with start_frame"),
-    (|it| it.unpaired("/video/edit"), "edit.keyframe_indexes must be unique and as many as edit.keyframes"),
-];
 
 /// Checks a request to create a generation: its fields and types by the document, then the rules, then the
 /// limits of the document for which a rule has a text that the service documents.
@@ -191,69 +50,24 @@ fn has_text(violation: &Violation) -> bool {
 
 fn check_rules(input: &Input, body: &Value, violations: &[Violation], state: &State) -> Checked {
     let reject = |detail: String| Err(HttpReply::detail(400, detail));
-    let name = body["type"].as_str().unwrap_or("image");
-    let model = body["model"].as_str().unwrap_or("uni-1");
-    let kind = KINDS.iter().find(|kind| kind.name == name);
     if violations.iter().any(|it| it.pointer == "/model") {
-        return reject(format!("Unknown model: {model}"));
+        return reject(format!("Unknown model: {}", body["model"].as_str().unwrap_or_default()));
     }
-    let is_named = KINDS.iter().any(|kind| kind.models.contains(&model));
-    if kind.is_some_and(|kind| is_named && !kind.models.contains(&model)) {
-        return reject(format!("Type '{name}' is not supported for model '{model}'"));
-    }
-
     let limit = |field: &str, keyword: &str| input.field(field)[keyword].as_u64();
-    let lengths = match (limit("prompt", "minLength"), limit("prompt", "maxLength")) {
-        // Only a hint.
-        (_, most) if name == "layering" => (Some(0), Some(most.map_or(500, |most| most.min(500)))),
-        lengths => lengths,
+    let documented = Documented {
+        prompt: (limit("prompt", "minLength"), limit("prompt", "maxLength")),
+        references: limit("image_ref", "maxItems"),
+        ratios: schema::items(&input.field("aspect_ratio")["enum"]).filter_map(Value::as_str).collect(),
     };
-    let length = body["prompt"].as_str().unwrap_or_default().chars().count() as u64;
-    if let (Some(least), Some(most)) = lengths
-        && !(least..=most).contains(&length)
-    {
-        return reject(format!("Prompt must be between {least} and {most} characters"));
+    if let Some(conflict) = rules::conflicts(body, &documented).into_iter().next() {
+        return Err(HttpReply::detail(conflict.status, conflict.detail));
     }
-    let Some(kind) = kind else { return check_media(body, Media::Any, violations, state) };
-    if let (Some(ratio), Ratios::Of(named)) = (body["aspect_ratio"].as_str(), kind.ratios) {
-        let valid = valid_ratios(input, named);
-        if !valid.contains(&ratio) {
-            return reject(format!("Invalid aspect_ratio '{ratio}'. Valid: {}", valid.join(", ")));
-        }
-    }
-
-    let request = Request { body, kind };
-    match (request.has("/source"), kind.source) {
-        (false, Source::Image | Source::Video) => return reject(format!("source is required for type '{name}'")),
-        (true, Source::None) => return reject("source is only valid for type 'image_edit'".to_owned()),
-        _ => {}
-    }
-    let references = list(body, "/image_ref").len() as u64;
-    if !kind.references && references > 0 {
-        return reject(format!("image_ref is not valid for type '{name}'"));
-    }
-    let (slots, note) = if request.has("/source") { (1, " (source occupies one slot)") } else { (0, "") };
-    if let Some(most) = limit("image_ref", "maxItems").map(|most| most.saturating_sub(slots))
-        && references > most
-    {
-        return reject(format!("{name} supports up to {most} reference images{note}"));
-    }
-    // For conflicts of options the service has used 422 since it makes videos.
-    if let Some((_, detail)) = RULES.iter().find(|(broken, _)| broken(&request)) {
-        return Err(HttpReply::detail(422, *detail));
-    }
-    check_media(body, if kind.source == Source::Video { Media::Video } else { Media::Image }, violations, state)
-}
-
-/// The ratios of a type, in the order of the service's own text: of those that the document has, the named
-/// ones and those that are named for no type.
-fn valid_ratios<'a>(input: &'a Input, named: &[&str]) -> Vec<&'a str> {
-    let named_for_any =
-        |ratio: &&str| KINDS.iter().any(|kind| matches!(kind.ratios, Ratios::Of(ratios) if ratios.contains(ratio)));
-    let documented = schema::items(&input.field("aspect_ratio")["enum"]).filter_map(Value::as_str);
-    let mut valid: Vec<_> = documented.filter(|it| named.contains(it) || !named_for_any(it)).collect();
-    valid.sort_unstable_by_key(|ratio| ratio.split_once(':'));
-    valid
+    let media = match rules::kind(body).map(|kind| kind.source) {
+        Some(Source::Video) => Media::Video,
+        Some(_) => Media::Image,
+        None => Media::Any,
+    };
+    check_media(body, media, violations, state)
 }
 
 /// What has to be behind a reference.

@@ -28,6 +28,7 @@
 #[macro_use]
 mod open_enum;
 
+mod document;
 mod drift;
 mod extra;
 mod file;
@@ -36,6 +37,7 @@ mod generation;
 pub(crate) mod lenient;
 mod one_of;
 mod optional;
+pub(crate) mod rules;
 mod scalar;
 #[cfg(feature = "schemars")]
 mod schema;

@@ -1,14 +1,10 @@
 //! JSON Schema of the wire types (feature `schemars`): structure comes from the types, limits from
 //! the API's document, which knows more of them than types can hold.
 
-use std::sync::LazyLock;
-
 use schemars::{Schema, json_schema, transform::Transform};
 use serde_json::{Map, Value};
 
-/// The component schemas of `openapi.yaml`.
-static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/schemas.json"))).unwrap_or_default());
+use super::document;
 
 const LIMITS: [&str; 6] = ["minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"];
 
@@ -17,7 +13,7 @@ pub(crate) struct Limits(pub(crate) &'static str);
 
 impl Transform for Limits {
     fn transform(&mut self, schema: &mut Schema) {
-        if let (Some(schema), Some(documented)) = (schema.as_object_mut(), DOCUMENT.pointer(self.0)) {
+        if let (Some(schema), Some(documented)) = (schema.as_object_mut(), document::schemas().pointer(self.0)) {
             limit(schema, documented);
         }
     }
@@ -50,7 +46,7 @@ fn limit(schema: &mut Map<String, Value>, documented: &Value) {
 /// Offers the values known today and takes any other, as the type does.
 pub(crate) fn open_enum<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Schema {
     json_schema!({
-        "description": DOCUMENT[name]["description"],
+        "description": document::schema(name)["description"],
         "anyOf": [
             { "type": "string", "enum": known.collect::<Vec<_>>() },
             { "type": "string", "description": "A value that is newer than this list." },

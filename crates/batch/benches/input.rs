@@ -2,8 +2,9 @@
 //!
 //! `cargo bench -p luma-agents-batch --bench input -- 1000000`
 
-#![allow(clippy::print_stdout, reason = "figures for a table")]
+#![allow(clippy::print_stdout, clippy::unchecked_time_subtraction, reason = "figures for a table")]
 
+#[allow(dead_code, reason = "shared with the benchmarks of the SDK")]
 #[path = "../../../benches/support/measure.rs"]
 mod measure;
 
@@ -40,8 +41,8 @@ fn run(side: &str, path: &Path) -> Result {
     let (start, before) = (monotonic(), cpu());
     let lines = match side {
         "check" => Input::open(path)?.check().run(|_| Known::default())?.lines,
-        "value" => count(path, |line| Ok(drop(serde_json::from_slice::<Value>(line)?)))?,
-        _ => count(path, |line| Ok(drop(serde_json::from_slice::<Line>(line)?)))?,
+        "value" => count(path, |line| Ok(_ = serde_json::from_slice::<Value>(line)?))?,
+        _ => count(path, |line| Ok(_ = serde_json::from_slice::<Line>(line)?))?,
     };
     println!("{lines} {} {} {}", (monotonic() - start).as_secs_f64(), cpu() - before, memory("VmHWM")?);
     Ok(())

@@ -2,8 +2,9 @@
 //!
 //! `cargo bench -p luma-agents-batch --bench journal -- 1000000`
 
-#![allow(clippy::print_stdout, reason = "figures for a table")]
+#![allow(clippy::print_stdout, clippy::unchecked_time_subtraction, reason = "figures for a table")]
 
+#[allow(dead_code, reason = "shared with the benchmarks of the SDK")]
 #[path = "../../../benches/support/measure.rs"]
 mod measure;
 
@@ -115,7 +116,6 @@ fn write(path: &Path, jobs: u64) -> Result {
             r#""e":"saved",{key},"id":"{id}","path":"out/sku-{job:07}.png","bytes":2411724,"sha256":"{digest}""#
         ))?;
     }
-    drop(line);
     file.into_inner()?.sync_all()?;
     Ok(())
 }

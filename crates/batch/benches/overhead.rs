@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p luma-agents-batch --bench overhead`
 
-#![allow(clippy::print_stdout, reason = "figures for a table")]
+#![allow(clippy::print_stdout, clippy::unchecked_time_subtraction, reason = "figures for a table")]
 
 #[path = "../../../benches/support/measure.rs"]
 mod measure;

@@ -12,6 +12,7 @@ use crate::usd::Usd;
 ///
 /// The API returns no charge, so this is never a bill: it is as good as the price table and its date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Estimate {
     /// Between these two.
     Usd {

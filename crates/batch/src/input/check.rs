@@ -123,6 +123,8 @@ impl<'a> Check<'a> {
             }
             if is_valid {
                 let request = line.request(|_| uuid::Uuid::nil())?;
+                let conflict = |it| Problem::new(number, "body", Code::InvalidValue, it);
+                problems.extend(request.conflicts().into_iter().map(conflict));
                 total.add(&self.prices.estimate(&request, line.source_seconds));
             }
         }

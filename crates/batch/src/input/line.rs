@@ -1,6 +1,9 @@
 //! One line of an input, as it is read.
 
+use std::borrow::Cow;
+
 use luma_agents::types::{CreateGeneration, MediaRef};
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -138,10 +141,12 @@ impl Line {
     ///
     /// [`InvalidInput`](Error::InvalidInput) if the API has no such request.
     pub fn request(&self, mut file: impl FnMut(&str) -> Uuid) -> Result<CreateGeneration> {
-        let mut body = self.body.clone();
-        replace_local(&mut body, &mut file);
+        let mut body = Cow::Borrowed(&self.body);
+        if has_local(&body) {
+            replace_local(body.to_mut(), &mut file);
+        }
         // The text of the error may quote the request.
-        serde_json::from_value(body).map_err(|_| {
+        CreateGeneration::deserialize(&*body).map_err(|_| {
             Error::InvalidInput(format!(
                 "line {} ({}) is no request of the API; check the input",
                 self.number, self.custom_id
@@ -154,7 +159,7 @@ fn default_id(number: u64) -> String {
     format!("line-{number:06}")
 }
 
-/// Without the place, which serde_json counts within the line's text.
+/// Without the place, which `serde_json` counts within the line's text.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or(&text).to_owned()
@@ -169,17 +174,25 @@ fn visit<'a>(value: &'a Value, see: &mut impl FnMut(&'a Value)) {
     }
 }
 
-/// Puts references to uploaded files where local media are. Whether there were some.
-pub(super) fn replace_local(value: &mut Value, file: &mut impl FnMut(&str) -> Uuid) -> bool {
+/// Whether a body has local media.
+pub(super) fn has_local(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => local_path(value).is_some() || fields.values().any(has_local),
+        Value::Array(items) => items.iter().any(has_local),
+        _ => false,
+    }
+}
+
+/// Puts references to uploaded files where local media are.
+pub(super) fn replace_local(value: &mut Value, file: &mut impl FnMut(&str) -> Uuid) {
     if let Some(path) = local_path(value) {
-        let reference = MediaRef::file(file(path));
-        *value = serde_json::to_value(reference).unwrap_or_default();
-        return true;
+        *value = serde_json::to_value(MediaRef::file(file(path))).unwrap_or_default();
+        return;
     }
     match value {
-        Value::Object(fields) => fields.values_mut().fold(false, |some, it| replace_local(it, file) | some),
-        Value::Array(items) => items.iter_mut().fold(false, |some, it| replace_local(it, file) | some),
-        _ => false,
+        Value::Object(fields) => fields.values_mut().for_each(|it| replace_local(it, file)),
+        Value::Array(items) => items.iter_mut().for_each(|it| replace_local(it, file)),
+        _ => {}
     }
 }
 

@@ -86,7 +86,6 @@ impl Input {
     }
 
     /// Checks every line. Free, and without a key or network.
-    #[must_use]
     pub fn check(&self) -> Check<'_> {
         Check::new(self)
     }

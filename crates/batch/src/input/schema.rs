@@ -1,7 +1,7 @@
 //! Whether a body is a request of the API: its fields, types, values and limits, as the SDK has them from the
 //! API's document.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind as Kind, paths::LocationSegment};
 use luma_agents::types::CreateGeneration;
@@ -9,46 +9,61 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    line::replace_local,
+    line::{has_local, replace_local},
     problem::{Code, Problem},
 };
 
+/// How alike an unknown name and a known one must be for a typo.
+const SIMILAR: f64 = 0.6;
+
 /// The check of bodies, compiled once.
 #[derive(Debug)]
-pub(super) struct Schema(Validator);
+pub(super) struct Schema {
+    validator: Validator,
+    /// The names of all fields.
+    names: BTreeSet<String>,
+}
 
 impl Schema {
     pub(super) fn new() -> Result<Self, String> {
         let mut schema = schemars::schema_for!(CreateGeneration).to_value();
-        close(&mut schema);
-        jsonschema::options().build(&schema).map(Self).map_err(|e| e.to_string())
+        let mut names = BTreeSet::new();
+        close(&mut schema, &mut names);
+        let validator = jsonschema::options().build(&schema).map_err(|e| e.to_string())?;
+        Ok(Self { validator, names })
     }
 
     /// What is wrong with a body.
     pub(super) fn problems(&self, number: u64, body: &Value) -> Vec<Problem> {
         let mut body = Cow::Borrowed(body);
-        if has_object(&body) {
-            let mut sent = body.clone().into_owned();
-            if replace_local(&mut sent, &mut |_| Uuid::nil()) {
-                body = Cow::Owned(sent);
-            }
+        if has_local(&body) {
+            replace_local(body.to_mut(), &mut |_| Uuid::nil());
         }
-        if self.0.is_valid(&body) {
+        if self.validator.is_valid(&body) {
             return Vec::new();
         }
-        self.0.iter_errors(&body).flat_map(|error| explain(number, &error)).collect()
+        let mut problems: Vec<_> = self.validator.iter_errors(&body).flat_map(|it| explain(number, &it)).collect();
+        for problem in problems.iter_mut().filter(|it| it.code == Code::UnknownParameter) {
+            let name = problem.param.as_deref().and_then(|it| it.rsplit('.').next()).unwrap_or_default();
+            if let Some(nearest) = self.nearest(name) {
+                problem.message = format!("the API has no such field; did you mean {nearest}?");
+            }
+        }
+        problems
+    }
+
+    fn nearest(&self, name: &str) -> Option<&str> {
+        let similar = |it: &str| strsim::normalized_damerau_levenshtein(name, it);
+        let nearest = self.names.iter().map(|it| (similar(it), it)).max_by(|a, b| a.0.total_cmp(&b.0));
+        nearest.filter(|(similarity, _)| *similarity >= SIMILAR).map(|(_, name)| name.as_str())
     }
 }
 
-/// Whether there can be a local medium.
-fn has_object(body: &Value) -> bool {
-    body.as_object().is_some_and(|fields| fields.values().any(|it| it.is_object() || it.is_array()))
-}
-
 /// Takes only what the document has: the SDK's types also take fields and values that are newer than they are.
-fn close(schema: &mut Value) {
+fn close(schema: &mut Value, names: &mut BTreeSet<String>) {
     if let Some(object) = schema.as_object_mut() {
-        if object.contains_key("properties") {
+        if let Some(properties) = object.get("properties").and_then(Value::as_object) {
+            names.extend(properties.keys().cloned());
             object.insert("additionalProperties".to_owned(), Value::Bool(false));
         }
         if let Some(known) = known_values(object) {
@@ -57,8 +72,8 @@ fn close(schema: &mut Value) {
         }
     }
     match schema {
-        Value::Object(fields) => fields.values_mut().for_each(close),
-        Value::Array(items) => items.iter_mut().for_each(close),
+        Value::Object(fields) => fields.values_mut().for_each(|it| close(it, names)),
+        Value::Array(items) => items.iter_mut().for_each(|it| close(it, names)),
         _ => {}
     }
 }
@@ -177,10 +192,11 @@ mod tests {
             ),
             (json!({"prompt": 7}), vec!["line 1: invalid_value: body.prompt: it has the wrong type"]),
             (
-                json!({"prompt": "a", "model": "uni-9", "colour": "red"}),
+                json!({"prompt": "a", "model": "uni-9", "colour": "red", "outptu_format": "png"}),
                 vec![
                     "line 1: invalid_value: body.model: it must be one of uni-1, uni-1-max, ray-3.2",
                     "line 1: unknown_parameter: body.colour: the API has no such field",
+                    "line 1: unknown_parameter: body.outptu_format: the API has no such field; did you mean output_format?",
                 ],
             ),
             (

@@ -61,6 +61,14 @@ nonsense
 }
 
 #[test]
+fn options_that_exclude_each_other_are_found_before_anything_is_paid() {
+    let text = r#"{"prompt":"a","model":"ray-3.2","type":"video","video":{"loop":true,"hdr":true,"duration":"10s"}}"#;
+    assert_eq!(problems(check(text)), ["1 invalid_value", "1 invalid_value", "1 invalid_value"]);
+    let message = check(text).unwrap_err().to_string();
+    assert!(message.contains("line 1: invalid_value: body: loop is not available for 10s"), "{message}");
+}
+
+#[test]
 fn an_input_without_a_request_is_empty() {
     for text in ["", "\n \r\n"] {
         assert_eq!(problems(check(text)), ["0 empty_file"]);

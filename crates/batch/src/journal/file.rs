@@ -16,6 +16,9 @@ pub(crate) trait Medium: Send {
     /// Its content from the beginning.
     fn reader(&mut self) -> io::Result<Box<dyn BufRead + '_>>;
 
+    /// The line that begins here, with its newline.
+    fn line_at(&mut self, offset: u64) -> io::Result<Vec<u8>>;
+
     /// Appends all of these bytes in one write.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
@@ -140,6 +143,13 @@ impl Medium for DiskFile {
     fn reader(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
         self.file.seek(SeekFrom::Start(0))?;
         Ok(Box::new(BufReader::with_capacity(256 * 1024, &self.file)))
+    }
+
+    fn line_at(&mut self, offset: u64) -> io::Result<Vec<u8>> {
+        let mut line = Vec::with_capacity(512);
+        self.file.seek(SeekFrom::Start(offset))?;
+        BufReader::with_capacity(1024, &self.file).read_until(b'\n', &mut line)?;
+        Ok(line)
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {

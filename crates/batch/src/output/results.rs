@@ -65,7 +65,7 @@ impl ResultLine {
 /// The results of a batch in the making. Nothing is in place before [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct Results {
-    results: Replacement,
+    all: Replacement,
     errors: Replacement,
     errors_path: PathBuf,
     failed: u64,
@@ -78,8 +78,8 @@ impl Results {
     ///
     /// [`Io`](Error::Io) if the folder cannot be written.
     pub fn new(results: impl AsRef<Path>, errors: impl AsRef<Path>) -> Result<Self> {
-        let (results, errors_path) = (Replacement::new(results.as_ref())?, errors.as_ref().to_path_buf());
-        Ok(Self { results, errors: Replacement::new(&errors_path)?, errors_path, failed: 0 })
+        let (all, errors_path) = (Replacement::new(results.as_ref())?, errors.as_ref().to_path_buf());
+        Ok(Self { all, errors: Replacement::new(&errors_path)?, errors_path, failed: 0 })
     }
 
     /// Adds a line.
@@ -90,7 +90,7 @@ impl Results {
     pub fn add(&mut self, line: &ResultLine) -> Result<()> {
         let mut text = serde_json::to_vec(line).map_err(|e| Error::InvalidInput(e.to_string()))?;
         text.push(b'\n');
-        self.results.write(&text)?;
+        self.all.write(&text)?;
         if line.error.is_some() {
             self.failed += 1;
             self.errors.write(&text)?;
@@ -104,7 +104,7 @@ impl Results {
     ///
     /// [`Io`](Error::Io) if that fails; the files of the earlier run are then still there.
     pub fn finish(self) -> Result<()> {
-        self.results.persist()?;
+        self.all.persist()?;
         if self.failed > 0 {
             return self.errors.persist();
         }

@@ -83,7 +83,7 @@ impl Capacity {
         }
         let can_grow = self.now < self.limit && !self.probing;
         if can_grow && held + units > self.now && (self.ends >= self.ends_needed || now >= self.changed + LONGEST) {
-            self.now = self.limit.min(self.now + units);
+            self.now = self.limit.min(self.now.max(held).saturating_add(units));
             self.changed_at(now);
         }
         if held + units <= self.now {
@@ -103,6 +103,7 @@ impl Capacity {
     pub(super) fn granted(&mut self, now: Time, entry: Entry, granted: u32) {
         self.alone = None;
         self.highest = self.highest.max(granted);
+        self.now = self.now.max(self.highest.min(self.limit));
         if entry.is_probe {
             self.probing = false;
             self.ends_needed = *ENDS.start();
@@ -125,7 +126,7 @@ impl Capacity {
                 Some((_, distance)) => (distance * 2).min(LONGEST),
                 None => FIRST_DISTANCE,
             };
-            let distance = distance.max(retry_after.unwrap_or_default());
+            let distance = retry_after.unwrap_or_default().clamp(distance, LONGEST);
             self.alone = Some((now + distance, distance));
         }
     }
@@ -140,9 +141,9 @@ impl Capacity {
         self.ends = self.ends.saturating_add(1);
     }
 
-    /// The service named its limit. The caller's stays where it is lower.
-    pub(super) fn learn_limit(&mut self, limit: u32) {
-        self.limit = self.limit.min(limit.max(1));
+    /// The service named its limit. The caller's stays where it is lower, and what was granted is possible.
+    pub(super) fn learn_limit(&mut self, limit: u32, held: u32) {
+        self.limit = self.limit.min(limit.max(held).max(1));
         self.now = self.now.min(self.limit);
     }
 

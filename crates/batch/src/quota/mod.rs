@@ -3,6 +3,8 @@
 mod capacity;
 mod limited;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod simulation;
 mod state;
 #[cfg(test)]

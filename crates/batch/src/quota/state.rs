@@ -180,7 +180,7 @@ impl State {
                 self.capacity.refused(now, job.entry, held, limited.retry_after);
                 // Only hints: without them it works as well.
                 if let Some(limit) = number_after(&limited.detail, "limit=") {
-                    self.capacity.learn_limit(limit);
+                    self.capacity.learn_limit(limit, held);
                 }
                 if let Some(units) = number_after(&limited.detail, "needs ")
                     && self.weights.said(&job.weight, units)

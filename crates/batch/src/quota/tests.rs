@@ -98,9 +98,9 @@ async fn a_resume_counts_what_was_accepted_before_in_both_gates() {
     let quota = Quota::builder().per_minute(2).concurrency(2).build();
     let _running = quota.resume(1, 40 * SECOND);
     drop(quota.resume(1, 10 * SECOND));
-    let _old = quota.resume(1, HOUR / 2);
+    let old = quota.resume(1, HOUR / 2);
     assert_eq!(quota.status().in_flight, 2);
-    drop(_old);
+    drop(old);
     assert_eq!(next(&quota, 1).await, 20 * SECOND, "the older of the two leaves the window first");
 }
 
@@ -109,7 +109,7 @@ async fn a_job_that_is_never_seen_to_end_holds_its_place_for_an_hour() {
     let quota = quota(1);
     let _lost = running(&quota, 1).await;
     assert_eq!(next(&quota, 1).await, HOUR);
-    let _from_before = quota.resume(1, HOUR - MINUTE);
+    let _from_before = quota.resume(1, HOUR.saturating_sub(MINUTE));
     assert_eq!(next(&quota, 1).await, MINUTE);
 }
 
@@ -158,23 +158,29 @@ async fn with_nothing_in_flight_tries_become_rarer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_is_tried_after_five_ends_and_after_ten_refused_tries_more_rarely() {
+async fn more_is_tried_after_five_ends_more_rarely_when_refused_and_as_often_as_at_first_when_granted() {
     let quota = quota(10);
-    let _running = running(&quota, 1).await;
+    let first = running(&quota, 1).await;
     let _again = quota.acquire(1).await.limited(concurrency()).now_or_never();
     assert_eq!(quota.status().capacity, 1);
-    drop(_running);
-    let mut tries = Vec::new();
+    drop(first);
+    let (mut tries, mut granted) = (Vec::new(), Vec::new());
     let mut place = running(&quota, 1).await;
-    for end in 1..=40 {
+    for end in 1..=45 {
         drop(place);
         place = running(&quota, 1).await;
         if let Some(probe) = quota.acquire(1).now_or_never() {
             tries.push(end);
-            assert!(probe.limited(concurrency()).now_or_never().is_none());
+            if end < 34 {
+                assert!(probe.limited(concurrency()).now_or_never().is_none());
+            } else {
+                probe.accepted(None);
+                granted.push(probe);
+            }
         }
     }
-    assert_eq!(tries, [4, 14, 34], "5 ends with the first, then 10, 20");
+    assert_eq!(tries, [4, 14, 34, 39, 44], "5 ends with the first, then 10, 20; then 5 again");
+    assert_eq!(quota.status().capacity, 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,6 +202,37 @@ async fn a_refusal_for_the_rate_closes_the_gate_for_as_long_as_the_service_says(
     let place = place.limited(Limited::by(Limit::Requests)).await;
     assert_eq!(start.elapsed(), 9 * SECOND, "without a number it is two seconds after a second one in a row");
     place.accepted(None);
+    let place = quota.acquire(1).await.limited(Limited::by(Limit::Unknown)).await;
+    assert_eq!(start.elapsed(), 10 * SECOND, "and one second after the first");
+    drop(place);
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_are_learnt_only_while_nothing_leaves_the_window() {
+    let class = Class::new("uni-1", "image_edit");
+    let learnt = async |pause: Duration| {
+        let quota = quota(10);
+        for remaining in [20, 17, 14, 11] {
+            quota.acquire(class.clone()).await.accepted_with(Some(Units { limit: 1000, remaining }));
+            sleep(pause).await;
+        }
+        quota.units(class.clone())
+    };
+    assert_eq!((learnt(SECOND).await, learnt(61 * SECOND).await), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_in_flight_weigh_what_was_learnt_meanwhile() {
+    let quota = quota(10);
+    let class = Class::new("uni-1", "image_edit");
+    let mut places = Vec::new();
+    for remaining in [997, 994, 991] {
+        let place = quota.acquire(class.clone()).await;
+        place.accepted_with(Some(Units { limit: 1000, remaining }));
+        places.push(place);
+    }
+    assert_eq!((quota.status().in_flight, quota.status().in_window), (9, 9));
+    assert!(quota.acquire(class).now_or_never().is_none(), "no place for three more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,6 +263,24 @@ async fn a_refusal_that_names_a_limit_and_a_weight_is_believed() {
     let limited = concurrency().detail("capacity reached (limit=10 weight units; this request needs 4)");
     assert!(place.limited(limited).now_or_never().is_none());
     assert_eq!((quota.status().concurrency, quota.units(class)), (10, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn absurd_numbers_do_no_harm() {
+    let quota = Quota::builder().per_minute(u32::MAX).concurrency(u32::MAX).build();
+    let place = quota.acquire(u32::MAX).await;
+    place.accepted_with(Some(Units { limit: u32::MAX, remaining: 0 }));
+    let again = quota.acquire(u32::MAX).await;
+    assert_eq!(quota.status().in_flight, 2000);
+    let start = Instant::now();
+    let again = again.limited(Limited::by(Limit::Requests).retry_after(Duration::MAX)).await;
+    assert_eq!(start.elapsed(), 5 * MINUTE);
+    drop(place);
+    let again = again.limited(concurrency().retry_after(Duration::MAX).detail("limit=0 limit=1 needs 9")).await;
+    assert_eq!(start.elapsed(), 15 * MINUTE);
+    again.unknown(Duration::MAX);
+    drop(quota.resume(0, Duration::MAX));
+    assert_eq!(next(&quota, 1).await, Duration::ZERO);
 }
 
 #[test]

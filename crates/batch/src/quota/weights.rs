@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use luma_agents::types::{CreateGeneration, GenerationType, Model};
 
-/// The most units that a response can teach. A larger number is a mistake of the one who wrote it.
+/// The most units of a job. A larger number is a mistake of the one who wrote it.
 const MOST: u32 = 1_000;
 
 /// Jobs of one model and one type: they weigh the same.
@@ -43,8 +43,9 @@ impl Class {
 
 /// How many units of the account's limits a job takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Weight {
-    /// Exactly this many, and at least one.
+    /// Exactly this many, from 1 to 1,000.
     Units(u32),
     /// Learnt from the responses to jobs of this class: 3 at first for `uni-1-max` edits, 1 for all others.
     Learnt(Class),
@@ -79,7 +80,7 @@ pub(super) struct Weights {
 impl Weights {
     pub(super) fn units(&self, weight: &Weight) -> u32 {
         match weight {
-            Weight::Units(units) => (*units).max(1),
+            Weight::Units(units) => (*units).clamp(1, MOST),
             Weight::Learnt(class) => self.learnt.get(class).copied().unwrap_or_else(|| class.first_guess()),
         }
     }
@@ -163,7 +164,9 @@ mod tests {
 
     fn run(weights: &mut Weights, remaining: &[u32]) -> bool {
         let mut run = Run::default();
-        remaining.iter().for_each(|it| run.add(*it, &edit()));
+        for it in remaining {
+            run.add(*it, &edit());
+        }
         run.evaluate(weights)
     }
 
@@ -174,7 +177,7 @@ mod tests {
         for other in [Class::new("uni-1-max", "image"), Class::new("uni-1", "image_edit"), Class::new("new", "new")] {
             assert_eq!(weights.units(&other.into()), 1);
         }
-        assert_eq!((weights.units(&7.into()), weights.units(&0.into())), (7, 1));
+        assert_eq!([7, 0, u32::MAX].map(|it| weights.units(&it.into())), [7, 1, MOST]);
     }
 
     #[test]
@@ -210,10 +213,14 @@ mod tests {
     #[test]
     fn a_spoilt_run_teaches_nothing_and_begins_nothing() {
         let (mut weights, mut run) = (Weights::default(), Run::default());
-        [27, 24, 21].iter().for_each(|it| run.add(*it, &edit()));
+        for it in [27, 24, 21] {
+            run.add(it, &edit());
+        }
         run.spoil();
         assert!(!run.evaluate(&mut weights));
-        [18, 15].iter().for_each(|it| run.add(*it, &edit()));
+        for it in [18, 15] {
+            run.add(it, &edit());
+        }
         assert!(!run.evaluate(&mut weights), "one fall only: the run before it does not count");
         run.add(12, &edit());
         assert!(run.evaluate(&mut weights), "the last of a run begins the next");

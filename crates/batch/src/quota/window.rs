@@ -11,6 +11,9 @@ use super::{
 /// How long a unit counts.
 pub(super) const LENGTH: Duration = Duration::from_secs(60);
 
+/// However long the service asks to wait, one job tries again after this time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 /// Without a `Retry-After`; doubled with each refusal in a row, since it frees one unit only.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -85,8 +88,8 @@ impl Window {
         let ours = self.used + posting;
         let foreign = self.foreign.map_or(0, |(units, _)| units);
         // A job heavier than the limit goes alone.
-        let alone = ours == 0 && (foreign == 0 || foreign + units <= self.limit);
-        if alone || ours + foreign + units <= self.limit {
+        let is_alone = ours == 0 && foreign == 0;
+        if is_alone || ours.saturating_add(foreign).saturating_add(units) <= self.limit {
             return Ok(());
         }
         let leaves = self.entries.front().map(|first| first.answered + LENGTH);
@@ -118,7 +121,7 @@ impl Window {
     pub(super) fn refused(&mut self, now: Time, retry_after: Option<Duration>) {
         let pause = FIRST_PAUSE * (1 << self.refusals_in_a_row.min(5));
         self.refusals_in_a_row += 1;
-        self.closed_until = self.closed_until.max(now + retry_after.unwrap_or_default().max(pause));
+        self.closed_until = self.closed_until.max(now + retry_after.unwrap_or_default().clamp(pause, LONGEST_PAUSE));
     }
 
     /// A weight was learnt: what jobs have taken is counted anew.

@@ -269,7 +269,7 @@ async fn drive(
             let state = context.journal.line(id).map(|last| last.attempt.state);
             matches!(state, Some(State::Accepted { .. } | State::Completed { .. }))
         };
-        open.extend(context.journal.ids().into_iter().filter(unsaved));
+        open.extend(context.journal.unsettled().into_iter().filter(unsaved));
         let mut orphans = None;
         let lines = std::iter::from_fn(|| {
             if orphans.is_none() {

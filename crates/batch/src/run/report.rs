@@ -74,7 +74,7 @@ pub(super) async fn write_results(batch: &Batch, journal: &Journal) -> Result<()
     let journal = journal.clone();
     blocking(move || {
         let mut ended: Vec<_> =
-            journal.ids().into_iter().filter_map(|id| journal.line(&id).map(|last| (last.attempt.at, id))).collect();
+            journal.ids()?.into_iter().filter_map(|id| journal.line(&id).map(|last| (last.attempt.at, id))).collect();
         ended.sort();
         let mut file = Results::new(&results, &errors)?;
         for (_, id) in ended {

@@ -5,6 +5,7 @@
 mod chaos;
 mod doubts;
 mod files;
+mod quota;
 mod run;
 mod submit;
 mod support;
