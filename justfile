@@ -22,12 +22,13 @@ check:
     @.ci/step tomorrow
     @.ci/step doc
     @.ci/step quickstart
+    @.ci/step python
     @.ci/step package {{ manifests }} README.md CHANGELOG.md examples {{ sources }}
     @.ci/step msrv {{ manifests }} examples tests benches {{ sources }}
     @.ci/step minimal-versions {{ manifests }} {{ sources }}
 
 # Everything, skipping nothing: also what takes too long for each change.
-check-all: && soak chaos
+check-all: && soak chaos wheel
     @CHECK_ALL=1 just check
 
 manifests := "Cargo.toml Cargo.lock crates"
@@ -64,10 +65,11 @@ clippy:
 features:
     .ci/features
 
-# A normal build has nothing of the mocks.
+# A normal build has nothing of the mocks, and the command line's emulator has no httpmock.
 tree:
     tree="$(cargo tree --locked --package luma-agents --edges normal)"; ! grep -E "font8x8|httpmock|jsonschema|png|schemars" <<<"$tree"
     tree="$(cargo tree --locked --package luma-agents --edges normal --features emulator)"; ! grep httpmock <<<"$tree"
+    tree="$(cargo tree --locked --package luma-agents-cli --edges normal)"; ! grep httpmock <<<"$tree"
 
 # The tests, by the command that the README gives in its second `sh` block.
 test:
@@ -85,6 +87,10 @@ doc:
 quickstart:
     out="$(mktemp -d)"; env -u LUMA_AGENTS_API_KEY cargo run --locked --example quickstart -- --out "$out" "a lighthouse at dusk"; ls "$out"/*.png; rm -r "$out"
 
+# The official Python SDK on the emulator of the command line.
+python:
+    .ci/python
+
 # The packed crates, unpacked elsewhere: tests, examples, documentation.
 package:
     .ci/package
@@ -96,6 +102,10 @@ msrv:
 # The lowest versions of dependencies that the manifests promise.
 minimal-versions:
     .ci/minimal-versions
+
+# A wheel that carries a static `luma`, installed where nothing else is. Minutes, for its release build.
+wheel:
+    .ci/wheel
 
 # Whether a test fails for each small change of the code: hours, in shards, and it goes on where it stopped.
 mutants *shard:

@@ -90,6 +90,8 @@ struct Progress {
     place: Option<Place>,
     /// The job as last seen.
     generation: Option<Generation>,
+    /// Whether a request of this run went out, or was about to.
+    was_submitted: bool,
     /// A rejection of this run, after which an unchanged request is not sent again.
     was_rejected: bool,
 }
@@ -131,7 +133,9 @@ async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Pr
         }
         State::Failed { id, code } => {
             let failed = last.others.iter().filter(|it| matches!(it.state, State::Failed { .. })).count() + 1;
-            if context.batch.policy.retries(code.as_deref(), failed) || is_changed(context, line, attempt).await? {
+            let policy = &context.batch.policy;
+            let is_once_more = !progress.was_submitted && policy.is_once_more(code.as_deref().unwrap_or("unknown"));
+            if is_once_more || policy.retries(code.as_deref(), failed) || is_changed(context, line, attempt).await? {
                 next
             } else {
                 Step::End(Some(*id), End::Failed { code: code.clone() })
@@ -149,8 +153,10 @@ async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Pr
             })),
         ),
         State::NoJob(NoJob::Rejected { status, kind }) => {
-            let is_over =
-                !Policy::is_passing(kind) && (progress.was_rejected || !is_changed(context, line, attempt).await?);
+            let is_once_more = !progress.was_submitted && context.batch.policy.is_once_more(kind);
+            let is_over = !is_once_more
+                && !Policy::is_passing(kind)
+                && (progress.was_rejected || !is_changed(context, line, attempt).await?);
             if is_over {
                 Step::End(None, End::Rejected { status: *status, kind: kind.clone(), error: None })
             } else {
@@ -192,6 +198,7 @@ async fn submit(context: &Context, line: &Line, after: Option<u32>, progress: &m
     if line.body.is_null() {
         return Some(End::Unsent(None));
     }
+    progress.was_submitted = true;
     match try_submit(context, line, after, progress).await {
         Ok(end) => end,
         Err(e) => Some(context.failed_to_submit(e)),

@@ -12,13 +12,22 @@ pub struct Policy {
     pub tries: u32,
     /// After this many failures in a row with one code nothing more is submitted. Default 20.
     pub max_failures: u32,
+    once_more: Option<OnceMore>,
     /// Failures that are tried again beside those of [`GenerationFailureCode::is_retryable`].
     pub also: HashSet<String>,
 }
 
+/// Which failures of earlier runs are sent once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum OnceMore {
+    All,
+    /// Failure codes of the service, or kinds of rejections.
+    Codes(HashSet<String>),
+}
+
 impl Default for Policy {
     fn default() -> Self {
-        Self { tries: 3, max_failures: 20, also: HashSet::new() }
+        Self { tries: 3, max_failures: 20, once_more: None, also: HashSet::new() }
     }
 }
 
@@ -33,6 +42,22 @@ impl Policy {
     #[must_use]
     pub fn max_failures(self, number: u32) -> Self {
         Self { max_failures: number, ..self }
+    }
+
+    /// Sends what has failed or was rejected before this run once more, as the next try: all of it, or what ended with one
+    /// of these codes. What is in doubt is never sent.
+    #[must_use]
+    pub fn once_more(self, codes: Option<HashSet<String>>) -> Self {
+        Self { once_more: Some(codes.map_or(OnceMore::All, OnceMore::Codes)), ..self }
+    }
+
+    /// Whether what ended with this code before this run is sent once more.
+    pub(super) fn is_once_more(&self, code: &str) -> bool {
+        match &self.once_more {
+            None => false,
+            Some(OnceMore::All) => true,
+            Some(OnceMore::Codes(codes)) => codes.contains(code),
+        }
     }
 
     /// Whether a job that failed with this code is followed by another, if `failed` have failed so far.

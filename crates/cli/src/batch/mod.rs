@@ -1,0 +1,86 @@
+//! `luma batch`: many jobs from a file, by the batch crate.
+
+mod check;
+mod clean;
+mod doubt;
+mod place;
+mod report;
+mod run;
+mod status;
+mod thumbnail;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use self::{
+    doubt::DoubtArgs,
+    place::Place,
+    report::ReportArgs,
+    run::{RetryArgs, RunArgs},
+};
+use crate::{cli::Context, estimate::prices, exit::Exit, failure::Failure};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BatchCommand {
+    Check(CheckArgs),
+    Run(RunArgs),
+    Status(StatusArgs),
+    Doubt(DoubtArgs),
+    Retry(RetryArgs),
+    Repair(RepairArgs),
+    Clean(CleanArgs),
+    Report(ReportArgs),
+}
+
+/// Check every line of an input and estimate the cost; free, needs no key
+///
+/// A line is {"custom_id": "sku-001", "body": {"prompt": ".."}}, or a request alone. A local file is
+/// {"path": "photos/a.jpg"}, where the API takes an image or a video.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    place: Place,
+
+    /// Price table in JSON [default: that of June 2026]
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+}
+
+/// Show how a batch stands, also while it runs
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Repair a damaged journal: keeps every good line
+///
+/// The damaged journal is set aside. If lines are lost, every job that may have been in them is in doubt afterwards.
+#[derive(Args, Debug)]
+pub(crate) struct RepairArgs {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Delete the files that a finished batch has uploaded
+#[derive(Args, Debug)]
+pub(crate) struct CleanArgs {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl BatchCommand {
+    pub(crate) async fn run(self, context: &mut Context) -> Result<Exit, Failure> {
+        match self {
+            Self::Check(args) => check::run(context, &args.place, prices(args.prices.as_ref())?).await,
+            Self::Run(args) => Box::pin(run::run(context, args)).await,
+            Self::Status(args) => status::run(context, &args.place).await,
+            Self::Doubt(args) => doubt::run(context, args).await,
+            Self::Retry(args) => Box::pin(run::retry(context, args)).await,
+            Self::Repair(args) => clean::repair(context, &args.place).await,
+            Self::Clean(args) => clean::clean(context, &args.place).await,
+            Self::Report(args) => report::run(context, args).await,
+        }
+    }
+}

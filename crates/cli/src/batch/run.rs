@@ -1,0 +1,332 @@
+//! `luma batch run` and `retry`: check, estimate, ask, run.
+
+use std::{
+    collections::HashSet,
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+use clap::Args;
+use indicatif::HumanDuration;
+use luma_agents_batch::{
+    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached, output::Names,
+    progress::Progress,
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{check, place::Place};
+use crate::{cli::Context, estimate::prices, exit::Exit, failure::Failure, output::Drawing};
+
+/// Check the input, estimate the cost, ask, then run all jobs
+///
+/// Run it again after any crash, Ctrl-C or power failure: it goes on where it was, and pays for no job twice. Outputs
+/// are in out/, one line a job in NAME.results.jsonl, failures also in NAME.errors.jsonl.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    place: Place,
+
+    #[command(flatten)]
+    options: RunOptions,
+
+    /// Submit only so many jobs of the batch, to see how they come out
+    #[arg(long, value_name = "N")]
+    first: Option<u64>,
+}
+
+/// Send what has failed or was rejected once more, as the next try
+///
+/// Never what is in doubt. The caps hold for all tries together.
+#[derive(Args, Debug)]
+pub(crate) struct RetryArgs {
+    #[command(flatten)]
+    place: Place,
+
+    /// Only what ended with this code, such as generation_failed; may be repeated
+    #[arg(long, value_name = "CODE")]
+    code: Vec<String>,
+
+    #[command(flatten)]
+    options: RunOptions,
+}
+
+#[derive(Args, Debug)]
+struct RunOptions {
+    /// Directory of the outputs [default: out beside the journal]
+    #[arg(short, long, value_name = "DIRECTORY")]
+    out: Option<PathBuf>,
+
+    /// Most US dollars that the batch may cost, over all runs
+    #[arg(long, value_name = "USD", allow_negative_numbers = true, help_heading = "Limits")]
+    max_usd: Option<Usd>,
+
+    /// Most jobs that the batch may submit, over all runs
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    max_jobs: Option<u64>,
+
+    /// Most units of the account in 60 seconds [default: what the service says]
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
+    per_minute: Option<u32>,
+
+    /// Most units of jobs at the same time [default: 10]
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
+    concurrency: Option<u32>,
+
+    /// Failures in a row with one code after which nothing more is submitted
+    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Limits")]
+    max_failures: u32,
+
+    /// Price table in JSON [default: that of June 2026]
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl RunOptions {
+    fn cap(&self) -> Cap {
+        let cap = self.max_usd.map_or(Cap::NONE, |usd| Cap::NONE.usd(usd));
+        self.max_jobs.map_or(cap, |jobs| cap.jobs(jobs))
+    }
+
+    fn quota(&self) -> Quota {
+        let mut quota = Quota::builder();
+        if let Some(units) = self.per_minute {
+            quota = quota.per_minute(units);
+        }
+        if let Some(units) = self.concurrency {
+            quota = quota.concurrency(units);
+        }
+        quota.build()
+    }
+}
+
+pub(super) async fn run(context: &mut Context, args: RunArgs) -> Result<Exit, Failure> {
+    let mut cap = args.options.cap();
+    let is_sample = args.first.is_some_and(|first| cap.jobs.is_none_or(|jobs| first <= jobs));
+    if let (true, Some(first)) = (is_sample, args.first) {
+        cap = cap.jobs(first);
+    }
+    let policy = Policy::default().max_failures(args.options.max_failures);
+    let exit = start(context, &args.place, &args.options, cap, policy, is_sample).await?;
+    Ok(exit)
+}
+
+pub(super) async fn retry(context: &mut Context, args: RetryArgs) -> Result<Exit, Failure> {
+    let codes = (!args.code.is_empty()).then(|| args.code.iter().cloned().collect::<HashSet<_>>());
+    let policy = Policy::default().max_failures(args.options.max_failures).once_more(codes);
+    start(context, &args.place, &args.options, args.options.cap(), policy, false).await
+}
+
+async fn start(
+    context: &mut Context,
+    place: &Place,
+    options: &RunOptions,
+    cap: Cap,
+    policy: Policy,
+    is_sample: bool,
+) -> Result<Exit, Failure> {
+    let prices = prices(options.prices.as_ref())?;
+    let as_of = prices.as_of;
+    let client = context.connection.client()?;
+    let journal = place.journal_path()?;
+    let stop = CancellationToken::new();
+    let mut batch =
+        place.batch(client)?.cap(cap).quota(options.quota()).prices(prices).policy(policy).stop(stop.clone());
+    if let Some(out) = &options.out {
+        batch = batch.names(Names::new(out));
+    }
+    let opened = match context.signals.stop(async { Ok(batch.open().await) }).await? {
+        Ok(opened) => opened,
+        Err(error) => return Err(check::explain(&context.output, error)),
+    };
+    confirm(context, &opened, options, &as_of.to_string()).await?;
+    let running = context.signals.stop(async { Ok(opened.start().await?) }).await?;
+    let (report, signal) = drive(context, running, &stop, &journal).await?;
+    Ok(end(context, place, &report, signal, is_sample))
+}
+
+/// Says what it costs, and asks.
+async fn confirm(context: &mut Context, opened: &Opened, options: &RunOptions, as_of: &str) -> Result<(), Failure> {
+    let checked = opened.checked();
+    let output = &context.output;
+    let cost = check::cost(&checked.total);
+    output.note(format_args!("{} jobs, {cost} by the prices of {as_of}; not a bill", checked.lines));
+    let spent = opened.journal().spent().await?;
+    if spent.jobs > 0 {
+        output.note(format_args!("up to ${} of it is spent, on {} jobs", spent.high, spent.jobs));
+    }
+    if let Some(cap) = options.max_usd {
+        output.note(format_args!("nothing is submitted above ${cap}"));
+    }
+    if options.yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "not_confirmed",
+            "nobody can be asked without a terminal; say --yes to go on",
+        ));
+    }
+    let asked = tokio::task::spawn_blocking(|| {
+        let _ = write!(io::stderr(), "Go on? [y/N] ");
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map(|_| line)
+    });
+    let line = context.signals.stop(async { Ok(asked.await) }).await?;
+    match line {
+        Ok(Ok(line)) if matches!(line.trim(), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(Failure::new(Exit::Usage, "not_confirmed", "not started; nothing was sent")),
+    }
+}
+
+/// Prints each job as it ends. The first signal stops submitting, the second everything.
+async fn drive(
+    context: &mut Context,
+    mut running: Running,
+    stop: &CancellationToken,
+    journal: &std::path::Path,
+) -> Result<(Report, Option<Exit>), Failure> {
+    let mut progress = running.progress();
+    let drawing = context.output.bar(progress.borrow().total);
+    let mut signal = None;
+    loop {
+        let job = tokio::select! {
+            job = running.next() => job,
+            changed = progress.changed() => {
+                if changed.is_ok() {
+                    draw(&drawing, &progress.borrow());
+                }
+                continue;
+            }
+            exit = context.signals.next() => {
+                if signal.is_some() {
+                    return Err(leave(journal, exit).await);
+                }
+                signal = Some(exit);
+                stop.cancel();
+                context.output.note("stopping: requests in flight are awaited; again to leave them in doubt");
+                continue;
+            }
+        };
+        match job {
+            Some(job) => show(context, &job)?,
+            None => break,
+        }
+    }
+    let finish = tokio::select! {
+        report = running.finish() => report?,
+        exit = context.signals.next() => return Err(leave(journal, exit).await),
+    };
+    Ok((finish, signal))
+}
+
+fn draw(drawing: &Drawing<'_>, it: &Progress) {
+    drawing.position(it.done + it.failed + it.in_doubt);
+    let eta = it.eta.map_or_else(String::new, |eta| format!(", {} left", HumanDuration(eta)));
+    let failed = if it.failed > 0 { format!(", {} failed", it.failed) } else { String::new() };
+    let doubt = if it.in_doubt > 0 { format!(", {} in doubt", it.in_doubt) } else { String::new() };
+    let held = if it.held_by_others { ", others hold the account" } else { "" };
+    drawing.message(format!("{} in flight{failed}{doubt}, ${} spent{eta}{held}", it.in_flight, it.spent_high));
+}
+
+/// After the second signal: how many jobs nobody knows of now.
+async fn leave(journal: &std::path::Path, exit: Exit) -> Failure {
+    let doubts = JournalView::read(journal).await.map_or(0, |view| view.doubts().len());
+    let message = match doubts {
+        0 => "stopped; nothing is in doubt".to_owned(),
+        doubts => format!("stopped; {doubts} may be in doubt: see `luma batch doubt {}`", journal.display()),
+    };
+    Failure::new(exit, "stopped", message)
+}
+
+fn show(context: &Context, job: &Job) -> Result<(), Failure> {
+    let output = &context.output;
+    let error = |code: &str, message: String| Some(json!({ "code": code, "message": message }));
+    let (state, files, error) = match &job.end {
+        End::Saved(files) => ("saved", files.iter().map(|it| it.path.clone()).collect(), None),
+        End::Failed { code } => {
+            let code = code.as_deref().unwrap_or("unknown");
+            ("failed", Vec::new(), error(code, format!("failed: {code}")))
+        }
+        End::Rejected { kind, error: cause, .. } => {
+            let message = cause.as_ref().map_or_else(|| format!("rejected: {kind}"), ToString::to_string);
+            ("rejected", Vec::new(), error(kind, message))
+        }
+        End::InDoubt(doubt) => ("in_doubt", Vec::new(), error("in_doubt", doubt.to_string())),
+        End::Open(cause) => ("accepted", Vec::new(), cause.as_ref().and_then(|it| error("open", it.to_string()))),
+        End::Unsent(cause) => ("unsent", Vec::new(), cause.as_ref().and_then(|it| error("unsent", it.to_string()))),
+        _ => ("unknown", Vec::new(), None),
+    };
+    if output.is_json() {
+        // What was not reached in this run is no result.
+        if state == "unsent" && error.is_none() {
+            return Ok(());
+        }
+        let (id, custom_id) = (job.id, &job.custom_id);
+        return output
+            .object(&json!({ "custom_id": custom_id, "id": id, "state": state, "files": files, "error": error }));
+    }
+    if let Some(error) = error {
+        let message = error["message"].as_str().unwrap_or_default();
+        // Some messages begin with it.
+        let message = message.strip_prefix(&format!("{}: ", job.custom_id)).unwrap_or(message);
+        output.note(format_args!("{}: {message}", job.custom_id));
+    }
+    files.iter().try_for_each(|path| output.path(path.as_ref()))
+}
+
+/// The last words, and the exit code.
+fn end(context: &Context, place: &Place, report: &Report, signal: Option<Exit>, is_sample: bool) -> Exit {
+    let output = &context.output;
+    for line in &report.not_recorded {
+        output.note(line);
+    }
+    let spent = report.spent;
+    output.note(format_args!(
+        "{} saved, {} failed, {} in doubt, {} left; about ${} spent",
+        report.saved, report.failed, report.in_doubt, report.left, spent.high
+    ));
+    let mut exit = signal.unwrap_or(Exit::Success);
+    let name = place.shown();
+    match &report.stop {
+        None => {}
+        Some(Stop::Token) => output.note(format_args!("to go on: luma batch run {name}")),
+        Some(Stop::Cap(cap)) if is_sample && matches!(**cap, CapReached::Jobs { .. }) => {
+            output.note(format_args!("these are the first; for the rest: luma batch run {name}"));
+            return exit.or(of_jobs(report, true));
+        }
+        Some(stop) => {
+            let of_stop = match stop {
+                Stop::Cap(_) => Exit::Cap,
+                Stop::Account(_) => Exit::Account,
+                Stop::Failures { .. } => Exit::SomeFailed,
+                _ => Exit::Failure,
+            };
+            exit = exit.or(of_stop);
+            output.failure(&Failure::new(of_stop, "stopped", stop.to_string()));
+        }
+    }
+    if report.in_doubt > 0 {
+        output.note(format_args!("to see what is in doubt: luma batch doubt {name}"));
+    }
+    exit.or(of_jobs(report, false))
+}
+
+fn of_jobs(report: &Report, is_sample: bool) -> Exit {
+    let mut exit = Exit::Success;
+    if report.in_doubt > 0 {
+        exit = exit.or(Exit::InDoubt);
+    }
+    if report.failed > 0 {
+        exit = exit.or(Exit::SomeFailed);
+    }
+    if report.left > 0 && !is_sample {
+        exit = exit.or(Exit::Open);
+    }
+    exit
+}

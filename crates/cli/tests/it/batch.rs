@@ -1,0 +1,202 @@
+//! A batch through the command line: killed, stopped, capped, repaired, and never paid for twice.
+
+use std::{collections::HashSet, fs, process::Stdio, thread, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::support::{Emulator, Ran, signal, until};
+
+/// A batch in which one prompt is moderated.
+fn catalogue(emulator: &Emulator, jobs: usize) {
+    let line = |number: usize| {
+        let prompt = if number == 7 { "forbidden".to_owned() } else { format!("a duck number {number}") };
+        json!({"custom_id": format!("sku-{number:03}"), "body": {"prompt": prompt}}).to_string() + "\n"
+    };
+    emulator.write("catalogue.jsonl", (1..=jobs).map(line).collect::<String>());
+}
+
+fn moderated(more: &str) -> String {
+    format!(r#"{{"prompts": [{{"contains": "forbidden", "then": {{"fails": "content_moderated"}}}}]{more}}}"#)
+}
+
+const RUN: [&str; 4] = ["batch", "run", "catalogue.jsonl", "--yes"];
+/// Without waiting for the rate of a small plan.
+const FAST: [&str; 8] = ["batch", "run", "catalogue.jsonl", "--yes", "--per-minute", "6000", "--concurrency", "100"];
+
+fn lines(emulator: &Emulator, name: &str) -> Vec<Value> {
+    let text = fs::read_to_string(emulator.path(name)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_batch_is_checked_estimated_run_and_reported() {
+    let emulator = Emulator::scripted(&moderated(""));
+    catalogue(&emulator, 10);
+    let checked = emulator.run(&["batch", "check", "catalogue.jsonl", "--json"]);
+    assert_eq!(checked.objects()[0]["usd"]["high"], "0.4040", "{checked:?}");
+    let ran = emulator.run(&FAST);
+    assert_eq!((ran.code, ran.lines().len()), (Some(8), 9), "{ran:?}");
+    assert!(ran.stderr.contains("sku-007: failed: content_moderated"), "{}", ran.stderr);
+    for path in ran.lines() {
+        assert!(emulator.path(path).is_file(), "{path}");
+    }
+    assert_eq!(lines(&emulator, "catalogue.results.jsonl").len(), 10);
+    assert_eq!(lines(&emulator, "catalogue.errors.jsonl").len(), 1);
+    let status = emulator.run(&["batch", "status", "catalogue.jsonl", "--json"]);
+    assert_eq!(status.objects()[0]["states"], json!({"saved": 9, "failed": 1}));
+    let again = emulator.run(&FAST);
+    assert_eq!((again.code, emulator.jobs().len()), (Some(8), 10), "nothing is sent again: {again:?}");
+}
+
+#[test]
+fn all_problems_of_an_input_are_listed_and_nothing_is_sent() {
+    let emulator = Emulator::start();
+    emulator.write("catalogue.jsonl", "{\"prompt\": \"\"}\n{\"promt\": \"x\"}\nnonsense\n");
+    let ran = emulator.run(&RUN);
+    assert_eq!(ran.code, Some(2));
+    for line in ["line 1: ", "line 2: ", "line 3: "] {
+        assert!(ran.stderr.contains(line), "{}", ran.stderr);
+    }
+    assert!(!emulator.path("catalogue.journal.jsonl").exists());
+    assert_eq!(emulator.jobs().len(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_batch_goes_on_and_pays_for_nothing_twice() {
+    let emulator = Emulator::scripted(&moderated(r#", "default": {"takes": 1}"#));
+    catalogue(&emulator, 30);
+    for round in 1..=2 {
+        let mut child = emulator.luma(&FAST).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        until("jobs", || emulator.jobs().len() >= 8 * round);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let ran = emulator.run(&FAST);
+    let doubts = emulator.run(&["batch", "doubt", "catalogue.jsonl", "--json"]).objects();
+    assert_eq!(ran.code, Some(if doubts.is_empty() { 8 } else { 6 }), "{ran:?}");
+
+    let jobs = emulator.jobs();
+    let prompts: HashSet<_> = jobs.iter().map(|job| job["request"]["prompt"].as_str().unwrap()).collect();
+    assert_eq!(prompts.len(), jobs.len(), "no job is there twice");
+    let results = lines(&emulator, "catalogue.results.jsonl");
+    let count = |state: &str| results.iter().filter(|it| it["state"] == state).count();
+    let (saved, failed, in_doubt) = (count("saved"), count("failed"), count("in_doubt"));
+    assert_eq!((saved + failed + in_doubt, in_doubt), (30, doubts.len()), "{results:?}");
+    assert!(jobs.len() <= 30 && jobs.len() >= saved + failed, "{} jobs", jobs.len());
+    assert_eq!(fs::read_dir(emulator.path("out")).unwrap().filter(|it| is_png(it.as_ref().unwrap())).count(), saved);
+}
+
+fn is_png(entry: &fs::DirEntry) -> bool {
+    entry.path().extension().is_some_and(|it| it == "png")
+}
+
+#[cfg(unix)]
+#[test]
+fn the_first_signal_stops_and_the_next_run_goes_on() {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let emulator = Emulator::scripted(r#"{"default": {"takes": 1}}"#);
+        catalogue(&emulator, 12);
+        let slow = ["batch", "run", "catalogue.jsonl", "--yes", "--per-minute", "6000", "--concurrency", "3"];
+        let child = emulator.luma(&slow).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        until("jobs", || emulator.jobs().len() >= 3);
+        signal(child.id(), name);
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains("luma batch run catalogue.jsonl"), "{}", ran.stderr);
+        assert!(emulator.jobs().len() < 12);
+        assert_eq!(emulator.run(&FAST).code, Some(0));
+        assert_eq!(emulator.jobs().len(), 12);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_second_signal_ends_at_once_and_says_what_is_in_doubt() {
+    let script = r#"{"replies": [{"operation": "create_generation", "delay": 20, "times": 9}]}"#;
+    let emulator = Emulator::scripted(script);
+    catalogue(&emulator, 2);
+    let child = emulator.luma(&FAST).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let journal = || fs::read_to_string(emulator.path("catalogue.journal.jsonl")).unwrap_or_default();
+    until("intents", || journal().matches(r#""e":"intent""#).count() == 2);
+    signal(child.id(), "INT");
+    thread::sleep(Duration::from_millis(300));
+    signal(child.id(), "INT");
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    assert!(ran.stderr.contains("2 may be in doubt"), "{}", ran.stderr);
+
+    let doubts = emulator.run(&["batch", "doubt", "catalogue.jsonl"]);
+    assert_eq!((doubts.code, doubts.lines().len()), (Some(6), 2), "{doubts:?}");
+    let early = emulator.run(&["batch", "doubt", "catalogue.jsonl", "--none", "sku-001"]);
+    assert!(early.code != Some(0) && early.stderr.contains("may still be under way"), "{early:?}");
+}
+
+#[test]
+fn the_first_jobs_are_a_sample() {
+    let emulator = Emulator::start();
+    catalogue(&emulator, 6);
+    let ran = emulator.run(&[&FAST[..], &["--first", "3"]].concat());
+    assert_eq!((ran.code, emulator.jobs().len()), (Some(0), 3), "{ran:?}");
+    assert!(ran.stderr.contains("for the rest: luma batch run catalogue.jsonl"), "{}", ran.stderr);
+    assert_eq!(emulator.run(&FAST).code, Some(0));
+    assert_eq!(emulator.jobs().len(), 6);
+}
+
+#[test]
+fn what_failed_is_sent_once_more() {
+    let script = r#"{"generations": [{"fails": "content_moderated", "times": 2}, {"fails": "new_code"}]}"#;
+    let emulator = Emulator::scripted(script);
+    catalogue(&emulator, 5);
+    let one = [&FAST[..6], &["--concurrency", "1"]].concat();
+    assert_eq!(emulator.run(&one).code, Some(8));
+    assert_eq!(emulator.jobs().len(), 5);
+    let retry = |code: &str| emulator.run(&["batch", "retry", "catalogue.jsonl", "--yes", "--code", code]);
+    let ran = retry("new_code");
+    assert_eq!((ran.code, emulator.jobs().len()), (Some(8), 6), "{ran:?}");
+    let ran = emulator.run(&["batch", "retry", "catalogue.jsonl", "--yes"]);
+    assert_eq!((ran.code, emulator.jobs().len()), (Some(0), 8), "{ran:?}");
+}
+
+#[test]
+fn a_damaged_journal_is_repaired_by_the_command_that_the_error_names() {
+    let emulator = Emulator::start();
+    catalogue(&emulator, 3);
+    assert_eq!(emulator.run(&FAST).code, Some(0));
+    let mut journal = fs::read(emulator.path("catalogue.journal.jsonl")).unwrap();
+    let at = journal.windows(8).position(|it| it == b"accepted").unwrap();
+    journal[at] = b'A';
+    emulator.write("catalogue.journal.jsonl", journal);
+    let ran = emulator.run(&FAST);
+    assert!(ran.code == Some(2) && ran.stderr.contains("luma batch repair catalogue.journal.jsonl"), "{ran:?}");
+    let repaired = emulator.run(&["batch", "repair", "catalogue.journal.jsonl", "--json"]);
+    assert_eq!(repaired.objects()[0]["lost"], 1, "{repaired:?}");
+    emulator.run(&FAST);
+    assert_eq!(emulator.jobs().len(), 3, "nothing is paid for twice");
+}
+
+#[test]
+fn uploads_are_deleted_when_the_batch_is_done() {
+    let emulator = Emulator::start();
+    emulator.write("photo.png", crate::jobs::picture());
+    let body = json!({"type": "image_edit", "prompt": "warmer", "source": {"path": "photo.png"}});
+    emulator.write("catalogue.jsonl", json!({"custom_id": "a", "body": body}).to_string());
+    assert_eq!(emulator.run(&FAST).code, Some(0));
+    let ready = || emulator.run(&["files", "list", "--state", "ready"]).lines().len();
+    assert_eq!(ready(), 1);
+    assert_eq!(emulator.run(&["batch", "clean", "catalogue.jsonl"]).stdout, "1 files deleted\n");
+    assert_eq!(ready(), 0);
+}
+
+#[test]
+fn an_input_from_stdin_needs_a_journal() {
+    let emulator = Emulator::start();
+    emulator.write("input", "{\"prompt\": \"a duck\"}\n");
+    let run = |arguments: &[&str]| {
+        let input = fs::File::open(emulator.path("input")).unwrap();
+        Ran::of(emulator.luma(&[&["batch", "run", "-", "--yes"], arguments].concat()).stdin(input))
+    };
+    assert_eq!(run(&[]).code, Some(2));
+    let ran = run(&["--journal", "b.journal.jsonl"]);
+    assert_eq!((ran.code, ran.lines()), (Some(0), vec!["out/line-000001.png"]), "{ran:?}");
+}

@@ -1,0 +1,264 @@
+//! One job: from a prompt to a file, and every way to leave it and come back.
+
+use std::{fs, process::Stdio, thread};
+
+use serde_json::json;
+
+use crate::support::{Emulator, Ran};
+
+/// A picture that the service takes.
+pub(crate) fn picture() -> Vec<u8> {
+    let emulator = Emulator::start();
+    let ran = emulator.run(&["image", "a picture"]);
+    fs::read(emulator.path(ran.lines()[0])).unwrap()
+}
+
+#[test]
+fn a_prompt_becomes_a_file_and_its_path_is_all_that_stdout_has() {
+    let emulator = Emulator::start();
+    let ran = emulator.run(&["image", "a lighthouse at dusk", "--aspect-ratio", "16:9"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let [path] = ran.lines()[..] else { panic!("{ran:?}") };
+    assert!(fs::read(emulator.path(path)).unwrap().starts_with(b"\x89PNG"));
+    let id = path.strip_suffix(".png").unwrap();
+    assert_eq!(ran.stderr, format!("submitted {id}\n"));
+    let jobs = emulator.jobs();
+    assert_eq!(jobs.len(), 1);
+    let expected = json!({"type": "image", "prompt": "a lighthouse at dusk", "aspect_ratio": "16:9"});
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(jobs[0]["request"][field], *value);
+    }
+}
+
+#[test]
+fn a_local_file_is_uploaded_and_referred_to() {
+    let emulator = Emulator::start();
+    emulator.write("photo.png", picture());
+    let ran = emulator.run(&[
+        "edit",
+        "make the sky orange",
+        "--source",
+        "photo.png",
+        "--ref",
+        "photo.png",
+        "--out",
+        "sky.png",
+    ]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "sky.png\n"), "{ran:?}");
+    let request = &emulator.jobs()[0]["request"];
+    assert!(request["source"]["file_id"].is_string());
+    assert_eq!(request["source"], request["image_ref"][0], "one upload for one file");
+    let files = emulator.run(&["files", "list", "--json"]).objects();
+    assert_eq!(files.len(), 1);
+    assert!(files[0]["expires_at"].is_string(), "it does not stay for ever: {}", files[0]);
+}
+
+#[test]
+fn every_type_of_generation_has_a_command() {
+    let emulator = Emulator::start();
+    emulator.write("photo.png", picture());
+    let image = emulator.run(&["image", "a room", "--async"]).lines()[0].to_owned();
+    emulator.run(&["wait", &image, "--no-download"]);
+    let video = emulator.run(&[
+        "video",
+        "slow dolly",
+        "--aspect-ratio",
+        "16:9",
+        "--resolution",
+        "540p",
+        "--start-frame",
+        "photo.png",
+    ]);
+    assert_eq!(video.code, Some(0), "{video:?}");
+    let id = video.lines()[0].strip_suffix(".mp4").unwrap().to_owned();
+    let (image, video) = (format!("generation:{image}"), format!("generation:{id}"));
+    for arguments in [
+        &["edit", "warmer", "--source", &image][..],
+        &["layers", "split it", "--source", &image, "--resolution", "1k"],
+        &["video-edit", "moonlit", "--source", &video, "--auto-controls"],
+        &["video-edit", "moonlit", "--source", "https://example.com/in.mov", "--strength", "flex_2"],
+        &["reframe", "more room", "--source", &video, "--aspect-ratio", "21:9"],
+        &["video", "beats", "--keyframes", "photo.png", "--keyframe-indexes", "0", "--hdr", "--exr-export"],
+    ] {
+        let ran = emulator.run(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        for path in ran.lines() {
+            assert!(emulator.path(path).is_file(), "{path}");
+        }
+    }
+    let jobs = emulator.jobs();
+    let types: Vec<_> = jobs.iter().map(|job| job["request"]["type"].as_str().unwrap()).collect();
+    let expected = ["image", "video", "image_edit", "layering", "video_edit", "video_edit", "video_reframe", "video"];
+    assert_eq!(types, expected);
+    assert_eq!(jobs[5]["request"]["source"]["media_type"], "video/quicktime");
+}
+
+#[test]
+fn a_job_can_be_left_and_fetched_later() {
+    let emulator = Emulator::start();
+    let submitted = emulator.run(&["image", "a duck", "--async"]);
+    let id = submitted.lines()[0].to_owned();
+    assert_eq!(submitted.stderr, format!("submitted {id}\n"));
+    let got = emulator.run(&["get", &id]);
+    assert!(got.stdout.starts_with(&format!("{id}\t")), "{got:?}");
+    let waited = emulator.run(&["wait", &id, "--no-download", "--json"]).objects();
+    assert_eq!((&waited[0]["state"], &waited[0]["files"]), (&json!("completed"), &json!([])));
+    let saved = emulator.run(&["save", &id]);
+    assert_eq!(saved.stdout, format!("{id}.png\n"));
+    let again = emulator.run(&["save", &id]);
+    assert_eq!(again.code, Some(1), "a file stays as it is: {again:?}");
+    assert!(again.stderr.contains(&format!("luma save {id}")), "{again:?}");
+    assert_eq!(emulator.run(&["save", &id, "--overwrite"]).code, Some(0));
+}
+
+#[test]
+fn outputs_are_named_by_a_file_a_directory_or_a_template() {
+    let emulator = Emulator::start();
+    let image = emulator.run(&["image", "a room", "--async"]).lines()[0].to_owned();
+    emulator.run(&["wait", &image, "--no-download"]);
+    let source = format!("generation:{image}");
+    let out = |out: &str| {
+        let ran = emulator.run(&["layers", "split it", "--source", &source, "--out", out]);
+        assert!(ran.lines().iter().all(|path| emulator.path(path).is_file()), "{ran:?}");
+        ran
+    };
+    let file = out("layer.png");
+    assert_eq!(file.lines()[..2], ["layer.png", "layer-2.png"], "{file:?}");
+    let template = out("a/{type}-{index}.{ext}");
+    assert_eq!(template.lines()[..2], ["a/layering-1.png", "a/layering-2.png"], "{template:?}");
+    assert!(out("b/").lines()[0].starts_with("b/"));
+    assert_eq!(fs::read_dir(emulator.path("a")).unwrap().count(), template.lines().len(), "nothing else is left");
+
+    let paid = emulator.jobs().len();
+    for wrong in ["layer.png", "{name}.png", "{id}/x.png", "/proc/none/x.png"] {
+        let ran = out(wrong);
+        assert!(ran.code == Some(2) || ran.code == Some(1), "{wrong}: {ran:?}");
+    }
+    assert_eq!(emulator.jobs().len(), paid, "all that can be known is an error before anything is paid");
+}
+
+#[test]
+fn ids_and_prompts_come_from_stdin() {
+    let emulator = Emulator::start();
+    emulator.write("prompt.txt", "a duck\n");
+    let stdin = || fs::File::open(emulator.path("prompt.txt")).unwrap();
+    let ran = Ran::of(emulator.luma(&["image", "-", "--async"]).stdin(stdin()));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(emulator.jobs()[0]["request"]["prompt"], "a duck");
+    emulator.write("ids.txt", &ran.stdout);
+    let ids = fs::File::open(emulator.path("ids.txt")).unwrap();
+    assert_eq!(Ran::of(emulator.luma(&["wait", "-"]).stdin(ids)).lines().len(), 1);
+}
+
+#[test]
+fn any_field_can_be_set_also_one_that_is_newer_than_the_program() {
+    let emulator = Emulator::with(&["--allow-unknown-fields"]);
+    emulator.write("request.json", r#"{"prompt": "a duck", "user_id": "u"}"#);
+    let arguments = ["video", "--json-request", "request.json", "--set", "seed=7", "--set", "video.fps=24", "--async"];
+    let ran = emulator.run(&arguments);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("`seed`"), "a typo would be seen: {}", ran.stderr);
+    let request = &emulator.jobs()[0]["request"];
+    assert_eq!((&request["seed"], &request["video"]["fps"], &request["user_id"]), (&json!(7), &json!(24), &json!("u")));
+
+    emulator.write("typo.json", r#"{"prompt": "a duck", "aspect_ration": "1:1"}"#);
+    let ran = emulator.run(&["image", "--json-request", "typo.json"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("aspect_ratio"), "{ran:?}");
+    assert_eq!(emulator.jobs().len(), 1);
+}
+
+#[test]
+fn an_estimate_is_free_and_needs_no_key() {
+    let run = |arguments: &[&str]| Ran::of(&mut crate::support::luma(arguments));
+    assert_eq!(run(&["estimate", "image", "a duck"]).stdout, "0.0404\n");
+    let ran = run(&["estimate", "video", "a duck", "--resolution", "1080p", "--duration", "10s", "--json"]);
+    assert_eq!(ran.objects()[0]["usd"]["high"], "3.6000");
+    let edit = ["video-edit", "x", "--source", "https://example.com/a.mp4"];
+    assert_eq!(run(&[&["estimate"], &edit[..]].concat()).stdout, "unknown\n");
+    assert_eq!(run(&[&["estimate", "--source-seconds", "4"], &edit[..]].concat()).stdout, "1.0800\n");
+}
+
+#[test]
+fn files_are_uploaded_listed_shown_and_deleted() {
+    let emulator = Emulator::start();
+    emulator.write("a.png", picture());
+    let uploaded = emulator.run(&["files", "upload", "a.png", "--purpose", "reference", "--expires-in", "24h"]);
+    assert_eq!(uploaded.code, Some(0), "{uploaded:?}");
+    let id = uploaded.lines()[0].to_owned();
+    for arguments in [&["files", "list", "--purpose", "reference"][..], &["files", "get", &id]] {
+        let ran = emulator.run(arguments);
+        assert_eq!(ran.stdout.split('\t').take(3).collect::<Vec<_>>(), [&*id, "ready", "image/png"], "{ran:?}");
+        assert!(ran.stdout.ends_with("\ta.png\n"), "{ran:?}");
+    }
+    assert_eq!(emulator.run(&["files", "delete", &id]).code, Some(0));
+    assert_eq!(emulator.run(&["files", "list", "--state", "ready"]).stdout, "");
+}
+
+#[test]
+fn a_check_is_free() {
+    let emulator = Emulator::start();
+    let ran = emulator.run(&["check"]);
+    assert!(ran.stdout.starts_with(&format!("{} accepts the key", emulator.base_url)), "{ran:?}");
+    assert_eq!(emulator.jobs().len(), 0);
+}
+
+#[test]
+fn the_key_comes_from_a_file_and_is_never_printed() {
+    let emulator = Emulator::start();
+    emulator.write("key", &emulator.key);
+    let ran =
+        Ran::of(emulator.luma(&["-vv", "image", "a duck", "--key-file", "key"]).env_remove("LUMA_AGENTS_API_KEY"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(!ran.stderr.contains(&emulator.key) && !ran.stderr.contains("a duck"), "{}", ran.stderr);
+    assert!(ran.stderr.lines().count() > 1, "-vv logs: {}", ran.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_key_in_the_config_directory_has_to_be_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let emulator = Emulator::start();
+    fs::create_dir(emulator.path("luma")).unwrap();
+    emulator.write("luma/key", &emulator.key);
+    let check = |mode| {
+        fs::set_permissions(emulator.path("luma/key"), fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = emulator.luma(&["check"]);
+        Ran::of(command.env_remove("LUMA_AGENTS_API_KEY").env("XDG_CONFIG_HOME", emulator.folder.path()))
+    };
+    let open = check(0o644);
+    assert!(open.code == Some(3) && open.stderr.contains("chmod 600"), "{open:?}");
+    assert_eq!(check(0o600).code, Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_during_the_wait_says_how_to_come_back() {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let emulator = Emulator::scripted(r#"{"default": {"takes": 600}}"#);
+        let mut command = emulator.luma(&["image", "a duck"]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        crate::support::until("a job", || !emulator.jobs().is_empty());
+        thread::sleep(std::time::Duration::from_millis(300));
+        crate::support::signal(child.id(), name);
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        let id = emulator.jobs()[0]["id"].as_str().unwrap().to_owned();
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("luma wait {id}")), "{ran:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_during_the_submission_waits_for_the_id() {
+    let emulator = Emulator::scripted(r#"{"replies": [{"operation": "create_generation", "delay": 2}]}"#);
+    let mut command = emulator.luma(&["image", "a duck"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    thread::sleep(std::time::Duration::from_millis(800));
+    crate::support::signal(child.id(), "INT");
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    let id = emulator.jobs()[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    assert!(ran.stderr.contains(&format!("luma wait {id}")), "{ran:?}");
+}

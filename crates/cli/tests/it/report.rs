@@ -1,0 +1,28 @@
+//! The contact sheet: everything in one file, and nothing in it runs that a user wrote.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::support::Emulator;
+
+#[test]
+fn the_report_has_every_job_and_names_are_text() {
+    let emulator = Emulator::scripted(r#"{"prompts": [{"contains": "bad", "then": {"fails": "content_moderated"}}]}"#);
+    let line = |id: &str, prompt: &str| json!({"custom_id": id, "body": {"prompt": prompt}}).to_string() + "\n";
+    let evil = "<script>alert(1)</script>\"{cards}";
+    emulator.write("b.jsonl", line("evil", evil) + &line("good", "a duck") + &line("bad", "bad"));
+    emulator.run(&["batch", "run", "b.jsonl", "--yes"]);
+    let ran = emulator.run(&["batch", "report", "b.jsonl"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "b.report.html\n"), "{ran:?}");
+    let page = fs::read_to_string(emulator.path("b.report.html")).unwrap();
+    assert_eq!(page.matches("<script>").count(), 1, "only that of the page");
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#123;cards}"));
+    assert_eq!(page.matches("<li class=\"card\"").count(), 3);
+    assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count(), 2);
+    assert!(page.contains("href=\"out/good.png\""));
+    assert!(page.contains("content_moderated (1)") && page.contains("refunded"));
+    for link in ["http:", "https:", "src=\"out", "@import", "url("] {
+        assert!(!page.contains(link), "{link}");
+    }
+}

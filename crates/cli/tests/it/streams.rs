@@ -1,0 +1,73 @@
+//! stdout, stderr, pipes and terminals.
+
+use std::{io::Read as _, process::Stdio};
+
+use crate::support::{Emulator, Ran, luma};
+
+#[test]
+fn a_reader_that_has_gone_ends_the_program_without_an_error() {
+    for arguments in [&["completions", "bash"][..], &["--help"], &["man"]] {
+        let mut child = luma(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn without_a_terminal_there_is_no_spinner_and_no_colour() {
+    let emulator = Emulator::start();
+    for arguments in [&["image", "a duck"][..], &["wait", "7"]] {
+        let ran = emulator.run(arguments);
+        assert!(!ran.stderr.contains('\u{1b}') && !ran.stdout.contains('\u{1b}'), "{ran:?}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    }
+}
+
+/// Runs on a terminal of its own, which gets stdout and stderr.
+#[cfg(target_os = "linux")]
+fn on_a_terminal(emulator: &Emulator, arguments: &[&str], no_color: bool) -> Ran {
+    let quoted: Vec<_> = arguments.iter().map(|it| format!("'{it}'")).collect();
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", &format!("{} {}", env!("CARGO_BIN_EXE_luma"), quoted.join(" ")), "/dev/null"]);
+    command.env("LUMA_BASE_URL", &emulator.base_url).env("LUMA_AGENTS_API_KEY", &emulator.key);
+    command.env("TERM", "xterm").current_dir(emulator.folder.path()).stdin(Stdio::null());
+    if no_color {
+        command.env("NO_COLOR", "1");
+    } else {
+        command.env_remove("NO_COLOR");
+    }
+    Ran::of(&mut command)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_terminal_a_spinner_shows_the_state() {
+    let emulator = Emulator::scripted(r#"{"default": {"takes": 1}}"#);
+    let ran = on_a_terminal(&emulator, &["image", "a duck"], false);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains('\u{1b}') && ran.stdout.contains("processing"), "{ran:?}");
+    assert!(ran.stdout.contains(".png\r\n"), "{ran:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_color_turns_colours_off() {
+    let emulator = Emulator::start();
+    let coloured = |no_color| on_a_terminal(&emulator, &["wait", "7"], no_color).stdout.contains("\u{1b}[31m");
+    assert_eq!((coloured(false), coloured(true)), (true, false));
+}
+
+#[test]
+fn json_is_one_object_a_job() {
+    let emulator = Emulator::start();
+    let ids: Vec<_> = (0..3).map(|_| emulator.run(&["image", "a duck", "--async"]).lines()[0].to_owned()).collect();
+    let ran = emulator.run(&["wait", &ids[0], &ids[1], &ids[2], "--json"]);
+    let mut found: Vec<_> = ran.objects().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect();
+    found.sort();
+    let mut ids = ids;
+    ids.sort();
+    assert_eq!(found, ids);
+    assert!(ran.objects().iter().all(|it| it["files"][0].as_str().unwrap().contains(".png")), "{ran:?}");
+}
