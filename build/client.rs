@@ -65,7 +65,8 @@ fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::
         .map(|at| block.stmts.split_at(at))
         .ok_or_else(changed)?;
     let tail: String = tail.iter().map(text).collect();
-    let operation = operation(&tail, document).ok_or_else(changed)?;
+    let (path, item, operation) = operation(&tail, document).ok_or_else(changed)?;
+    let id = operation.get("operationId").text().unwrap_or_default();
     let end: syn::Expr = match tail {
         it if it.contains("ResponseValue :: from_response (response)") => parse_quote!(super::super::send::decoded),
         it if it.contains("ResponseValue :: empty (response)") => parse_quote!(super::super::send::empty),
@@ -78,16 +79,24 @@ fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::
     if without_header.len() == request.len() || request.contains("header_map") {
         return Err(changed());
     }
+    // Nothing in a UUID has to be encoded.
+    let request = walk::parameters(&item, &operation)?.iter().try_fold(request, |code, parameter| {
+        let name = snake(parameter.get("name").text().unwrap_or_default());
+        let is_uuid = parameter.get("schema").follow("schemas")?.get("format").value == "uuid";
+        let encoded = format!("encode_path (& {name} . to_string ())");
+        Ok::<_, String>(if is_uuid { code.replace(&encoded, &name) } else { code })
+    })?;
     let request: syn::Block = syn::parse_str(&format!("{{ {request} }}")).map_err(|_| changed())?;
     let request = request.stmts;
-    Ok(parse_quote!({ #(#request)* #end(&client.inner, request, #operation).await }))
+    Ok(
+        parse_quote!({ #(#request)* #end(&client.inner, request, super::super::send::Operation { id: #id, template: #path }).await }),
+    )
 }
 
-/// The id of the operation that the end of a `send` names, and its path with parameters by name.
-fn operation(tail: &str, document: &Node<'_>) -> Option<syn::Expr> {
+/// The operation that the end of a `send` names, and where it stands.
+fn operation<'a>(tail: &str, document: &Node<'a>) -> Option<(&'a str, Node<'a>, Node<'a>)> {
     let (_, rest) = tail.split_once("operation_id : \"")?;
     let (id, _) = rest.split_once('"')?;
-    let (path, ..) = walk::operations(document)
-        .find(|(_, _, it)| it.get("operationId").text().is_some_and(|it| snake(it) == snake(id)))?;
-    Some(parse_quote!(super::super::send::Operation { id: #id, template: #path }))
+    let is_named = |operation: &Node<'_>| operation.get("operationId").text().is_some_and(|it| snake(it) == snake(id));
+    walk::operations(document).find(|(.., operation)| is_named(operation))
 }
