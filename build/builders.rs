@@ -111,7 +111,7 @@ fn builder(object: &Object, fields: &[(&Field, syn::Type)], document: &Node<'_>)
                 type Error = super::error::ConversionError;
 
                 fn try_from(value: #name) -> ::std::result::Result<Self, Self::Error> {
-                    value.build().map(Self::from)
+                    super::#name::try_from(value).map(Self::from)
                 }
             }
         },

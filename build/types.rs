@@ -35,8 +35,10 @@ pub(crate) fn complete(mut types: syn::File, document: &Node<'_>, features: Feat
                 }
                 added.push(constructor(object));
             }
-            syn::Item::Struct(text) => added.push(optional_text(&text.ident)),
-            syn::Item::Impl(block) => describe_builder(block),
+            syn::Item::Impl(block) => {
+                added.extend(checked_text(block).map(optional_text));
+                describe_builder(block);
+            }
             _ => {}
         }
         if let syn::Item::Struct(syn::ItemStruct { attrs, ident, .. })
@@ -109,7 +111,7 @@ fn alternative(name: &syn::Ident, alternative: &syn::Ident) -> syn::Item {
                 type Error = error::ConversionError;
 
                 fn try_from(value: builder::#alternative) -> ::std::result::Result<Self, Self::Error> {
-                    value.build().map(Self::from)
+                    #alternative::try_from(value).map(Self::from)
                 }
             }
 
@@ -117,22 +119,30 @@ fn alternative(name: &syn::Ident, alternative: &syn::Ident) -> syn::Item {
                 type Error = error::ConversionError;
 
                 fn try_from(value: builder::#alternative) -> ::std::result::Result<Self, Self::Error> {
-                    value.build().map(Self::from)
+                    #alternative::try_from(value).map(Self::from)
                 }
             }
         };
     }
 }
 
+/// The type that is made of a text with limits, if this is the `impl` that does it.
+fn checked_text(block: &syn::ItemImpl) -> Option<&syn::Type> {
+    let (path, _) = block.trait_.as_ref()?;
+    let makes = path.to_token_stream().to_string().ends_with("TryFrom < & str >");
+    let fails = block.items.iter().any(|it| it.to_token_stream().to_string().contains("error :: ConversionError"));
+    (makes && fails).then_some(&*block.self_ty)
+}
+
 /// Lets a text stand where an optional text with limits is asked for.
-fn optional_text(name: &syn::Ident) -> syn::Item {
+fn optional_text(name: &syn::Type) -> syn::Item {
     parse_quote! {
         const _: () = {
             impl ::std::convert::TryFrom<&str> for crate::types::Optional<#name> {
                 type Error = error::ConversionError;
 
                 fn try_from(text: &str) -> ::std::result::Result<Self, Self::Error> {
-                    #name::try_from(text).map(Self::from)
+                    <#name>::try_from(text).map(Self::from)
                 }
             }
 
@@ -140,7 +150,7 @@ fn optional_text(name: &syn::Ident) -> syn::Item {
                 type Error = error::ConversionError;
 
                 fn try_from(text: ::std::string::String) -> ::std::result::Result<Self, Self::Error> {
-                    #name::try_from(text).map(Self::from)
+                    <#name>::try_from(text).map(Self::from)
                 }
             }
         };
