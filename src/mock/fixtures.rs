@@ -15,6 +15,7 @@ const ID: &str = "d290f1ee-6c54-4b01-90e6-d701748f0851";
 /// An image in this state, submitted now: with an output if completed, with a code if failed. Its id is
 /// always the same.
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "callers name a state, they have none to lend")]
 pub fn generation(state: GenerationState) -> Generation {
     let output = json!({ "type": "image", "url": "https://storage.example.com/image.png?X-Amz-Expires=3600" });
     let outputs: Vec<_> = (state == GenerationState::Completed).then_some(output).into_iter().collect();
@@ -42,6 +43,7 @@ pub fn failed_generation(code: GenerationFailureCode) -> Generation {
 
 /// An uploaded image in this state. Its id is always the same.
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "callers name a state, they have none to lend")]
 pub fn file(state: FileState) -> File {
     example(
         "File",

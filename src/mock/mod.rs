@@ -31,12 +31,15 @@
 //!
 //! let script = r#"{
 //!     "default": { "takes": 30 },
-//!     "prompts": [
-//!         { "contains": "forbidden", "then": { "fails": "content_moderated", "takes": 2 } }
-//!     ],
-//!     "replies": [
-//!         { "operation": "create_generation", "reply": "rate_limited", "retry_after": 1, "times": 2 }
-//!     ],
+//!     "prompts": [{
+//!         "contains": "forbidden",
+//!         "then": { "fails": "content_moderated", "takes": 2 }
+//!     }],
+//!     "replies": [{
+//!         "operation": "create_generation",
+//!         "reply": "rate_limited", "retry_after": 1,
+//!         "times": 2
+//!     }],
 //!     "downloads": [{ "cut_after": 1000 }]
 //! }"#;
 //! let emulator = Emulator::builder().script_json(script)?.speed(100.0).start().await?;
