@@ -12,7 +12,7 @@ pub(crate) fn complete(mut client: syn::File, document: &Node<'_>) -> Result<Str
         match item {
             // A client with a reqwest client of its own, and an `unwrap`.
             syn::Item::Impl(block) => {
-                block.items.retain(|it| !matches!(it, syn::ImplItem::Fn(f) if f.sig.ident == "new"))
+                block.items.retain(|it| !matches!(it, syn::ImplItem::Fn(f) if f.sig.ident == "new"));
             }
             syn::Item::Mod(module) => {
                 for send in module.content.iter_mut().flat_map(|(_, items)| items).filter_map(send_of) {

@@ -64,7 +64,7 @@ impl Doubts {
     /// another type or model, or was created at another time. [`Error::Api`] if it cannot be got.
     pub async fn found(&self, client: &Client, key: &Key, id: Uuid) -> Result<()> {
         let doubt = self.only(key)?;
-        if let Some(other) = self.journal.find_job(id) {
+        if let Some(other) = self.journal.find_job(id)? {
             return Err(Error::Doubt(format!("{id} stands in the journal already, under {other}")));
         }
         let generation = client.generations().get(id).await?;

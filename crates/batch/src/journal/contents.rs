@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::line::{Entry, Line};
+use super::{
+    line::{Entry, Line},
+    settled::{Lines, Settled},
+};
 use crate::{
     digest::Sha256,
-    ledger::{Intent, State, book::Book},
+    key::CustomId,
+    ledger::{Event, State, book::Book},
 };
 
 /// A file of the account that a run has uploaded.
@@ -69,9 +73,61 @@ pub(crate) struct Contents {
     pub(crate) book: Book,
     pub(crate) uploads: HashMap<Sha256, Uploaded>,
     pub(crate) moved: Option<String>,
+    /// The last job that the service has accepted.
+    pub(crate) newest: Option<Uuid>,
+    /// The keys whose only job is saved. They are not in the book, but for as long as one is used.
+    pub(crate) settled: Settled,
+    /// Lines about keys that were settled when they came, which have to be read again first.
+    pub(crate) late: Vec<(Line, u64)>,
+    /// Where the intent of a key with one try is.
+    intents: HashMap<CustomId, u64>,
 }
 
 impl Contents {
+    /// Takes in the line that begins at `offset`, and forgets what it says where that can be read again. `recent`: the
+    /// quota still has to know what was submitted since then.
+    pub(crate) fn take_at(&mut self, line: &Line, offset: u64, recent: DateTime<Utc>) {
+        if line.entry.custom_id().is_some_and(|id| self.settled.find(id).is_some()) {
+            self.late.push((line.clone(), offset));
+        } else {
+            self.take_now(line, offset, recent);
+        }
+    }
+
+    /// As [`take_at`](Self::take_at), for a key that is not settled, though another one with its hash may be.
+    pub(crate) fn take_now(&mut self, line: &Line, offset: u64, recent: DateTime<Utc>) {
+        self.take(line);
+        match &line.entry {
+            Entry::Intent { custom_id, r#try, .. } => self.intent_at(custom_id, *r#try, offset),
+            Entry::Saved { custom_id, .. } => self.settle(custom_id, offset, recent),
+            _ => {}
+        }
+    }
+
+    /// The intent of a try stands here.
+    pub(crate) fn intent_at(&mut self, id: &CustomId, number: u32, offset: u64) {
+        if number == 1 {
+            self.intents.insert(id.clone(), offset);
+        } else {
+            self.intents.remove(id);
+        }
+    }
+
+    /// The line at `saved` says how the only try of this key ended.
+    pub(crate) fn settle(&mut self, id: &CustomId, saved: u64, recent: DateTime<Utc>) {
+        let Some(attempt) = self.book.only_saved(id).filter(|attempt| attempt.begun < recent) else { return };
+        // Read again, the job has to come out as it stands here.
+        if attempt.number != 1 || attempt.request_id.is_none() {
+            return;
+        }
+        if let Some(intent) = self.intents.get(id)
+            && self.settled.insert(id, Lines { intent: *intent, saved })
+        {
+            self.intents.remove(id);
+            self.book.forget(id);
+        }
+    }
+
     pub(crate) fn take(&mut self, line: &Line) {
         match &line.entry {
             Entry::Run { batch, base_url, input, input_sha256, lines, .. } => {
@@ -82,23 +138,19 @@ impl Contents {
             Entry::Uploaded { sha256, bytes, file_id, expires_at } => {
                 self.uploads.insert(*sha256, Uploaded::new(*sha256, *bytes, *file_id, *expires_at));
             }
-            Entry::Intent { custom_id, r#try, x_request_id, request_sha256, model, r#type, usd, weight } => {
-                let intent = Intent {
-                    after: None,
-                    request_id: *x_request_id,
-                    fingerprint: *request_sha256,
-                    model: model.clone(),
-                    kind: r#type.clone(),
-                    usd: *usd,
-                    weight: *weight,
-                };
+            Entry::Intent { custom_id, r#try, .. } => {
                 // Whoever wrote it is gone: the lock is ours.
-                self.book.open(custom_id, *r#try, &intent, line.at, State::InDoubt { fault: None });
+                if let Some(intent) = line.entry.as_intent() {
+                    self.book.open(custom_id, *r#try, &intent, line.at, State::InDoubt { fault: None });
+                }
             }
             Entry::Moved { database, .. } => self.moved = Some(database.clone()),
             Entry::Repaired { lost, .. } => self.book.suspect(*lost, line.at),
             entry => {
                 if let Some((custom_id, number, event)) = entry.as_event() {
+                    if let Event::Accepted { id } | Event::Found { id } = event {
+                        self.newest = Some(id);
+                    }
                     self.book.apply(custom_id, number, &event, line.at);
                 }
             }

@@ -161,6 +161,14 @@ impl Entry {
         }
     }
 
+    /// The intent, if this is one.
+    pub(crate) fn as_intent(&self) -> Option<Intent> {
+        let Self::Intent { x_request_id, request_sha256, model, r#type, usd, weight, .. } = self else { return None };
+        let (request_id, fingerprint) = (*x_request_id, *request_sha256);
+        let (model, kind, usd, weight) = (model.clone(), r#type.clone(), *usd, *weight);
+        Some(Intent { after: None, request_id, fingerprint, model, kind, usd, weight })
+    }
+
     /// The event of a try, if this is one.
     pub(crate) fn as_event(&self) -> Option<(&CustomId, u32, Event)> {
         Some(match self.clone() {
@@ -178,7 +186,7 @@ impl Entry {
         })
     }
 
-    fn custom_id(&self) -> Option<&CustomId> {
+    pub(crate) fn custom_id(&self) -> Option<&CustomId> {
         match self {
             Self::Intent { custom_id, .. }
             | Self::NotSent { custom_id, .. }

@@ -9,6 +9,7 @@ mod reader;
 mod recording;
 mod repair;
 mod scan;
+mod settled;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -140,19 +141,29 @@ impl Journal {
     /// What is known of a line.
     #[must_use]
     pub fn line(&self, id: &CustomId) -> Option<Last> {
-        self.read(|writer| writer.contents.book.last(&writer.key(id).ok()?))
+        self.read(|writer| writer.last(&writer.key(id).ok()?).ok()?)
     }
 
     /// Every line that the journal names.
-    pub(crate) fn ids(&self) -> Vec<CustomId> {
+    pub(crate) fn ids(&self) -> Result<Vec<CustomId>> {
+        self.read(Writer::ids)
+    }
+
+    /// Those whose job is not saved, or was submitted just now.
+    pub(crate) fn unsettled(&self) -> Vec<CustomId> {
         self.read(|writer| writer.contents.book.ids().cloned().collect())
+    }
+
+    /// The last job that the service has accepted.
+    pub(crate) fn newest(&self) -> Option<Uuid> {
+        self.read(|writer| writer.contents.newest)
     }
 
     /// The doubt about a line that the journal does not name, after a repair that has lost lines.
     pub(crate) fn unnamed_doubt(&self, id: &CustomId) -> Option<Doubt> {
         self.read(|writer| {
             let key = writer.key(id).ok()?;
-            let is_named = writer.contents.book.last(&key).is_some();
+            let is_named = writer.last(&key).ok()?.is_some();
             writer.contents.book.suspected(&key).filter(|_| !is_named)
         })
     }
@@ -164,9 +175,12 @@ impl Journal {
     }
 
     /// The key under which a job stands here.
-    #[must_use]
-    pub fn find_job(&self, id: Uuid) -> Option<CustomId> {
-        self.read(|writer| writer.contents.book.find_job(id).cloned())
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read.
+    pub fn find_job(&self, id: Uuid) -> Result<Option<CustomId>> {
+        self.read(|writer| writer.find_job(id))
     }
 
     /// The files that the runs have uploaded.
@@ -231,11 +245,7 @@ impl Ledger for Journal {
     }
 
     async fn peek(&self, key: &Key, intent: &Intent) -> Result<Option<Begin>> {
-        self.read(|writer| {
-            writer.own(key)?;
-            writer.not_moved()?;
-            Ok(writer.contents.book.decide(key, intent, &writer.cap)?.reply())
-        })
+        self.read(|writer| writer.peek(key, intent))
     }
 
     async fn record(&self, ticket: &Ticket, event: &Event) -> Result<()> {
@@ -244,22 +254,22 @@ impl Ledger for Journal {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Last>> {
-        self.read(|writer| {
-            writer.own(key)?;
-            Ok(writer.contents.book.last(key))
-        })
+        self.read(|writer| writer.last(key))
     }
 
     fn last(&self) -> impl Stream<Item = Result<(Key, Last)>> + Send {
-        let ids = self.ids();
-        let last = |id: CustomId| {
-            self.read(|writer| {
-                let key = writer.key(&id).ok()?;
-                let last = writer.contents.book.last(&key)?;
-                Some(Ok((key, last)))
-            })
+        let (ids, failed) = match self.ids() {
+            Ok(ids) => (ids, None),
+            Err(e) => (Vec::new(), Some(Err(e))),
         };
-        stream::iter(ids.into_iter().filter_map(last))
+        let last = |id: CustomId| {
+            let read = self.read(|writer| {
+                let key = writer.key(&id)?;
+                Ok(writer.last(&key)?.map(|last| (key, last)))
+            });
+            read.transpose()
+        };
+        stream::iter(failed.into_iter().chain(ids.into_iter().filter_map(last)))
     }
 
     async fn spent(&self) -> Result<Spent> {

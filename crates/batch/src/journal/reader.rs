@@ -45,7 +45,7 @@ impl JournalView {
     fn read_file(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
         let mut contents = Contents::default();
-        let scan = scan(BufReader::with_capacity(256 * 1024, &file), |line| contents.take(&line))
+        let scan = scan(BufReader::with_capacity(256 * 1024, &file), |line, _| contents.take(&line))
             .map_err(|e| scan_error(path, e))?;
         if let Tail::Torn { good, .. } = scan.tail {
             for line in &good {

@@ -76,6 +76,12 @@ impl Medium for Recording {
         Ok(Box::new(io::Cursor::new(self.content())))
     }
 
+    fn line_at(&mut self, offset: u64) -> io::Result<Vec<u8>> {
+        let content = self.content().split_off(usize::try_from(offset).unwrap());
+        let end = content.iter().position(|byte| *byte == b'\n').map_or(content.len(), |at| at + 1);
+        Ok(content[..end].to_vec())
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         let broken = match disk.breaks {

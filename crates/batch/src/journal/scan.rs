@@ -60,11 +60,11 @@ struct Problem {
     terminated: bool,
 }
 
-/// Reads every line that is good and in its place, and judges the rest.
+/// Reads every line that is good and in its place, with where it begins, and judges the rest.
 ///
 /// A bad part is a crash's if no line behind it says that it was on disk, and if it is not a whole line with its newline:
 /// that one was written, so a flipped bit may have made an intent that was sent unreadable.
-pub(crate) fn scan(reader: impl BufRead, mut on_line: impl FnMut(Line)) -> Result<Scan, ScanError> {
+pub(crate) fn scan(reader: impl BufRead, mut on_line: impl FnMut(Line, u64)) -> Result<Scan, ScanError> {
     let (mut end, mut number) = (0, 0);
     let mut problem: Option<Problem> = None;
     for piece in Pieces::new(reader) {
@@ -74,7 +74,7 @@ pub(crate) fn scan(reader: impl BufRead, mut on_line: impl FnMut(Line)) -> Resul
                 Ok(line) if line.number == number + 1 => {
                     number += 1;
                     end = piece.end;
-                    on_line(line);
+                    on_line(line, piece.start);
                     continue;
                 }
                 Err(Bad::Newer(what)) => return Err(ScanError::Newer(what)),
@@ -91,7 +91,7 @@ pub(crate) fn scan(reader: impl BufRead, mut on_line: impl FnMut(Line)) -> Resul
                     number += 1;
                     // Of a good line everything is there but its newline.
                     end = piece.start + offset.1 as u64;
-                    on_line(line);
+                    on_line(line, piece.start);
                     problem = Some(Problem { newline: true, good: Vec::new(), terminated: false });
                 }
                 None => {

@@ -23,8 +23,11 @@ fn clock() -> Clock {
     Arc::new(move || start)
 }
 
+/// Opened again, it is a day later, so that settled keys are read from the file.
 fn open(medium: &Recording) -> Result<Writer, Error> {
-    Writer::open(Path::new("a.journal.jsonl"), Box::new(medium.clone()), clock())
+    let days = i64::from(!medium.content().is_empty());
+    let later: Clock = Arc::new(move || clock()() + TimeDelta::days(days));
+    Writer::open(Path::new("a.journal.jsonl"), Box::new(medium.clone()), later)
 }
 
 fn intent(id: &str, after: Option<u32>) -> Intent {
@@ -161,9 +164,10 @@ fn whatever_a_crash_leaves_the_journal_opens_and_no_key_that_was_sent_is_fresh()
 }
 
 /// What was known, as text.
-fn everything(writer: &Writer) -> Vec<String> {
-    let book = &writer.contents.book;
-    let mut all: Vec<_> = book.ids().map(|id| format!("{id} {:?}", book.last(&key(writer, id.as_str())))).collect();
+fn everything(writer: &mut Writer) -> Vec<String> {
+    let ids = writer.ids().unwrap();
+    let mut say = |id: &CustomId| format!("{id} {:?}", writer.last(&key(writer, id.as_str())).unwrap());
+    let mut all: Vec<_> = ids.iter().map(&mut say).collect();
     all.sort();
     all
 }
@@ -172,8 +176,9 @@ fn everything(writer: &Writer) -> Vec<String> {
 fn a_journal_that_is_opened_again_says_what_it_said() {
     let medium = Recording::default();
     history(&medium);
-    let writer = open(&medium).unwrap();
-    let said = everything(&writer);
+    let mut writer = open(&medium).unwrap();
+    assert_eq!(writer.contents.settled.all().len(), 1);
+    let said = everything(&mut writer);
     let spent = writer.contents.book.spent();
     assert_eq!(said.len(), 9);
     assert_eq!(spent.low, "0.1616".parse().unwrap());
@@ -181,12 +186,12 @@ fn a_journal_that_is_opened_again_says_what_it_said() {
     assert_eq!(spent.jobs, 7);
     drop(writer);
     let length = medium.content().len();
-    assert_eq!(everything(&open(&medium).unwrap()), said);
+    assert_eq!(everything(&mut open(&medium).unwrap()), said);
     assert_eq!(medium.content().len(), length);
 }
 
-fn check_flipped(content: Vec<u8>, context: &str) {
-    let medium = Recording::of(content);
+fn check_flipped(flipped: Vec<u8>, context: &str) {
+    let medium = Recording::of(flipped);
     let sent = |_: &str| true;
     match open(&medium) {
         Ok(mut writer) => assert_safe(&mut writer, &sent, context),
@@ -291,7 +296,7 @@ fn a_line_that_is_lost_or_stands_there_twice_is_noticed() {
 fn a_repair_without_a_lost_line_puts_nothing_in_doubt() {
     let medium = Recording::default();
     history(&medium);
-    let said = everything(&open(&medium).unwrap());
+    let said = everything(&mut open(&medium).unwrap());
     let mut content = medium.content();
     // A newline in the middle becomes something else.
     let at = content.iter().position(|byte| *byte == b'\n').unwrap();
@@ -301,20 +306,20 @@ fn a_repair_without_a_lost_line_puts_nothing_in_doubt() {
     let repair = repair_file(Path::new("a.journal.jsonl"), &mut medium.clone(), &clock()).unwrap();
     assert_eq!(repair.lost, 0);
     assert_eq!(medium.0.lock().unwrap().asides, [content]);
-    assert_eq!(everything(&open(&medium).unwrap()), said);
+    assert_eq!(everything(&mut open(&medium).unwrap()), said);
 }
 
 #[test]
 fn an_editor_that_writes_other_newlines_loses_nothing() {
     let medium = Recording::default();
     history(&medium);
-    let said = everything(&open(&medium).unwrap());
+    let said = everything(&mut open(&medium).unwrap());
     let text = String::from_utf8(medium.content()).unwrap().replace('\n', "\r\n");
     let medium = Recording::of(text.into_bytes());
     assert!(open(&medium).is_err());
     let repair = repair_file(Path::new("a.journal.jsonl"), &mut medium.clone(), &clock()).unwrap();
     assert_eq!(repair.lost, 0);
-    assert_eq!(everything(&open(&medium).unwrap()), said);
+    assert_eq!(everything(&mut open(&medium).unwrap()), said);
 }
 
 #[test]
@@ -396,18 +401,20 @@ fn an_id_that_cannot_be_written_is_handed_out_as_the_line_to_append() {
         }
         // This run goes on waiting for them, and sends nothing more.
         let a = key(&writer, "a");
-        assert_eq!(writer.contents.book.last(&a).unwrap().attempt.state, State::Accepted { id: job(1) });
+        assert_eq!(writer.last(&a).unwrap().unwrap().attempt.state, State::Accepted { id: job(1) });
         let d = key(&writer, "d");
         assert!(matches!(writer.begin(&d, &intent("d", None)), Err(Error::Journal(_))), "{broken:?}");
         drop(writer);
         let mut content = medium.content();
         content.extend(handed_out.as_bytes());
-        let writer = open(&Recording::of(content)).unwrap_or_else(|e| panic!("{broken:?}: {e}"));
+        let mut writer = open(&Recording::of(content)).unwrap_or_else(|e| panic!("{broken:?}: {e}"));
         for (number, id) in [(1, "a"), (2, "b")] {
-            let last = writer.contents.book.last(&key(&writer, id)).unwrap();
+            let key = key(&writer, id);
+            let last = writer.last(&key).unwrap().unwrap();
             assert_eq!(last.attempt.state, State::Accepted { id: job(number) }, "{broken:?}");
         }
-        assert!(matches!(writer.contents.book.last(&key(&writer, "c")).unwrap().attempt.state, State::NoJob(_)));
+        let c = key(&writer, "c");
+        assert!(matches!(writer.last(&c).unwrap().unwrap().attempt.state, State::NoJob(_)));
     }
 }
 
@@ -474,6 +481,34 @@ fn a_file_that_is_no_journal_stays_as_it_is() {
         assert!(matches!(refused, Err(Error::Journal(_))), "{text}: {refused:?}");
         assert_eq!(medium.content(), text.as_bytes());
     }
+}
+
+#[test]
+fn a_settled_key_is_read_again_from_the_file_and_can_be_saved_again() {
+    let medium = Recording::default();
+    history(&medium);
+    let mut writer = open(&medium).unwrap();
+    let saved = key(&writer, "saved");
+    let spent = writer.contents.book.spent();
+    let ticket = Ticket::new(saved.clone(), 1);
+    let file = SavedFile::new("out/saved.png", 7, Sha256::of("fetched again"));
+    let again = Event::Saved { id: job(3), file: file.clone(), more: vec![] };
+    for _ in 0..2 {
+        writer.record(&ticket, &again).unwrap();
+    }
+    let state = State::Saved { id: job(3), file, more: vec![] };
+    assert_eq!(writer.last(&saved).unwrap().unwrap().attempt.state, state);
+    assert_eq!(writer.find_job(job(3)).unwrap().unwrap(), saved.custom_id);
+    assert_eq!(writer.contents.book.spent(), spent);
+    let other = writer.record(&ticket, &Event::Accepted { id: job(77) });
+    assert!(other.is_err());
+    drop(writer);
+    let mut writer = open(&medium).unwrap();
+    assert_eq!(writer.last(&saved).unwrap().unwrap().attempt.state, state);
+    // What has changed on disk meanwhile is an error, not a key that is not known.
+    let text = String::from_utf8(medium.content()).unwrap();
+    medium.0.lock().unwrap().content = text.replace("\"custom_id\":\"saved\"", "\"custom_id\":\"sAved\"").into_bytes();
+    assert!(writer.begin(&saved, &intent("saved", Some(1))).is_err());
 }
 
 #[test]

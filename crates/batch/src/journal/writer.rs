@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{
@@ -19,13 +19,16 @@ use crate::{
     error::{Error, JournalError, JournalProblem, NotRecorded, Result},
     key::{CustomId, Key},
     ledger::{
-        Begin, Event, Intent, State, Ticket,
-        book::{Cap, Decision},
+        Attempt, Begin, Event, Intent, Last, State, Ticket,
+        book::{Cap, Decision, attempt},
     },
 };
 
 /// The clock of the machine, or of a test.
 pub(crate) type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// What was submitted within this time is kept in mind: it may count in the account's limits.
+const RECENT: TimeDelta = TimeDelta::seconds(120);
 
 /// Names this crate in `run` lines.
 const BY: &str = concat!("luma-agents-batch ", env!("CARGO_PKG_VERSION"));
@@ -53,9 +56,10 @@ impl Writer {
     pub(crate) fn open(path: &Path, mut medium: Box<dyn Medium>, clock: Clock) -> Result<Self> {
         let failed = |action, e| Error::io(action, path, e);
         let mut contents = Contents::default();
+        let recent = clock() - RECENT;
+        let reader = medium.reader().map_err(|e| failed("read", e))?;
         let Scan { mut end, mut number, tail } =
-            scan(medium.reader().map_err(|e| failed("read", e))?, |line| contents.take(&line))
-                .map_err(|e| scan_error(path, e))?;
+            scan(reader, |line, at| contents.take_at(&line, at, recent)).map_err(|e| scan_error(path, e))?;
         if number == 0 {
             is_journal(&mut *medium, path)?;
         }
@@ -78,7 +82,7 @@ impl Writer {
                 content.extend(newline.then_some(b'\n'));
                 let synced = number;
                 for line in good {
-                    contents.take(&line);
+                    contents.take_at(&line, content.len() as u64, recent);
                     number += 1;
                     let line = Line { number, synced, ..line };
                     content.extend(line.encode().map_err(|e| failed("write", e.into()))?);
@@ -92,7 +96,8 @@ impl Writer {
         }
         // What a killed process wrote may not be on disk yet.
         medium.sync().map_err(|e| failed("sync", e))?;
-        Ok(Self {
+        let late = std::mem::take(&mut contents.late);
+        let mut writer = Self {
             path: path.to_owned(),
             medium,
             clock,
@@ -103,7 +108,24 @@ impl Writer {
             synced: number,
             is_closed: false,
             handed_out: 0,
-        })
+        };
+        for (line, offset) in late {
+            writer.unsettle(line.entry.custom_id())?;
+            writer.contents.take_now(&line, offset, recent);
+        }
+        Ok(writer)
+    }
+
+    /// Puts a settled key back into the book.
+    fn unsettle(&mut self, id: Option<&CustomId>) -> Result<()> {
+        let Some(id) = id else { return Ok(()) };
+        let Some(lines) = self.contents.settled.find(id) else { return Ok(()) };
+        if let Some(attempt) = self.settled(id)? {
+            self.contents.settled.remove(id);
+            self.contents.intent_at(id, attempt.number, lines.intent);
+            self.contents.book.restore(id, attempt);
+        }
+        Ok(())
     }
 
     /// Writes the line of a run. The first one makes the batch.
@@ -121,17 +143,117 @@ impl Writer {
     pub(crate) fn begin(&mut self, key: &Key, intent: &Intent) -> Result<Begin> {
         self.own(key)?;
         self.not_moved()?;
-        let number = match self.contents.book.decide(key, intent, &self.cap)? {
-            Decision::Reply(reply) => return Ok(reply),
-            Decision::Open(number) => number,
-        };
-        let at = self.write(Entry::intent(key.custom_id.clone(), number, intent))?;
-        self.contents.book.open(&key.custom_id, number, intent, at, State::InFlight);
-        Ok(Begin::Fresh(Ticket::new(key.clone(), number)))
+        self.with_key(&key.custom_id, |it| it.begin_known(key, intent))?
+    }
+
+    pub(crate) fn peek(&mut self, key: &Key, intent: &Intent) -> Result<Option<Begin>> {
+        self.own(key)?;
+        self.not_moved()?;
+        self.with_key(&key.custom_id, |it| Ok(it.contents.book.decide(key, intent, &it.cap)?.reply()))?
+    }
+
+    pub(crate) fn last(&mut self, key: &Key) -> Result<Option<Last>> {
+        self.own(key)?;
+        self.with_key(&key.custom_id, |it| it.contents.book.last(key))
     }
 
     pub(crate) fn record(&mut self, ticket: &Ticket, event: &Event) -> Result<()> {
         self.own(&ticket.key)?;
+        let id = &ticket.key.custom_id;
+        let settled = self.settled(id)?;
+        let (was_settled, before) = (settled.is_some(), self.length);
+        if let Some(attempt) = settled {
+            self.contents.book.restore(id, attempt);
+        }
+        let recorded = self.record_known(ticket, event);
+        let is_saved = matches!(event, Event::Saved { .. }) && recorded.is_ok() && self.length > before;
+        match (was_settled, is_saved) {
+            (true, true) => self.contents.settled.update(id, before),
+            (false, true) => self.contents.settle(id, before, DateTime::<Utc>::MAX_UTC),
+            (_, false) => {}
+        }
+        if was_settled {
+            self.contents.book.forget(id);
+        }
+        recorded
+    }
+
+    /// Asks something about a key, which is read again first if it is settled.
+    fn with_key<T>(&mut self, id: &CustomId, work: impl FnOnce(&mut Self) -> T) -> Result<T> {
+        let Some(attempt) = self.settled(id)? else { return Ok(work(self)) };
+        self.contents.book.restore(id, attempt);
+        let done = work(self);
+        // A key with a saved job is never begun again.
+        self.contents.book.forget(id);
+        Ok(done)
+    }
+
+    /// The only try of a settled key, read again.
+    fn settled(&mut self, id: &CustomId) -> Result<Option<Attempt>> {
+        let Some(lines) = self.contents.settled.find(id) else { return Ok(None) };
+        let intent = self.line_at(lines.intent)?;
+        // Another key may have the same hash.
+        if intent.entry.custom_id() != Some(id) {
+            return Ok(None);
+        }
+        let saved = self.line_at(lines.saved)?;
+        let changed = || damaged(&self.path, intent.number, "it has changed while it was in use");
+        let (Some(begun), Some((of, number, Event::Saved { id: job, file, more }))) =
+            (intent.entry.as_intent(), saved.entry.as_event())
+        else {
+            return Err(changed());
+        };
+        if of != id {
+            return Err(changed());
+        }
+        let state = State::Saved { id: job, file, more };
+        Ok(Some(Attempt { at: saved.at, ..attempt(number, &begun, intent.at, state) }))
+    }
+
+    fn line_at(&mut self, offset: u64) -> Result<Line> {
+        let bytes = self.medium.line_at(offset).map_err(|e| Error::io("read", &self.path, e))?;
+        let line = Line::decode(bytes.strip_suffix(b"\n").unwrap_or(&bytes));
+        line.map_err(|_| damaged(&self.path, 0, "it has changed while it was in use"))
+    }
+
+    /// Every id that the journal names: first those of settled keys, in the order in which they were saved.
+    pub(crate) fn ids(&mut self) -> Result<Vec<CustomId>> {
+        let mut ids = Vec::new();
+        for lines in self.contents.settled.all() {
+            ids.extend(self.line_at(lines.saved)?.entry.custom_id().cloned());
+        }
+        ids.extend(self.contents.book.ids().cloned());
+        Ok(ids)
+    }
+
+    /// The key that has this job.
+    pub(crate) fn find_job(&mut self, id: Uuid) -> Result<Option<CustomId>> {
+        if let Some(found) = self.contents.book.find_job(id) {
+            return Ok(Some(found.clone()));
+        }
+        for lines in self.contents.settled.all() {
+            if let Some((of, _, Event::Saved { id: job, .. })) = self.line_at(lines.saved)?.entry.as_event()
+                && job == id
+            {
+                return Ok(Some(of.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin_known(&mut self, key: &Key, intent: &Intent) -> Result<Begin> {
+        let number = match self.contents.book.decide(key, intent, &self.cap)? {
+            Decision::Reply(reply) => return Ok(reply),
+            Decision::Open(number) => number,
+        };
+        let offset = self.length;
+        let at = self.write(Entry::intent(key.custom_id.clone(), number, intent))?;
+        self.contents.intent_at(&key.custom_id, number, offset);
+        self.contents.book.open(&key.custom_id, number, intent, at, State::InFlight);
+        Ok(Begin::Fresh(Ticket::new(key.clone(), number)))
+    }
+
+    fn record_known(&mut self, ticket: &Ticket, event: &Event) -> Result<()> {
         let id = &ticket.key.custom_id;
         if !self.contents.book.check(ticket, event)? {
             return Ok(());
@@ -140,6 +262,9 @@ impl Writer {
         let decides = matches!(event, Event::Found { .. } | Event::None | Event::Resend);
         match self.write(entry.clone()) {
             Ok(at) => {
+                if let Event::Accepted { id } | Event::Found { id } = event {
+                    self.contents.newest = Some(*id);
+                }
                 self.contents.book.apply(id, ticket.attempt, event, at);
                 Ok(())
             }

@@ -148,21 +148,7 @@ impl Book {
     /// The intent is written.
     pub(crate) fn open(&mut self, id: &CustomId, number: u32, intent: &Intent, at: DateTime<Utc>, state: State) {
         self.highest = self.highest.max(intent.usd.unwrap_or_default());
-        self.insert(
-            id,
-            Attempt {
-                number,
-                request_id: Some(intent.request_id),
-                fingerprint: Some(intent.fingerprint),
-                model: intent.model.clone(),
-                kind: intent.kind.clone(),
-                usd: intent.usd,
-                weight: intent.weight,
-                begun: at,
-                at,
-                state,
-            },
-        );
+        self.insert(id, attempt(number, intent, at, state));
     }
 
     fn insert(&mut self, id: &CustomId, attempt: Attempt) {
@@ -250,6 +236,24 @@ impl Book {
         Some(Last { last: last.number, attempt: attempt.clone(), others })
     }
 
+    /// The only try of a key, if its job is saved.
+    pub(crate) fn only_saved(&self, id: &CustomId) -> Option<&Attempt> {
+        match self.tries(id) {
+            [attempt] if matches!(attempt.state, State::Saved { .. }) => Some(attempt),
+            _ => None,
+        }
+    }
+
+    /// Takes a key out, whose tries stay counted in what is spent.
+    pub(crate) fn forget(&mut self, id: &CustomId) {
+        self.tries.remove(id);
+    }
+
+    /// Puts a key back that was taken out with one saved job.
+    pub(crate) fn restore(&mut self, id: &CustomId, attempt: Attempt) {
+        self.tries.insert(id.clone(), vec![attempt]);
+    }
+
     pub(crate) fn ids(&self) -> impl Iterator<Item = &CustomId> {
         self.tries.keys()
     }
@@ -302,6 +306,22 @@ impl Book {
 
     fn attempt(&self, id: &CustomId, number: u32) -> Option<&Attempt> {
         self.tries(id).iter().find(|attempt| attempt.number == number)
+    }
+}
+
+/// A try as its intent says.
+pub(crate) fn attempt(number: u32, intent: &Intent, at: DateTime<Utc>, state: State) -> Attempt {
+    Attempt {
+        number,
+        request_id: Some(intent.request_id),
+        fingerprint: Some(intent.fingerprint),
+        model: intent.model.clone(),
+        kind: intent.kind.clone(),
+        usd: intent.usd,
+        weight: intent.weight,
+        begun: at,
+        at,
+        state,
     }
 }
 

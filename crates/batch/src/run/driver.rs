@@ -167,9 +167,9 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn start(opened: Opened, places: Vec<(CustomId, Uuid, Place)>) -> Self {
+    pub(super) fn start(opened: &Opened, places: Vec<(CustomId, Uuid, Place)>) -> Self {
         let total = opened.checked().lines;
-        let Opened { batch, journal, .. } = &opened;
+        let Opened { batch, journal, .. } = opened;
         let (batch, journal) = (batch.clone(), journal.clone());
         let stop = batch.stop.child_token();
         let no_more = stop.child_token();
@@ -269,7 +269,7 @@ async fn drive(
             let state = context.journal.line(id).map(|last| last.attempt.state);
             matches!(state, Some(State::Accepted { .. } | State::Completed { .. }))
         };
-        open.extend(context.journal.ids().into_iter().filter(unsaved));
+        open.extend(context.journal.unsettled().into_iter().filter(unsaved));
         let mut orphans = None;
         let lines = std::iter::from_fn(|| {
             if orphans.is_none() {

@@ -132,16 +132,13 @@ impl Opened {
         let run = Run::new(base_url).input(name, self.checked.sha256, self.checked.lines);
         self.journal.start_as(batch, &run).await?;
         let places = self.seed(Utc::now());
-        Ok(Running::start(self, places))
+        Ok(Running::start(&self, places))
     }
 
     /// A job of the journal that this account does not know shows that the key or the base URL is another.
     async fn is_same_account(&self) -> Result<()> {
-        let ids = self.journal.ids();
-        // The last one: the service may forget old jobs.
-        let live = ids.iter().filter_map(|id| self.journal.line(id)).filter(|last| last.attempt.state.is_live());
-        let last = live.max_by_key(|last| last.attempt.at);
-        let Some(id) = last.and_then(|last| last.attempt.state.id()) else { return Ok(()) };
+        // The service may forget old ones.
+        let Some(id) = self.journal.newest() else { return Ok(()) };
         match self.batch.client.generations().get(id).await {
             Ok(_) => Ok(()),
             Err(luma_agents::Error::Rejected(e)) if e.kind() == RejectionKind::NotFound => {
@@ -157,7 +154,7 @@ impl Opened {
     /// Takes the places of what earlier runs have submitted. Those of open jobs are returned by their ids.
     fn seed(&self, now: DateTime<Utc>) -> Vec<(CustomId, Uuid, Place)> {
         let mut open = Vec::new();
-        for id in self.journal.ids() {
+        for id in self.journal.unsettled() {
             let Some(last) = self.journal.line(&id) else { continue };
             for attempt in std::iter::once(&last.attempt).chain(&last.others) {
                 let class = Class::new(attempt.model.as_str(), attempt.kind.as_str());
