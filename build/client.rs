@@ -3,7 +3,7 @@
 use quote::ToTokens as _;
 use syn::parse_quote;
 
-use crate::{Result, node::Node, walk};
+use crate::{Result, names::snake, node::Node, walk};
 
 pub(crate) fn complete(mut client: syn::File, document: &Node<'_>) -> Result<String> {
     // The check that hooks exist; the crate has none.
@@ -46,7 +46,8 @@ fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::
         .map(|at| block.stmts.split_at(at))
         .ok_or_else(changed)?;
     let tail: String = tail.iter().map(text).collect();
-    let operation = operation(&tail, document).ok_or_else(changed)?;
+    let (path, item, operation) = operation(&tail, document).ok_or_else(changed)?;
+    let id = operation.get("operationId").text().unwrap_or_default();
     let end: syn::Expr = match tail {
         it if it.contains("ResponseValue :: from_response (response)") => parse_quote!(super::super::send::decoded),
         it if it.contains("ResponseValue :: empty (response)") => parse_quote!(super::super::send::empty),
@@ -59,15 +60,23 @@ fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::
     if without_header.len() == request.len() || request.contains("header_map") {
         return Err(changed());
     }
+    // Nothing in a UUID has to be encoded.
+    let request = walk::parameters(&item, &operation)?.iter().try_fold(request, |code, parameter| {
+        let name = snake(parameter.get("name").text().unwrap_or_default());
+        let is_uuid = parameter.get("schema").follow("schemas")?.get("format").value == "uuid";
+        let encoded = format!("encode_path (& {name} . to_string ())");
+        Ok::<_, String>(if is_uuid { code.replace(&encoded, &name) } else { code })
+    })?;
     let request: syn::Block = syn::parse_str(&format!("{{ {request} }}")).map_err(|_| changed())?;
     let request = request.stmts;
-    Ok(parse_quote!({ #(#request)* #end(&client.inner, request, #operation).await }))
+    Ok(
+        parse_quote!({ #(#request)* #end(&client.inner, request, super::super::send::Operation { id: #id, template: #path }).await }),
+    )
 }
 
-/// The id of the operation that the end of a `send` names, and its path with parameters by name.
-fn operation(tail: &str, document: &Node<'_>) -> Option<syn::Expr> {
+/// The operation that the end of a `send` names, and where it stands.
+fn operation<'a>(tail: &str, document: &Node<'a>) -> Option<(&'a str, Node<'a>, Node<'a>)> {
     let (_, rest) = tail.split_once("operation_id : \"")?;
     let (id, _) = rest.split_once('"')?;
-    let (path, ..) = walk::operations(document).find(|(_, _, it)| it.get("operationId").text() == Some(id))?;
-    Some(parse_quote!(super::super::send::Operation { id: #id, template: #path }))
+    walk::operations(document).find(|(.., operation)| operation.get("operationId").text() == Some(id))
 }

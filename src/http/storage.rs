@@ -1,11 +1,11 @@
 //! Requests to signed URLs: never with the key, never to plain http on another machine, never with a
 //! limit on the whole.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use http::{HeaderMap, Method, header};
 use reqwest::Url;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     failure::Failure,
@@ -76,5 +76,5 @@ pub(crate) async fn check(
         return Ok(response);
     }
     // With a limit of time: the text of an error may come a byte at a time. Boxed, as it is rare and large.
-    Err(Failure::Status(Box::new(Box::pin(CompleteResponse::read(response, end, 0)).await?)))
+    Err(Failure::Status(Box::new(Box::pin(CompleteResponse::read(response, pin!(sleep_until(end)), 0)).await?)))
 }

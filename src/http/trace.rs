@@ -3,7 +3,7 @@
 //! the URL of an output.
 
 use http::Method;
-use tracing::{Span, field::Empty};
+use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use uuid::Uuid;
 
 use crate::error::{Error, Exchange, Fault};
@@ -21,6 +21,9 @@ pub(crate) enum Subject {
 
 /// The span around a call, with all its attempts. `server` is the host and port of the API, if the call goes there.
 pub(super) fn call_span(operation: &'static str, subject: &Subject, server: Option<&(String, u16)>) -> Span {
+    if nobody_listens() {
+        return Span::none();
+    }
     let span = tracing::debug_span!(
         "luma_agents.call",
         operation,
@@ -57,8 +60,17 @@ pub(super) fn call_span(operation: &'static str, subject: &Subject, server: Opti
     span
 }
 
+/// Whether no subscriber wants spans. Without this check each poll of a call would pay for a span that the
+/// feature `log` of `tracing` keeps half alive.
+fn nobody_listens() -> bool {
+    LevelFilter::current() < LevelFilter::DEBUG
+}
+
 /// The span around one attempt. `template` is the path of the operation, with its parameters by name.
 pub(super) fn attempt_span(exchange: &Exchange, method: &Method, template: Option<&'static str>) -> Span {
+    if nobody_listens() {
+        return Span::none();
+    }
     tracing::debug_span!(
         "luma_agents.attempt",
         attempt = exchange.attempts,

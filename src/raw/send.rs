@@ -21,9 +21,12 @@ pub(crate) async fn decoded<T: DeserializeOwned>(
     operation: Operation,
 ) -> Result<ResponseValue<T>> {
     let (status, headers, body) = send(state, request, operation).await?;
-    match lenient::decode(&body) {
+    let outcome = lenient::decode(&body);
+    state.record().body = body;
+    match outcome {
         Ok(value) => Ok(ResponseValue::new(value, status, headers)),
-        Err(error) => Err(Error::InvalidResponsePayload(body, error)),
+        // The record has the body.
+        Err(error) => Err(Error::InvalidResponsePayload(Bytes::new(), error)),
     }
 }
 
@@ -33,7 +36,8 @@ pub(super) async fn empty(
     request: reqwest::Request,
     operation: Operation,
 ) -> Result<ResponseValue<()>> {
-    let (status, headers, _) = send(state, request, operation).await?;
+    let (status, headers, body) = send(state, request, operation).await?;
+    state.record().body = body;
     Ok(ResponseValue::new((), status, headers))
 }
 
@@ -44,13 +48,13 @@ async fn send(
 ) -> Result<(StatusCode, HeaderMap, Bytes)> {
     match api::call(&state.shared, request, operation, state.options.clone()).await {
         Ok((response, exchange)) => {
-            let (rate_limit, body) = (response.rate_limit, response.body.clone());
-            *state.record() = Record { exchange, rate_limit, body, error: None };
+            let mut record = state.record();
+            (record.exchange, record.rate_limit) = (exchange, response.rate_limit);
             Ok((response.status, response.headers, response.body))
         }
         Err(error) => {
             let text = error.to_string();
-            *state.record() = Record { error: Some(error), ..Record::default() };
+            state.record().error = Some(error);
             Err(Error::Custom(text))
         }
     }
