@@ -92,6 +92,7 @@ fn text(error: Error) -> String {
     error.to_string()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "short calls")]
 fn same<T: PartialEq + Debug>(promise: &str, is: T, should: T) -> Check {
     if is == should { Ok(()) } else { Err(format!("{promise}: it is {is:?} and should be {should:?}")) }
 }

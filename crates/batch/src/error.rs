@@ -64,7 +64,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InvalidInput(message) => f.write_str(message),
+            Self::InvalidInput(message) | Self::Doubt(message) => f.write_str(message),
             Self::Input(problems) => problems.fmt(f),
             Self::Api(e) => e.fmt(f),
             Self::Io(e) => e.fmt(f),
@@ -82,7 +82,6 @@ impl fmt::Display for Error {
                 "the ledger could not be written, so that nothing more is sent; free the disk or restore the \
                  database, append the lines that were printed, then run again",
             ),
-            Self::Doubt(message) => f.write_str(message),
             Self::NotRecorded(e) => e.fmt(f),
         }
     }

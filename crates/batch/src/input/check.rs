@@ -32,6 +32,7 @@ pub struct Check<'a> {
     input: &'a Input,
     prices: Prices,
     existing: Existing,
+    takes_unknown: bool,
 }
 
 /// What the ledger knows of an id, as far as the check needs it.
@@ -68,7 +69,7 @@ pub struct Checked {
 
 impl<'a> Check<'a> {
     pub(super) fn new(input: &'a Input) -> Self {
-        Self { input, prices: Prices::default(), existing: Existing::default() }
+        Self { input, prices: Prices::default(), existing: Existing::default(), takes_unknown: false }
     }
 
     /// The prices of the estimate. Default: [`Prices::default`].
@@ -83,6 +84,13 @@ impl<'a> Check<'a> {
         self
     }
 
+    /// Takes fields and values that this version does not know, since the API may have got them yesterday. They are
+    /// sent as they are. Default: each is an error, since it may be a typo.
+    pub fn allow_unknown(mut self) -> Self {
+        self.takes_unknown = true;
+        self
+    }
+
     /// Reads the whole file and finds all problems. `known` says what the ledger has of an id; without one, it
     /// returns the default.
     ///
@@ -92,7 +100,7 @@ impl<'a> Check<'a> {
     ///
     /// [`Input`](Error::Input) with all problems, and [`Io`](Error::Io) if the file cannot be read.
     pub fn run(self, mut known: impl FnMut(&CustomId) -> Known) -> Result<Checked> {
-        let schema = Schema::new().map_err(Error::InvalidInput)?;
+        let schema = Schema::new(self.takes_unknown).map_err(Error::InvalidInput)?;
         let mut reader = Reader::open(&self.input.path)?;
         let (mut problems, mut total, mut lines) = (Problems::default(), Total::default(), 0);
         let (mut ids, mut digests) = (Ids::default(), Digests::default());

@@ -257,5 +257,7 @@ mod tests {
         assert_eq!(request.source, Some(MediaRef::file(Uuid::from_u128(0x61))));
         assert_eq!(request.image_ref.len(), 3);
         assert!(parse(r#"{"prompt":""}"#).request(|_| Uuid::nil()).is_err());
+        let newer = parse(r#"{"prompt":"a","seed":7}"#).request(|_| Uuid::nil()).unwrap();
+        assert_eq!(serde_json::to_value(newer).unwrap()["seed"], 7, "what is newer than the SDK is sent as it is");
     }
 }

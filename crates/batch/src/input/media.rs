@@ -1,7 +1,8 @@
-//! Media of a line that can be checked here: local files by type and size, URLs by their scheme.
+//! Media of a line that can be checked here: local and inline ones by type and size, URLs by their scheme.
 
 use std::{fs::File, io::Read, path::Path};
 
+use base64::Engine as _;
 use luma_agents::types::MediaRef;
 use serde_json::Value;
 
@@ -10,11 +11,15 @@ use crate::fingerprint::local_path;
 
 /// What the service documents for an image.
 const IMAGE_BYTES: u64 = 50 * 1024 * 1024;
+/// What it documents for a video that is sent inline.
+const VIDEO_BYTES: u64 = 200 * 1024 * 1024;
 /// What it documents for an uploaded file, which a local video becomes.
 const FILE_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 const IMAGES: [&str; 4] = ["image/jpeg", "image/png", "image/webp", "image/gif"];
 /// As many of the first bytes as a type needs.
 const HEAD: u64 = 512;
+/// The same in base64.
+const HEAD_CHARACTERS: usize = 684;
 
 /// What the API takes in a place.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +37,9 @@ pub(super) fn problems(number: u64, body: &Value, folder: &Path) -> Vec<Problem>
         let result = if let Some(path) = local_path(value) {
             check_file(&folder.join(path), media)
         } else if let Some(url) = value["url"].as_str() {
-            MediaRef::url(url).map(drop).map_err(|e| e.to_string())
+            check_url(url, value["media_type"].as_str(), media)
+        } else if let Some(data) = value["data"].as_str() {
+            check_data(data, media)
         } else {
             Ok(())
         };
@@ -58,6 +65,33 @@ fn visit(value: &Value, param: &str, see: &mut impl FnMut(&Value, &str)) {
     }
 }
 
+fn check_url(url: &str, media_type: Option<&str>, media: Media) -> Result<(), String> {
+    if media == Media::Video && !media_type.is_some_and(|it| it.starts_with("video/")) {
+        return Err("a video by URL needs its media_type, such as video/mp4".to_owned());
+    }
+    MediaRef::url(url).map(drop).map_err(|e| e.to_string())
+}
+
+fn check_data(data: &str, media: Media) -> Result<(), String> {
+    let most = if media == Media::Image { IMAGE_BYTES } else { VIDEO_BYTES };
+    if data.len() as u64 / 4 * 3 > most {
+        return Err(format!("it has more than {most} bytes: name a smaller file by its path"));
+    }
+    // Whole groups of four characters, as many as the first bytes need.
+    let head = data.get(..data.len().min(HEAD_CHARACTERS)).unwrap_or_default();
+    let head = base64::engine::general_purpose::STANDARD.decode(head).map_err(|_| "it is no base64".to_owned())?;
+    check_head(&head, media).map_err(|expected| format!("it is no {expected}: convert it"))
+}
+
+/// Whether these first bytes are what the API takes, or else what that is.
+fn check_head(head: &[u8], media: Media) -> Result<(), &'static str> {
+    match media {
+        Media::Image if !is_image(head) => Err("JPEG, PNG, WebP or GIF image"),
+        Media::Video if !is_video(head) => Err("video"),
+        _ => Ok(()),
+    }
+}
+
 fn check_file(path: &Path, media: Media) -> Result<(), String> {
     let shown = path.display();
     let broken = |e: std::io::Error| format!("{shown} cannot be read: {e}");
@@ -71,11 +105,7 @@ fn check_file(path: &Path, media: Media) -> Result<(), String> {
     }
     let mut head = Vec::new();
     File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head)).map_err(broken)?;
-    let (fits, expected) = match media {
-        Media::Image => (is_image(&head), "JPEG, PNG, WebP or GIF image"),
-        Media::Video => (is_video(&head), "video"),
-    };
-    if fits { Ok(()) } else { Err(format!("{shown} is no {expected}: convert it")) }
+    check_head(&head, media).map_err(|expected| format!("{shown} is no {expected}: convert it"))
 }
 
 fn is_image(head: &[u8]) -> bool {
@@ -146,6 +176,32 @@ mod tests {
         let expected =
             ["body.image_ref[1]", "body.video.edit.keyframes[0]", "body.video.keyframes[0]", "body.video.start_frame"];
         assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn media_inside_a_request_are_checked_as_files_are() {
+        let folder = Path::new(".");
+        let of = |kind: &str, bytes: &[u8]| {
+            let data = base64::engine::general_purpose::STANDARD.encode(bytes);
+            messages(folder, &json!({"type": kind, "source": {"data": data, "media_type": "image/png"}}))
+        };
+        assert_eq!(of("image_edit", PNG), [""; 0]);
+        assert_eq!(of("image_edit", &[PNG, &[0; 5000]].concat()), [""; 0]);
+        assert_eq!(of("video_edit", MP4), [""; 0]);
+        assert_eq!(of("image_edit", MP4), ["body.source it is no JPEG, PNG, WebP or GIF image: convert it"]);
+        assert_eq!(of("video_edit", PNG), ["body.source it is no video: convert it"]);
+        let broken = json!({"image_ref": [{"data": "§", "media_type": "image/png"}]});
+        assert_eq!(messages(folder, &broken), ["body.image_ref[0] it is no base64"]);
+        let large = "A".repeat(usize::try_from(IMAGE_BYTES).unwrap() / 3 * 4 + 8);
+        let large = json!({"image_ref": [{"data": large, "media_type": "image/png"}]});
+        assert!(messages(folder, &large)[0].contains("more than 52428800 bytes"));
+    }
+
+    #[test]
+    fn a_video_by_url_needs_its_media_type() {
+        let of = |source: Value| messages(Path::new("."), &json!({"type": "video_edit", "source": source}));
+        assert_eq!(of(json!({"url": "https://example.com/a.mp4", "media_type": "video/mp4"})), [""; 0]);
+        assert_eq!(of(json!({"url": "https://example.com/a.mp4"})).len(), 1);
     }
 
     #[test]

@@ -25,10 +25,13 @@ pub(super) struct Schema {
 }
 
 impl Schema {
-    pub(super) fn new() -> Result<Self, String> {
+    /// With `takes_unknown`, also fields and values that are newer than the document.
+    pub(super) fn new(takes_unknown: bool) -> Result<Self, String> {
         let mut schema = schemars::schema_for!(CreateGeneration).to_value();
         let mut names = BTreeSet::new();
-        close(&mut schema, &mut names);
+        if !takes_unknown {
+            close(&mut schema, &mut names);
+        }
         let validator = jsonschema::options().build(&schema).map_err(|e| e.to_string())?;
         Ok(Self { validator, names })
     }
@@ -160,7 +163,7 @@ mod tests {
     use super::*;
 
     fn problems(body: &Value) -> Vec<String> {
-        let problems = Schema::new().unwrap().problems(1, body);
+        let problems = Schema::new(false).unwrap().problems(1, body);
         let mut problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         problems.sort_unstable();
         problems
@@ -224,6 +227,15 @@ mod tests {
         ] {
             assert_eq!(problems(&body), expected);
         }
+    }
+
+    #[test]
+    fn what_is_newer_than_the_document_passes_if_it_is_asked_for() {
+        let body = json!({"prompt": "a", "model": "uni-2", "seed": 7, "video": {"fps": 24, "resolution": "8k"}});
+        assert_eq!(problems(&body).len(), 4);
+        let open = Schema::new(true).unwrap();
+        assert_eq!(open.problems(1, &body), []);
+        assert_eq!(open.problems(1, &json!({"seed": 7})).len(), 1, "what the document has is still checked");
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub(crate) struct Contents {
     pub(crate) newest: Option<Uuid>,
     /// The keys whose only job is saved. They are not in the book, but for as long as one is used.
     pub(crate) settled: Settled,
+    /// Lines about keys that were settled when they came, which have to be read again first.
+    pub(crate) late: Vec<(Line, u64)>,
     /// Where the intent of a key with one try is.
     intents: HashMap<CustomId, u64>,
 }
@@ -85,6 +87,15 @@ impl Contents {
     /// Takes in the line that begins at `offset`, and forgets what it says where that can be read again. `recent`: the
     /// quota still has to know what was submitted since then.
     pub(crate) fn take_at(&mut self, line: &Line, offset: u64, recent: DateTime<Utc>) {
+        if line.entry.custom_id().is_some_and(|id| self.settled.find(id).is_some()) {
+            self.late.push((line.clone(), offset));
+        } else {
+            self.take_now(line, offset, recent);
+        }
+    }
+
+    /// As [`take_at`](Self::take_at), for a key that is not settled, though another one with its hash may be.
+    pub(crate) fn take_now(&mut self, line: &Line, offset: u64, recent: DateTime<Utc>) {
         self.take(line);
         match &line.entry {
             Entry::Intent { custom_id, r#try, .. } => self.intent_at(custom_id, *r#try, offset),

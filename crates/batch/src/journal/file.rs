@@ -48,11 +48,11 @@ pub(crate) struct DiskFile {
 #[derive(Debug)]
 enum Held {
     /// The open file itself.
-    ByFile,
+    File,
     /// Another handle of the file, which a repair has made.
-    ByHandle(#[expect(dead_code, reason = "held, not read")] File),
+    Handle(#[expect(dead_code, reason = "held, not read")] File),
     /// The lock file, where the file system has no locks. Removed on drop.
-    ByLockFile(#[expect(dead_code, reason = "held, not read")] lock::LockFile),
+    LockFile(#[expect(dead_code, reason = "held, not read")] lock::LockFile),
 }
 
 impl DiskFile {
@@ -64,8 +64,8 @@ impl DiskFile {
         loop {
             let file = options.open(path).map_err(LockError::Io)?;
             let lock = match lock::acquire(&file, path)? {
-                Lock::OfSystem => Held::ByFile,
-                Lock::File(lock) => Held::ByLockFile(lock),
+                Lock::OfSystem => Held::File,
+                Lock::File(lock) => Held::LockFile(lock),
             };
             // A repair may have put another file in its place before the lock was ours.
             if is_at(&file, path).map_err(LockError::Io)? {
@@ -178,14 +178,14 @@ impl Medium for DiskFile {
         new.as_file().write_all(content)?;
         new.as_file().sync_all()?;
         // Locked before it has the name, so that nobody comes in between.
-        let by_file = !matches!(self.lock, Held::ByLockFile(_));
+        let by_file = !matches!(self.lock, Held::LockFile(_));
         if by_file {
             new.as_file().try_lock()?;
         }
         let locked = new.persist(&self.path).map_err(|e| e.error)?;
         self.file = OpenOptions::new().read(true).append(true).open(&self.path)?;
         if by_file {
-            self.lock = Held::ByHandle(locked);
+            self.lock = Held::Handle(locked);
         }
         sync_folder(&self.path)
     }

@@ -42,7 +42,7 @@ pub(crate) fn acquire(file: &File, journal: &Path) -> Result<Lock, LockError> {
         Ok(()) => Ok(Lock::OfSystem),
         Err(TryLockError::WouldBlock) => Err(LockError::InUse),
         Err(TryLockError::Error(e)) if has_no_locks(&e) => {
-            LockFile::acquire(journal, Process::current()).map(Lock::File)
+            LockFile::acquire(journal, &Process::current()).map(Lock::File)
         }
         Err(TryLockError::Error(e)) => Err(LockError::Io(e)),
     }
@@ -120,26 +120,26 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    pub(crate) fn acquire(journal: &Path, us: Process) -> Result<Self, LockError> {
+    pub(crate) fn acquire(journal: &Path, us: &Process) -> Result<Self, LockError> {
         let named = |suffix: &str| {
             let name = journal.file_name().unwrap_or_default().to_string_lossy();
             journal.with_file_name(format!("{name}.{suffix}"))
         };
         let path = named("lock");
-        let text = serde_json::to_string(&us).map_err(io::Error::from)?;
+        let text = serde_json::to_string(us).map_err(io::Error::from)?;
         if create(&path, &text)? {
             return Ok(Self { path, text });
         }
-        if !is_stale(&path, &us)? {
+        if !is_stale(&path, us)? {
             return Err(LockError::InUse);
         }
         // Only one process at a time may judge and take over, or it could move a new lock away.
         let judge = named("lock.takeover");
         if !create(&judge, &text)? {
-            let is_left = is_stale(&judge, &us)?;
+            let is_left = is_stale(&judge, us)?;
             return Err(if is_left { foreign(judge, "a process that took the lock over") } else { LockError::InUse });
         }
-        let taken = take_over(&path, &text, &us);
+        let taken = take_over(&path, &text, us);
         fs::remove_file(&judge)?;
         taken
     }
@@ -215,10 +215,10 @@ mod tests {
     fn a_lock_file_is_held_by_one_process_and_given_back() {
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("a.jsonl");
-        let held = LockFile::acquire(&journal, Process::current()).unwrap();
-        assert!(matches!(LockFile::acquire(&journal, Process::current()), Err(LockError::InUse)));
+        let held = LockFile::acquire(&journal, &Process::current()).unwrap();
+        assert!(matches!(LockFile::acquire(&journal, &Process::current()), Err(LockError::InUse)));
         drop(held);
-        drop(LockFile::acquire(&journal, Process::current()).unwrap());
+        drop(LockFile::acquire(&journal, &Process::current()).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
@@ -228,8 +228,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("a.jsonl");
         write(&journal, &dead());
-        let held = LockFile::acquire(&journal, Process::current()).unwrap();
-        assert!(matches!(LockFile::acquire(&journal, Process::current()), Err(LockError::InUse)));
+        let held = LockFile::acquire(&journal, &Process::current()).unwrap();
+        assert!(matches!(LockFile::acquire(&journal, &Process::current()), Err(LockError::InUse)));
         drop(held);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -246,11 +246,11 @@ mod tests {
         ];
         for process in of_other {
             write(&journal, &process);
-            let refused = LockFile::acquire(&journal, Process::current());
+            let refused = LockFile::acquire(&journal, &Process::current());
             assert!(matches!(refused, Err(LockError::Foreign { .. })), "{process:?}: {refused:?}");
         }
         fs::write(journal.with_file_name("a.jsonl.lock"), "").unwrap();
-        assert!(matches!(LockFile::acquire(&journal, Process::current()), Err(LockError::Foreign { .. })));
+        assert!(matches!(LockFile::acquire(&journal, &Process::current()), Err(LockError::Foreign { .. })));
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
             let journal = folder.path().join("a.jsonl");
             write(&journal, &dead());
             let attempts: Vec<_> = std::thread::scope(|scope| {
-                let try_one = || scope.spawn(|| LockFile::acquire(&journal, Process::current()));
+                let try_one = || scope.spawn(|| LockFile::acquire(&journal, &Process::current()));
                 let running: Vec<_> = (0..8).map(|_| try_one()).collect();
                 running.into_iter().map(|thread| thread.join().unwrap()).collect()
             });

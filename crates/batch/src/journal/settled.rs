@@ -14,6 +14,9 @@ pub(crate) struct Lines {
     pub(crate) saved: u64,
 }
 
+/// In the place of one that was taken out.
+const GONE: Lines = Lines { intent: u64::MAX, saved: u64::MAX };
+
 /// The settled keys, by the hash of their ids. What is found has to be compared with the line itself.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
@@ -26,7 +29,15 @@ impl Settled {
     pub(crate) fn find(&self, id: &CustomId) -> Option<Lines> {
         let hash = hash(id);
         let sorted = || self.position(hash).map(|at| self.sorted[at].1);
-        self.recent.get(&hash).copied().or_else(sorted)
+        self.recent.get(&hash).copied().or_else(sorted).filter(|lines| *lines != GONE)
+    }
+
+    pub(crate) fn remove(&mut self, id: &CustomId) {
+        let hash = hash(id);
+        self.recent.remove(&hash);
+        if let Some(at) = self.position(hash) {
+            self.sorted[at].1 = GONE;
+        }
     }
 
     /// A key without lines here is added. `false`: its hash is that of another key, which stays.
@@ -34,7 +45,12 @@ impl Settled {
         if self.find(id).is_some() {
             return false;
         }
-        self.recent.insert(hash(id), lines);
+        let hash = hash(id);
+        if let Some(at) = self.position(hash) {
+            self.sorted[at].1 = lines;
+            return true;
+        }
+        self.recent.insert(hash, lines);
         if self.recent.len() > 1024.max(self.sorted.len() / 16) {
             self.sorted.reserve_exact(self.recent.len());
             self.sorted.extend(self.recent.drain());
@@ -55,7 +71,8 @@ impl Settled {
 
     /// The lines of all settled keys, in the order in which they were saved.
     pub(crate) fn all(&self) -> Vec<Lines> {
-        let mut all: Vec<_> = self.recent.values().chain(self.sorted.iter().map(|(_, lines)| lines)).copied().collect();
+        let sorted = self.sorted.iter().map(|(_, lines)| lines).filter(|lines| **lines != GONE);
+        let mut all: Vec<_> = self.recent.values().chain(sorted).copied().collect();
         all.sort_unstable_by_key(|lines| lines.saved);
         all
     }
@@ -97,6 +114,13 @@ mod tests {
             assert_eq!(settled.find(&id(number)), Some(Lines { intent: number, saved }), "{number}");
         }
         assert_eq!(settled.find(&id(20_000)), None);
+        for number in [0, 19_999] {
+            settled.remove(&id(number));
+            assert_eq!(settled.find(&id(number)), None);
+            assert_eq!(settled.all().len(), 19_999);
+            assert!(settled.insert(&id(number), lines(number)));
+            assert_eq!(settled.find(&id(number)), Some(lines(number)));
+        }
         let all = settled.all();
         assert_eq!(all.len(), 20_000);
         assert!(all.is_sorted_by_key(|lines| lines.saved));

@@ -190,8 +190,8 @@ fn a_journal_that_is_opened_again_says_what_it_said() {
     assert_eq!(medium.content().len(), length);
 }
 
-fn check_flipped(content: Vec<u8>, context: &str) {
-    let medium = Recording::of(content);
+fn check_flipped(flipped: Vec<u8>, context: &str) {
+    let medium = Recording::of(flipped);
     let sent = |_: &str| true;
     match open(&medium) {
         Ok(mut writer) => assert_safe(&mut writer, &sent, context),

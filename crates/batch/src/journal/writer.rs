@@ -96,7 +96,8 @@ impl Writer {
         }
         // What a killed process wrote may not be on disk yet.
         medium.sync().map_err(|e| failed("sync", e))?;
-        Ok(Self {
+        let late = std::mem::take(&mut contents.late);
+        let mut writer = Self {
             path: path.to_owned(),
             medium,
             clock,
@@ -107,7 +108,24 @@ impl Writer {
             synced: number,
             is_closed: false,
             handed_out: 0,
-        })
+        };
+        for (line, offset) in late {
+            writer.unsettle(line.entry.custom_id())?;
+            writer.contents.take_now(&line, offset, recent);
+        }
+        Ok(writer)
+    }
+
+    /// Puts a settled key back into the book.
+    fn unsettle(&mut self, id: Option<&CustomId>) -> Result<()> {
+        let Some(id) = id else { return Ok(()) };
+        let Some(lines) = self.contents.settled.find(id) else { return Ok(()) };
+        if let Some(attempt) = self.settled(id)? {
+            self.contents.settled.remove(id);
+            self.contents.intent_at(id, attempt.number, lines.intent);
+            self.contents.book.restore(id, attempt);
+        }
+        Ok(())
     }
 
     /// Writes the line of a run. The first one makes the batch.

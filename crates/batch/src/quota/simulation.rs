@@ -259,14 +259,16 @@ async fn a_neighbour_that_holds_everything_for_hours_is_waited_for() {
     assert!(outcome.worst_hour() <= 20);
 }
 
+/// Counts what a neighbour asked for and got.
+fn count(kept: &Mutex<(u32, u32)>, is_kept: bool) {
+    let mut kept = kept.lock().unwrap();
+    *kept = (kept.0 + 1, kept.1 + u32::from(is_kept));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_neighbour_that_never_retries_keeps_its_share() {
     let service = Arc::new(Service::new(limits()));
     let kept = Arc::new(Mutex::new((0_u32, 0_u32)));
-    let count = |kept: &Mutex<(u32, u32)>, is_kept| {
-        let mut kept = kept.lock().unwrap();
-        *kept = (kept.0 + 1, kept.1 + u32::from(is_kept));
-    };
     let neighbour = tokio::spawn({
         let (service, kept) = (Arc::clone(&service), Arc::clone(&kept));
         async move {
@@ -290,6 +292,33 @@ async fn a_neighbour_that_never_retries_keeps_its_share() {
     let (asked, got) = *kept.lock().unwrap();
     println!("neighbour: {got} of {asked}, ours {:.2} h, {} refused", outcome.hours(), outcome.refused.len());
     assert!(f64::from(got) >= 0.9 * f64::from(asked), "{got} of {asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_neighbour_that_uses_half_of_the_rate_keeps_it() {
+    let service = Arc::new(Service::new(limits()));
+    let kept = Arc::new(Mutex::new((0_u32, 0_u32)));
+    let neighbour = tokio::spawn({
+        let (service, kept) = (Arc::clone(&service), Arc::clone(&kept));
+        async move {
+            loop {
+                let admitted = service.admit(1);
+                count(&kept, admitted.is_ok());
+                if let Ok(admitted) = admitted {
+                    service.end(&admitted);
+                }
+                sleep(4 * SECOND).await;
+            }
+        }
+    });
+    sleep(2 * MINUTE).await;
+    let outcome = batch(&service, &Quota::new(), vec![(1, 8 * SECOND); 900], Weight::from).await;
+    neighbour.abort();
+    let (asked, got) = *kept.lock().unwrap();
+    println!("rate: neighbour {got} of {asked}, ours {:.2} h, {} refused", outcome.hours(), outcome.refused.len());
+    assert!(f64::from(got) >= 0.9 * f64::from(asked), "{got} of {asked}");
+    assert!(outcome.hours() < 1.1, "900 jobs at 15 a minute take an hour");
+    assert!(outcome.worst_hour() <= 20, "{}", outcome.refused.len());
 }
 
 #[tokio::test(start_paused = true)]

@@ -117,9 +117,9 @@ impl State {
     pub(super) fn resume(&mut self, now: Time, weight: Weight, age: Duration) -> u64 {
         let units = self.weights.units(&weight);
         let left = LONGEST_JOB.saturating_sub(age);
-        let answered = now.saturating_sub(age);
+        let responded = now.saturating_sub(age);
         if age < super::window::LENGTH {
-            self.window.add(answered, answered, weight.clone(), units);
+            self.window.add(responded, responded, weight.clone(), units);
         }
         self.granted += units;
         self.insert(Job { weight, units, entry: Entry::default(), phase: Phase::Open { until: now + left } })
@@ -135,7 +135,7 @@ impl State {
 
     /// The service made the job.
     pub(super) fn accepted(&mut self, now: Time, id: u64, units: Option<Units>) {
-        let Some(job) = self.answered(now, id, now + LONGEST_JOB) else { return };
+        let Some(job) = self.responded(now, id, now + LONGEST_JOB) else { return };
         self.granted += job.units;
         self.window.granted();
         self.capacity.granted(now, job.entry, self.granted);
@@ -152,7 +152,7 @@ impl State {
     /// The request is over, and nobody can know whether there is a job: it counts for this long.
     pub(super) fn unknown(&mut self, now: Time, id: u64, hold: Duration) {
         self.run.spoil();
-        if let Some(job) = self.answered(now, id, now + hold.min(LONGEST_JOB)) {
+        if let Some(job) = self.responded(now, id, now + hold.min(LONGEST_JOB)) {
             self.capacity.abandoned(job.entry);
             self.granted += job.units;
         } else if let Some(job) = self.jobs.get_mut(&id) {
@@ -199,7 +199,7 @@ impl State {
 
     /// The job has ended, or is given up; one without a response may have reached the service all the same.
     pub(super) fn ended(&mut self, now: Time, id: u64) {
-        if let Some(job) = self.answered(now, id, now) {
+        if let Some(job) = self.responded(now, id, now) {
             self.run.spoil();
             self.capacity.abandoned(job.entry);
             self.granted += job.units;
@@ -219,7 +219,7 @@ impl State {
     }
 
     /// The request of a job is over: the job counts in the window from now, and is open until then.
-    fn answered(&mut self, now: Time, id: u64, until: Time) -> Option<JobFacts> {
+    fn responded(&mut self, now: Time, id: u64, until: Time) -> Option<JobFacts> {
         let job = self.jobs.get_mut(&id)?;
         let Phase::Posting { since } = job.phase else { return None };
         job.phase = Phase::Open { until };

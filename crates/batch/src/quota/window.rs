@@ -34,7 +34,7 @@ pub(super) struct Window {
 #[derive(Debug)]
 struct Entry {
     sent: Time,
-    answered: Time,
+    responded: Time,
     weight: Weight,
     units: u32,
 }
@@ -65,7 +65,7 @@ impl Window {
     pub(super) fn advance(&mut self, now: Time) -> bool {
         let before = self.entries.len();
         while let Some(first) = self.entries.front()
-            && first.answered + LENGTH <= now
+            && first.responded + LENGTH <= now
         {
             self.used -= first.units;
             self.entries.pop_front();
@@ -76,7 +76,7 @@ impl Window {
 
     /// Whether a unit may have left at the service already, where it counts from a moment of its own.
     pub(super) fn may_have_left(&self, now: Time) -> bool {
-        self.entries.front().is_some_and(|first| first.sent + LENGTH <= now)
+        self.entries.iter().any(|it| it.sent + LENGTH <= now)
     }
 
     /// Whether a job fits beside `posting` units without a response yet; else when it is worth another try,
@@ -92,15 +92,15 @@ impl Window {
         if is_alone || ours.saturating_add(foreign).saturating_add(units) <= self.limit {
             return Ok(());
         }
-        let leaves = self.entries.front().map(|first| first.answered + LENGTH);
+        let leaves = self.entries.front().map(|first| first.responded + LENGTH);
         let forgotten = self.foreign.map(|(_, until)| until);
         Err([leaves, forgotten].into_iter().flatten().min())
     }
 
-    /// A job was answered, and counts from now.
-    pub(super) fn add(&mut self, sent: Time, answered: Time, weight: Weight, units: u32) {
-        let at = self.entries.partition_point(|it| it.answered <= answered);
-        self.entries.insert(at, Entry { sent, answered, weight, units });
+    /// A job has its response, and counts from now.
+    pub(super) fn add(&mut self, sent: Time, responded: Time, weight: Weight, units: u32) {
+        let at = self.entries.partition_point(|it| it.responded <= responded);
+        self.entries.insert(at, Entry { sent, responded, weight, units });
         self.used += units;
     }
 
@@ -110,7 +110,10 @@ impl Window {
         self.limit = self.most.map_or(limit, |most| most.clamp(1, limit));
         let used = limit.saturating_sub(said.remaining);
         let foreign = used.saturating_sub(self.used + posting);
-        self.foreign = (foreign > 0).then_some((foreign, now + LENGTH));
+        // What others lack for a moment is not ours: the most of a minute counts.
+        if foreign > 0 && self.foreign.is_none_or(|(most, _)| foreign >= most) {
+            self.foreign = Some((foreign, now + LENGTH));
+        }
     }
 
     pub(super) fn granted(&mut self) {

@@ -167,9 +167,9 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn start(opened: Opened, places: Vec<(CustomId, Uuid, Place)>) -> Self {
+    pub(super) fn start(opened: &Opened, places: Vec<(CustomId, Uuid, Place)>) -> Self {
         let total = opened.checked().lines;
-        let Opened { batch, journal, .. } = &opened;
+        let Opened { batch, journal, .. } = opened;
         let (batch, journal) = (batch.clone(), journal.clone());
         let stop = batch.stop.child_token();
         let no_more = stop.child_token();

@@ -177,15 +177,15 @@ async fn is_changed(context: &Context, line: &Line, attempt: &Attempt) -> Result
 
 async fn fingerprint(context: &Context, line: &Line) -> Result<Sha256> {
     let (line, folder) = (line.clone(), context.batch.input.folder().to_owned());
-    let content = move |path: &str| {
+    let digest = move |path: &str| {
         let path = folder.join(path);
         let read = std::fs::File::open(&path).and_then(Sha256::of_reader);
         read.map(|(sha256, _)| sha256).map_err(|e| Error::io("read", path, e))
     };
     if line.local_paths().is_empty() {
-        line.fingerprint(content)
+        line.fingerprint(digest)
     } else {
-        blocking(move || line.fingerprint(content)).await
+        blocking(move || line.fingerprint(digest)).await
     }
 }
 
@@ -233,9 +233,8 @@ async fn try_submit(
             Ok(None)
         }
         Submitted::InDoubt(doubt) => Ok(Some(End::InDoubt(doubt))),
-        Submitted::Failed { .. } => Ok(None),
-        // An earlier one, which the journal has shown in the meantime.
-        Submitted::Rejected { error: None, .. } => Ok(None),
+        // An earlier end, which the journal has shown in the meantime.
+        Submitted::Failed { .. } | Submitted::Rejected { error: None, .. } => Ok(None),
         Submitted::Rejected { reason, error: Some(error), .. } => {
             progress.tries += 1;
             let (status, kind) = match reason {

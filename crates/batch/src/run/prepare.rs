@@ -132,7 +132,7 @@ impl Opened {
         let run = Run::new(base_url).input(name, self.checked.sha256, self.checked.lines);
         self.journal.start_as(batch, &run).await?;
         let places = self.seed(Utc::now());
-        Ok(Running::start(self, places))
+        Ok(Running::start(&self, places))
     }
 
     /// A job of the journal that this account does not know shows that the key or the base URL is another.

@@ -6,6 +6,7 @@ use super::{Batch, prepare::blocking};
 use crate::{
     error::{CapReached, Error, NotRecorded, Result},
     journal::Journal,
+    key::CustomId,
     ledger::{Doubt, Last, NoJob, Spent, State},
     output::{ResultLine, Results},
 };
@@ -79,17 +80,17 @@ pub(super) async fn write_results(batch: &Batch, journal: &Journal) -> Result<()
         let mut file = Results::new(&results, &errors)?;
         for (_, id) in ended {
             let Some(last) = journal.line(&id) else { continue };
-            file.add(&line(id, &last))?;
+            file.add(&line(&id, &last))?;
         }
         file.finish()
     })
     .await
 }
 
-fn line(custom_id: crate::CustomId, last: &Last) -> ResultLine {
+fn line(custom_id: &CustomId, last: &Last) -> ResultLine {
     let state = &last.attempt.state;
     let line = |state: &str| ResultLine::new(custom_id.clone(), last.attempt.state.id(), state);
-    let other = last.others.iter().filter(|it| it.state.is_live()).filter_map(|it| it.state.id()).next();
+    let other = last.others.iter().filter(|it| it.state.is_live()).find_map(|it| it.state.id());
     let line = match state {
         State::Saved { file, more, .. } => {
             let files = std::iter::once(file).chain(more).map(|file| file.path.clone());

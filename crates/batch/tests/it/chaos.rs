@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 const JOBS: usize = 50;
 const PER_MINUTE: u32 = 600;
 const UNITS: u32 = 10;
-const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_millis(2000);
 /// Rounds that run at the same time.
 const SIDE_BY_SIDE: usize = 3;
@@ -63,7 +62,7 @@ async fn round(seed: u64) -> Tally {
     let quota = mock::Quota::new().per_minute(PER_MINUTE).concurrency(UNITS);
     let emulator = Emulator::builder().quota(quota).start().await.unwrap();
     for _ in 0..2 * JOBS {
-        emulator.next(Script::new().takes(SHORTEST + (LONGEST - SHORTEST).mul_f64(random.f64())));
+        emulator.next(Script::new().takes(LONGEST.mul_f64(0.05 + 0.95 * random.f64())));
         emulator.next_create(mock::Reply::normal().delay(Duration::from_millis(random.u64(0..20))));
     }
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,11 @@
 //! What this crate promises, against the emulator.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should say where")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should say where"
+)]
 
 mod chaos;
 mod doubts;
