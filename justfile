@@ -23,12 +23,13 @@ check:
     @.ci/step doc
     @.ci/step quickstart
     @.ci/step python
+    @.ci/step shells
     @.ci/step package {{ manifests }} README.md CHANGELOG.md examples {{ sources }}
     @.ci/step msrv {{ manifests }} examples tests benches {{ sources }}
     @.ci/step minimal-versions {{ manifests }} {{ sources }}
 
 # Everything, skipping nothing: also what takes too long for each change.
-check-all: && soak chaos wheel
+check-all: && soak chaos report wheel
     @CHECK_ALL=1 just check
 
 manifests := "Cargo.toml Cargo.lock crates"
@@ -91,6 +92,10 @@ quickstart:
 python:
     .ci/python
 
+# The completions of the command line, in three shells.
+shells:
+    .ci/shells
+
 # The packed crates, unpacked elsewhere: tests, examples, documentation.
 package:
     .ci/package
@@ -102,6 +107,10 @@ msrv:
 # The lowest versions of dependencies that the manifests promise.
 minimal-versions:
     .ci/minimal-versions
+
+# The report of a batch, in Chromium.
+report:
+    .ci/report
 
 # A wheel that carries a static `luma`, installed where nothing else is. Minutes, for its release build.
 wheel:

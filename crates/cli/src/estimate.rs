@@ -44,8 +44,8 @@ pub(crate) fn run(context: &Context, args: &EstimateArgs) -> Result<Exit, Failur
             output.line(range)?;
             output.note(format_args!("US dollars by the prices of {as_of}; not a bill"));
         }
-        Estimate::Unknown if output.is_json() => output.object(&json!({ "usd": null }))?,
-        Estimate::Unknown => {
+        _ if output.is_json() => output.object(&json!({ "usd": null }))?,
+        _ => {
             output.line("unknown")?;
             output.note("the price is not published; an edit or reframe of a video needs --source-seconds");
         }

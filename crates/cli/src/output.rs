@@ -79,12 +79,12 @@ impl Output {
     /// Shows that something goes on, on a terminal only, until the returned value is dropped.
     pub(crate) fn spinner(&self, message: impl Into<String>) -> Drawing<'_> {
         let bar = ProgressBar::new_spinner().with_message(message.into());
-        self.draw(bar, "{spinner} {msg} {elapsed}")
+        self.draw(bar, "{spinner} {elapsed} {wide_msg}")
     }
 
     /// Shows how much is done, on a terminal only, until the returned value is dropped.
     pub(crate) fn bar(&self, total: u64) -> Drawing<'_> {
-        self.draw(ProgressBar::new(total), "{spinner} [{bar:30}] {pos}/{len} {msg} {elapsed}")
+        self.draw(ProgressBar::new(total), "{spinner} [{bar:20}] {pos}/{len} {elapsed} {wide_msg}")
     }
 
     fn draw(&self, bar: ProgressBar, template: &str) -> Drawing<'_> {
