@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use progenitor_client::{Error, ResponseValue};
 use serde::de::DeserializeOwned;
 
-use super::state::{CallState, Record};
+use super::state::CallState;
 pub(crate) use crate::http::api::Operation;
 use crate::{http::api, types::lenient};
 
