@@ -135,8 +135,10 @@ impl<T: 'static> Call<T> {
     /// written down before anything is sent.
     ///
     /// The call becomes one request, as with [`Retry::none`], whatever its policy says: a second
-    /// attempt would need a second id. A text that is empty or has anything but visible ASCII
-    /// characters ends the call with [`InvalidInput`](Error::InvalidInput) before anything is sent.
+    /// attempt would need a second id. Several operations in one [`Client::call`] all send it.
+    ///
+    /// A text that is empty or has anything but visible ASCII characters ends the call with
+    /// [`InvalidInput`](Error::InvalidInput) before anything is sent.
     pub fn request_id(mut self, id: impl fmt::Display) -> Self {
         let id = id.to_string();
         match HeaderValue::from_str(&id) {
