@@ -57,23 +57,26 @@ pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Res
         let jobs = shared.lock().jobs();
         return Ok(HttpReply::json(200, &json!({ "jobs": jobs })).into_response());
     }
-    let (reply, delay, request) = respond(&shared, &head, body);
-    tokio::time::sleep(delay).await;
+    let (reply, delay, request) = respond(&shared, head, body);
+    // A sleep of no time would still go through the timer.
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     shared.listener.call(&request, started.elapsed());
     Ok(reply.into_response())
 }
 
 /// The reply, and how much later it is sent.
-fn respond(shared: &Shared, head: &Parts, body: Bytes) -> (HttpReply, Duration, Arc<requests::Request>) {
+fn respond(shared: &Shared, head: Parts, body: Bytes) -> (HttpReply, Duration, Arc<requests::Request>) {
     let path = head.uri.path();
     let path = path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/')).unwrap_or(path);
     let endpoint = shared.document.endpoint(&head.method, path);
     let operation = endpoint.and_then(|it| Operation::by_id(&it.id));
-    let json: Option<Value> = serde_json::from_slice(&body).ok();
+    let json: Option<Value> = if body.is_empty() { None } else { serde_json::from_slice(&body).ok() };
     let kept = if json.is_some() { body.len() } else { 0 };
     let header = |name: &str| head.headers.get(name)?.to_str().ok().map(str::to_owned);
     let request_id = header("x-request-id").unwrap_or_else(|| Uuid::new_v4().to_string());
-    let call = Call { shared, head, path, request_id: &request_id, body, json: json.as_ref() };
+    let call = Call { shared, head: &head, path, request_id: &request_id, body, json: json.as_ref() };
     let mut state = shared.lock();
     let scripted =
         operation.and_then(|it| state.scripts.replies.get_mut(&it)?.pop_front()).unwrap_or_else(Reply::normal);
@@ -84,10 +87,10 @@ fn respond(shared: &Shared, head: &Parts, body: Bytes) -> (HttpReply, Duration, 
     }
     let request = Arc::new(requests::Request {
         operation,
-        method: head.method.clone(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
-        headers: marked(head.headers.clone()),
+        method: head.method,
+        headers: marked(head.headers),
         body: json.unwrap_or_default(),
         status: StatusCode::from_u16(reply.status).ok(),
     });
