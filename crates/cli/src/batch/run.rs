@@ -9,8 +9,8 @@ use std::{
 use clap::Args;
 use indicatif::HumanDuration;
 use luma_agents_batch::{
-    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached, output::Names,
-    progress::Progress,
+    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached,
+    output::Names, progress::Progress,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
