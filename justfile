@@ -49,8 +49,8 @@ changelog:
 
 # Licences, sources, and which crates may be used, and by whom: see deny.toml.
 deny:
-    cargo deny --locked check licenses bans sources
-    if ls -d "${CARGO_HOME:-$HOME/.cargo}"/advisory-dbs/*/ >/dev/null 2>&1; then cargo deny --locked --offline check advisories; else echo "advisories: no database on this machine; just advisories fetches it"; fi
+    cargo deny --workspace --locked check licenses bans sources
+    if ls -d "${CARGO_HOME:-$HOME/.cargo}"/advisory-dbs/*/ >/dev/null 2>&1; then cargo deny --workspace --locked --offline check advisories; else echo "advisories: no database on this machine; just advisories fetches it"; fi
 
 # Fetch the database of known vulnerabilities, which `deny` then uses too, and check against it.
 advisories:

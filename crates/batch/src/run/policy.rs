@@ -77,3 +77,17 @@ impl Policy {
         matches!(kind, "unauthorized" | "insufficient_credits" | "forbidden" | "redirected")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_once_more_is_named_by_its_code_or_is_everything() {
+        let is = |policy: Policy, code| policy.is_once_more(code);
+        assert!(!is(Policy::default(), "content_moderated"));
+        assert!(is(Policy::default().once_more(None), "content_moderated"));
+        let one = Policy::default().once_more(Some(HashSet::from(["generation_failed".to_owned()])));
+        assert!(is(one.clone(), "generation_failed") && !is(one, "content_moderated"));
+    }
+}
