@@ -1,4 +1,5 @@
 //! A JSONL of prompts becomes a folder of results: `cargo run --example catalogue catalogue.jsonl`. Kill it, run it again.
+//! Without a key it runs on an emulator, which forgets its jobs with the process: a second run says so.
 #![allow(clippy::print_stderr, reason = "a program")]
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,10 +29,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         bar.set_message(format!("${} {:.0?} left", now.spent_high, now.eta.unwrap_or_default()));
     }
     bar.finish();
-    let report = running.finish().await?;
+    let report = running.finish().await;
     report.doubts.iter().for_each(|doubt| eprintln!("{doubt}"));
     report.not_recorded.iter().for_each(|line| eprintln!("{line}"));
     report.stop.iter().for_each(|why| eprintln!("{why}"));
+    report.error.iter().for_each(|error| eprintln!("{error}"));
     eprintln!("{} saved, {} failed, {} left", report.saved, report.failed, report.left);
     Ok(())
 }

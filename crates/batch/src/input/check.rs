@@ -12,6 +12,7 @@ use super::{
     media,
     problem::{Code, Problem, Problems},
     schema::Schema,
+    seen::Seen,
 };
 use crate::{
     digest::Sha256,
@@ -103,7 +104,7 @@ impl<'a> Check<'a> {
         let schema = Schema::new(self.takes_unknown).map_err(Error::InvalidInput)?;
         let mut reader = Reader::open(&self.input.path)?;
         let (mut problems, mut total, mut lines) = (Problems::default(), Total::default(), 0);
-        let (mut ids, mut digests) = (Ids::default(), Digests::default());
+        let (mut ids, mut digests, mut seen) = (Ids::default(), Digests::default(), Seen::default());
         while let Some((number, text)) = reader.next()? {
             lines += 1;
             let line = match Line::parse(number, text) {
@@ -114,26 +115,36 @@ impl<'a> Check<'a> {
                 }
             };
             ids.add(&line);
-            let found = schema.problems(number, &line.body);
-            let found_media = media::problems(number, &line.body, &self.input.folder);
-            let is_valid = found.is_empty() && found_media.is_empty();
-            problems.extend(found.into_iter().chain(found_media));
+            let known_good = seen.find(&line.body).copied();
+            let mut is_good = known_good.is_some();
+            if let Some(estimate) = known_good {
+                total.add(&estimate);
+            } else {
+                let mut found = schema.problems(number, &line.body);
+                found.extend(media::problems(number, &line.body, &self.input.folder));
+                if found.is_empty() {
+                    let request = line.request(|_| uuid::Uuid::nil())?;
+                    let conflict = |it| Problem::new(number, "body", Code::InvalidValue, it);
+                    found.extend(request.conflicts().into_iter().map(conflict));
+                    let estimate = self.prices.estimate(&request, line.source_seconds);
+                    total.add(&estimate);
+                    is_good = found.is_empty();
+                    if is_good {
+                        seen.add(estimate);
+                    }
+                }
+                problems.extend(found);
+            }
 
             let known = known(&line.custom_id);
             if !known.owns_files && self.existing.has(&line.custom_id) {
                 problems.add(file_exists(&line));
             }
             if let Some(before) = known.request
-                && is_valid
+                && is_good
                 && line.fingerprint(|path| digests.of(self.input, path))? != before
             {
                 problems.add(changed(&line));
-            }
-            if is_valid {
-                let request = line.request(|_| uuid::Uuid::nil())?;
-                let conflict = |it| Problem::new(number, "body", Code::InvalidValue, it);
-                problems.extend(request.conflicts().into_iter().map(conflict));
-                total.add(&self.prices.estimate(&request, line.source_seconds));
             }
         }
         if lines == 0 {

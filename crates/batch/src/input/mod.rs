@@ -5,6 +5,7 @@ mod line;
 mod media;
 mod problem;
 mod schema;
+mod seen;
 #[cfg(test)]
 mod tests;
 

@@ -98,6 +98,7 @@ impl Context {
             Error::Cap(cap) => self.stop(Stop::Cap(cap)),
             Error::NotRecorded(line) => self.not_recorded(*line),
             Error::LedgerFailed => self.stop(Stop::Ledger(None)),
+            Error::Io(e) if e.path == self.journal.path() => self.stop(Stop::Ledger(Some(Box::new(Error::Io(e))))),
             error @ Error::Journal(_) => self.stop(Stop::Ledger(Some(Box::new(error)))),
             // About this line only: a file that is gone, an upload that failed.
             error => return End::Unsent(Some(Box::new(error))),
@@ -206,12 +207,9 @@ impl Running {
         self.jobs.recv().await
     }
 
-    /// Waits for the end of the run, and writes the files of results.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] if the results cannot be written; [`Error::InvalidInput`] if the input has changed during the run.
-    pub async fn finish(mut self) -> Result<Report> {
+    /// Waits for the end of the run, and writes the files of results. What went wrong is in the report, beside what must
+    /// not be lost.
+    pub async fn finish(mut self) -> Report {
         let mut report = Report::default();
         while let Some(job) = self.jobs.recv().await {
             drop(job);
@@ -220,7 +218,7 @@ impl Running {
             Some(driver) => driver.await.unwrap_or_else(|e| Err(Error::invalid_input(format!("the run ended: {e}")))),
             None => Ok(()),
         };
-        report.spent = self.context.journal.spent().await?;
+        report.spent = self.context.journal.spent().await.unwrap_or_default();
         {
             let mut shared = self.context.shared();
             report.stop = shared.stop.take();
@@ -235,8 +233,9 @@ impl Running {
         report.left = progress.total.saturating_sub(progress.done + progress.failed + progress.in_doubt);
         // Only if it is empty.
         let _ = tokio::fs::remove_dir(self.context.batch.names.folder().join(PARTIAL)).await;
-        write_results(&self.context.batch, &self.context.journal).await?;
-        driven.map(|()| report)
+        let written = write_results(&self.context.batch, &self.context.journal).await;
+        report.error = driven.and(written).err().map(Box::new);
+        report
     }
 }
 

@@ -349,6 +349,10 @@ async fn save_job(context: &Context, line: &Line, attempt: &Attempt, progress: &
             }
             Some(End::Saved(files))
         }
+        Err(e @ (Error::Io(_) | Error::Api(luma_agents::Error::Io(_)))) => {
+            context.stop(Stop::Disk(Box::new(e)));
+            Some(End::Open(None))
+        }
         Err(e) => Some(End::Open(Some(Box::new(e)))),
     }
 }

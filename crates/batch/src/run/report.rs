@@ -31,6 +31,8 @@ pub struct Report {
     pub doubts: Vec<Doubt>,
     /// Lines that could not be written: print each, and append it to the journal.
     pub not_recorded: Vec<NotRecorded>,
+    /// The results could not be written, or the input has changed during the run.
+    pub error: Option<Box<Error>>,
 }
 
 /// Why a run submitted nothing more.
@@ -52,6 +54,8 @@ pub enum Stop {
     },
     /// The journal could not be written.
     Ledger(Option<Box<Error>>),
+    /// An output could not be written, so that more of them are not paid for.
+    Disk(Box<Error>),
 }
 
 impl fmt::Display for Stop {
@@ -64,6 +68,7 @@ impl fmt::Display for Stop {
                 write!(f, "{count} failures in a row with {code}; find the reason, then run again to go on")
             }
             Self::Ledger(Some(e)) => e.fmt(f),
+            Self::Disk(e) => write!(f, "{e}; nothing more is sent. Then run again: what is paid for is fetched"),
             Self::Ledger(None) => Error::LedgerFailed.fmt(f),
         }
     }

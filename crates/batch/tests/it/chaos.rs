@@ -33,7 +33,7 @@ async fn batch_to_be_killed() {
     let quota = Quota::builder().per_minute(PER_MINUTE).concurrency(UNITS).build();
     let batch = Batch::new(client, input).unwrap().quota(quota).hold_doubts(LONGEST);
     let opened = batch.open().await.unwrap();
-    let report = opened.start().await.unwrap().finish().await.unwrap();
+    let report = opened.start().await.unwrap().finish().await;
     assert!(report.stop.is_none(), "{report:?}");
     assert_eq!((report.left, report.failed), (0, 0), "{report:?}");
 }

@@ -74,7 +74,7 @@ async fn run(batch: Batch) -> (Report, Vec<Job>) {
     while let Some(job) = running.next().await {
         jobs.push(job);
     }
-    (running.finish().await.unwrap(), jobs)
+    (running.finish().await, jobs)
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_run_that_is_stopped_is_gone_on_with() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     token.cancel();
-    let report = running.finish().await.unwrap();
+    let report = running.finish().await;
     assert!(matches!(report.stop, Some(Stop::Token)), "{report:?}");
     assert_eq!((report.in_doubt, report.doubts.len()), (0, 0), "requests in flight are awaited");
     let sent = bench.posts();
@@ -202,6 +202,24 @@ async fn a_cap_stops_the_run_and_holds_over_runs() {
 }
 
 #[tokio::test]
+async fn an_output_that_cannot_be_written_stops_the_paying_and_is_fetched_by_the_next_run() {
+    let bench = Bench::new(30).await;
+    let quota = Quota::builder().per_minute(600).concurrency(1).build();
+    // A file where the folder of unfinished outputs should be, and one where the results should be.
+    fs::create_dir(bench.path("out")).unwrap();
+    fs::write(bench.path("out/.partial"), "").unwrap();
+    fs::create_dir_all(bench.path("catalogue.results.jsonl/x")).unwrap();
+    let (report, _) = run(bench.batch().quota(quota)).await;
+    assert!(matches!(report.stop, Some(Stop::Disk(_))), "{report:?}");
+    assert!(report.error.is_some() && report.saved == 0, "{report:?}");
+    assert!(bench.posts() < 5, "{}", bench.posts());
+    fs::remove_file(bench.path("out/.partial")).unwrap();
+    fs::remove_dir_all(bench.path("catalogue.results.jsonl")).unwrap();
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, bench.posts()), (30, 30), "{report:?}");
+}
+
+#[tokio::test]
 async fn too_many_failures_in_a_row_stop_the_run() {
     let bench = Bench::new(12).await;
     bench.emulator.prompts_with("duck", Script::fails(GenerationFailureCode::ContentModerated));
@@ -252,7 +270,7 @@ async fn a_job_whose_line_is_gone_is_still_saved() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     token.cancel();
-    running.finish().await.unwrap();
+    running.finish().await;
     bench.input(std::iter::once(json!({"custom_id": id(0), "body": {"prompt": "duck 0"}})));
     bench.run().await;
     for number in 0..3 {
@@ -339,6 +357,6 @@ async fn the_journal_is_held_as_long_as_the_run() {
     let second = bench.batch().open().await.map(drop);
     let Err(Error::Journal(e)) = second else { panic!("{second:?}") };
     assert!(matches!(e.problem, JournalProblem::InUse));
-    drop(opened.start().await.unwrap().finish().await.unwrap());
+    drop(opened.start().await.unwrap().finish().await);
     Journal::existing(bench.path("catalogue.journal.jsonl")).await.unwrap();
 }
