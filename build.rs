@@ -3,6 +3,8 @@
 //! progenitor cannot carry all of `OpenAPI`, and has no setting for all that we want. So the document is
 //! checked first, progenitor gets a lean copy of it, and its output is completed.
 
+#[path = "build/builders.rs"]
+mod builders;
 #[path = "build/check/mod.rs"]
 mod check;
 #[path = "build/client.rs"]
@@ -21,6 +23,8 @@ mod one_of;
 mod parse;
 #[path = "build/progenitor.rs"]
 mod progenitor;
+#[path = "build/requests.rs"]
+mod requests;
 #[path = "build/types.rs"]
 mod types;
 #[path = "build/walk.rs"]
@@ -74,7 +78,7 @@ fn generate(text: &str, features: Features) -> Result<Vec<Output>> {
     let mut files = vec![
         ("enums.rs", enums::enums(&document)?),
         ("types.rs", types::complete(types, &document, features)?),
-        ("client.rs", client::complete(client)?),
+        ("client.rs", client::complete(client, &document)?),
     ];
     if features.schemars {
         files.push(("schemas.json", document.get("components").get("schemas").value.to_string()));

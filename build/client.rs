@@ -3,9 +3,9 @@
 use quote::ToTokens as _;
 use syn::parse_quote;
 
-use crate::Result;
+use crate::{Result, names::snake, node::Node, walk};
 
-pub(crate) fn complete(mut client: syn::File) -> Result<String> {
+pub(crate) fn complete(mut client: syn::File, document: &Node<'_>) -> Result<String> {
     // The check that hooks exist; the crate has none.
     client.items.retain(|item| !matches!(item, syn::Item::Const(_)));
     for item in &mut client.items {
@@ -16,7 +16,7 @@ pub(crate) fn complete(mut client: syn::File) -> Result<String> {
             }
             syn::Item::Mod(module) => {
                 for send in module.content.iter_mut().flat_map(|(_, items)| items).filter_map(send_of) {
-                    *send = end_in_the_send_loop(send)?;
+                    *send = end_in_the_send_loop(send, document)?;
                 }
             }
             _ => {}
@@ -36,7 +36,7 @@ fn send_of(item: &mut syn::Item) -> Option<&mut syn::Block> {
 
 /// progenitor adds a header that this API has not, calls hooks, copies headers, and decodes strictly. The
 /// request as it is built goes to `raw::send` instead.
-fn end_in_the_send_loop(block: &syn::Block) -> Result<syn::Block> {
+fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::Block> {
     let changed = || "progenitor's output sends requests in another way than before".to_owned();
     let text = |statement: &syn::Stmt| statement.to_token_stream().to_string();
     let (request, tail) = block
@@ -45,10 +45,10 @@ fn end_in_the_send_loop(block: &syn::Block) -> Result<syn::Block> {
         .position(|statement| text(statement).starts_with("let info = OperationInfo"))
         .map(|at| block.stmts.split_at(at))
         .ok_or_else(changed)?;
-    let [syn::Stmt::Local(syn::Local { init: Some(syn::LocalInit { expr: info, .. }), .. }), ..] = tail else {
-        return Err(changed());
-    };
-    let end: syn::Expr = match tail.iter().map(text).collect::<String>() {
+    let tail: String = tail.iter().map(text).collect();
+    let (path, item, operation) = operation(&tail, document).ok_or_else(changed)?;
+    let id = operation.get("operationId").text().unwrap_or_default();
+    let end: syn::Expr = match tail {
         it if it.contains("ResponseValue :: from_response (response)") => parse_quote!(super::super::send::decoded),
         it if it.contains("ResponseValue :: empty (response)") => parse_quote!(super::super::send::empty),
         _ => return Err(changed()),
@@ -60,7 +60,23 @@ fn end_in_the_send_loop(block: &syn::Block) -> Result<syn::Block> {
     if without_header.len() == request.len() || request.contains("header_map") {
         return Err(changed());
     }
+    // Nothing in a UUID has to be encoded.
+    let request = walk::parameters(&item, &operation)?.iter().try_fold(request, |code, parameter| {
+        let name = snake(parameter.get("name").text().unwrap_or_default());
+        let is_uuid = parameter.get("schema").follow("schemas")?.get("format").value == "uuid";
+        let encoded = format!("encode_path (& {name} . to_string ())");
+        Ok::<_, String>(if is_uuid { code.replace(&encoded, &name) } else { code })
+    })?;
     let request: syn::Block = syn::parse_str(&format!("{{ {request} }}")).map_err(|_| changed())?;
     let request = request.stmts;
-    Ok(parse_quote!({ #(#request)* #end(&client.inner, request, #info).await }))
+    Ok(
+        parse_quote!({ #(#request)* #end(&client.inner, request, super::super::send::Operation { id: #id, template: #path }).await }),
+    )
+}
+
+/// The operation that the end of a `send` names, and where it stands.
+fn operation<'a>(tail: &str, document: &Node<'a>) -> Option<(&'a str, Node<'a>, Node<'a>)> {
+    let (_, rest) = tail.split_once("operation_id : \"")?;
+    let (id, _) = rest.split_once('"')?;
+    walk::operations(document).find(|(.., operation)| operation.get("operationId").text() == Some(id))
 }

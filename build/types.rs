@@ -1,20 +1,42 @@
-//! Completes the wire types with what typify has no setting for: builders for nested objects, constructors
-//! that do not notice new fields, alternatives that say what is wrong with them, and `JsonSchema`.
+//! Completes the wire types with what typify has no setting for: texts of all fields, builders of our own,
+//! constructors that do not notice new fields, alternatives that say what is wrong with them, reading from
+//! JSON, and `JsonSchema`.
 
 use quote::{ToTokens as _, format_ident};
 use syn::parse_quote;
 
-use crate::{Features, Result, names::limited_text, node::Node, one_of};
+use crate::{
+    Features, Result,
+    builders::{self, Field, Object, is_option},
+    names::{limited_text, snake},
+    node::Node,
+    one_of, requests,
+};
 
 pub(crate) fn complete(mut types: syn::File, document: &Node<'_>, features: Features) -> Result<String> {
-    let mut added = Vec::new();
+    let requested = requests::requested(document)?;
+    let mut added = vec![requests::fields_table(document, &requested)?];
+    let mut objects = Vec::new();
     for item in &mut types.items {
         match item {
-            syn::Item::Enum(alternatives) => added.push(decoder(alternatives, document)?),
-            syn::Item::Struct(syn::ItemStruct { ident, fields: syn::Fields::Named(fields), .. }) => {
-                added.push(nested_builder(ident));
-                added.push(constructor(ident, fields));
+            syn::Item::Enum(alternatives) => {
+                added.push(decoder(alternatives, document)?);
+                added.extend(alternatives.variants.iter().map(|it| alternative(&alternatives.ident, &it.ident)));
+                let is_requested = requested.contains(alternatives.ident.to_string().as_str());
+                added.extend(is_requested.then(|| requests::from_json(&alternatives.ident)));
             }
+            syn::Item::Struct(object) if matches!(object.fields, syn::Fields::Named(_)) => {
+                describe(object, document);
+                let is_open = requested.contains(object.ident.to_string().as_str());
+                objects.push(self::object(object, is_open));
+                if is_open {
+                    requests::open(object, features.schemars);
+                    added.push(requests::from_json(&object.ident));
+                }
+                added.push(constructor(object));
+            }
+            syn::Item::Struct(text) => added.push(optional_text(&text.ident)),
+            syn::Item::Impl(block) => describe_builder(block),
             _ => {}
         }
         if let syn::Item::Struct(syn::ItemStruct { attrs, ident, .. })
@@ -24,32 +46,120 @@ pub(crate) fn complete(mut types: syn::File, document: &Node<'_>, features: Feat
             attrs.extend(json_schema(&ident.to_string(), document));
         }
     }
+    for item in &mut types.items {
+        if let syn::Item::Mod(syn::ItemMod { ident, content: Some((_, items)), attrs, .. }) = item {
+            if ident == "builder" {
+                attrs.push(parse_quote!(#[doc = "A builder for each struct; `builder()` of the struct starts it."]));
+                builders::rewrite(items, &objects, document)?;
+            } else if ident == "error" {
+                attrs.push(parse_quote!(#[doc = "The error of a conversion."]));
+            }
+        }
+    }
     types.items.extend(added);
     Ok(prettyplease::unparse(&types))
 }
 
-/// Lets a builder stand where an optional object is asked for: `.video(VideoOptions::builder().hdr(true))`.
-fn nested_builder(name: &syn::Ident) -> syn::Item {
-    parse_quote! {
-        impl ::std::convert::TryFrom<builder::#name> for ::std::option::Option<#name> {
-            type Error = error::ConversionError;
+fn object(item: &syn::ItemStruct, is_open: bool) -> Object {
+    let field = |field: &syn::Field| {
+        let text = field.attrs.iter().filter(|it| it.path().is_ident("doc")).cloned().collect();
+        Some(Field { ident: field.ident.clone()?, text, is_required: !is_optional(field) })
+    };
+    Object { name: item.ident.clone(), fields: item.fields.iter().filter_map(field).collect(), is_open }
+}
 
-            fn try_from(builder: builder::#name) -> ::std::result::Result<Self, Self::Error> {
-                <#name as ::std::convert::TryFrom<_>>::try_from(builder).map(Some)
-            }
+/// OpenAPI has no text beside a reference: such a field gets the summary of what it refers to.
+fn describe(item: &mut syn::ItemStruct, document: &Node<'_>) {
+    let properties = document.components("schemas").get(&item.ident.to_string()).get("properties");
+    for field in item.fields.iter_mut().filter(|field| !field.attrs.iter().any(|it| it.path().is_ident("doc"))) {
+        let ident = field.ident.as_ref().map(ToString::to_string).unwrap_or_default();
+        let Some((name, property)) = properties.fields().find(|(name, _)| snake(name) == ident) else { continue };
+        let target = property.reference("schemas").map(|name| document.components("schemas").get(name));
+        let text = target.and_then(|target| target.get("description").text()).unwrap_or_default();
+        let paragraph = text.split("\n\n").next().unwrap_or_default().trim();
+        let text = if paragraph.is_empty() { format!("The field `{name}` of the API.") } else { paragraph.to_owned() };
+        field.attrs.insert(0, parse_quote!(#[doc = #text]));
+    }
+}
+
+fn describe_builder(block: &mut syn::ItemImpl) {
+    for item in &mut block.items {
+        if let syn::ImplItem::Fn(method) = item
+            && method.sig.ident == "builder"
+        {
+            let name = &block.self_ty;
+            let text =
+                format!("Starts a [builder](builder::{0}), with a setter for each field.", name.to_token_stream());
+            method.attrs.insert(0, parse_quote!(#[doc = #text]));
         }
     }
 }
 
+/// Lets an alternative, or its builder, stand where the value of one of them is asked for.
+fn alternative(name: &syn::Ident, alternative: &syn::Ident) -> syn::Item {
+    parse_quote! {
+        const _: () = {
+            impl ::std::convert::From<#alternative> for crate::types::Optional<#name> {
+                fn from(value: #alternative) -> Self {
+                    #name::from(value).into()
+                }
+            }
+
+            impl ::std::convert::TryFrom<builder::#alternative> for #name {
+                type Error = error::ConversionError;
+
+                fn try_from(value: builder::#alternative) -> ::std::result::Result<Self, Self::Error> {
+                    value.build().map(Self::from)
+                }
+            }
+
+            impl ::std::convert::TryFrom<builder::#alternative> for crate::types::Optional<#name> {
+                type Error = error::ConversionError;
+
+                fn try_from(value: builder::#alternative) -> ::std::result::Result<Self, Self::Error> {
+                    value.build().map(Self::from)
+                }
+            }
+        };
+    }
+}
+
+/// Lets a text stand where an optional text with limits is asked for.
+fn optional_text(name: &syn::Ident) -> syn::Item {
+    parse_quote! {
+        const _: () = {
+            impl ::std::convert::TryFrom<&str> for crate::types::Optional<#name> {
+                type Error = error::ConversionError;
+
+                fn try_from(text: &str) -> ::std::result::Result<Self, Self::Error> {
+                    #name::try_from(text).map(Self::from)
+                }
+            }
+
+            impl ::std::convert::TryFrom<::std::string::String> for crate::types::Optional<#name> {
+                type Error = error::ConversionError;
+
+                fn try_from(text: ::std::string::String) -> ::std::result::Result<Self, Self::Error> {
+                    #name::try_from(text).map(Self::from)
+                }
+            }
+        };
+    }
+}
+
+fn is_optional(field: &syn::Field) -> bool {
+    is_option(&field.ty)
+        || field.attrs.iter().any(|it| {
+            let attribute = it.to_token_stream().to_string();
+            it.path().is_ident("serde") && (attribute.contains("default") || attribute.contains("flatten"))
+        })
+}
+
 /// `of` takes the required fields and leaves the others out: a struct literal in this crate would have to
 /// be edited for every field that the API adds.
-fn constructor(name: &syn::Ident, fields: &syn::FieldsNamed) -> syn::Item {
-    let is_optional = |field: &&syn::Field| {
-        let ty = field.ty.to_token_stream().to_string();
-        ty.starts_with(":: std :: option :: Option")
-            || field.attrs.iter().any(|it| it.to_token_stream().to_string().contains("default"))
-    };
-    let (optional, required): (Vec<_>, Vec<_>) = fields.named.iter().partition(is_optional);
+fn constructor(item: &syn::ItemStruct) -> syn::Item {
+    let name = &item.ident;
+    let (optional, required): (Vec<_>, Vec<_>) = item.fields.iter().partition(|field| is_optional(field));
     let types = required.iter().map(|field| &field.ty);
     let required: Vec<_> = required.iter().map(|field| &field.ident).collect();
     let optional = optional.iter().map(|field| &field.ident);

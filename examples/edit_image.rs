@@ -17,7 +17,11 @@ const USAGE: &str = "usage: edit_image PICTURE PROMPT [DIRECTORY]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.peek().is_some_and(|it| it == "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let (Some(picture), Some(prompt)) = (arguments.next(), arguments.next()) else {
         return common::usage("a picture and a prompt are needed", USAGE);
     };
@@ -30,11 +34,8 @@ async fn run(picture: PathBuf, prompt: String, out: PathBuf) -> Result<()> {
     println!("uploaded {} ({})", file.id, file.mime_type);
 
     let request = CreateGeneration::builder().type_(GenerationType::ImageEdit).prompt(prompt).source(&file);
-    let job = luma.client.generations().create(request).await?;
-    println!("started {}", job.id);
-
-    let done = luma.client.generations().wait(&job).await?;
-    let saved = luma.client.download(&done).save(out).await?;
+    let edit = luma.client.generations().create_and_wait(request);
+    let saved = edit.on_created(|generation| println!("started {}", generation.id)).save(out).await?;
     println!("saved {}", saved.path.display());
     Ok(())
 }

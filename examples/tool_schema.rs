@@ -29,17 +29,7 @@ pub fn tool() -> Value {
 ///
 /// One line for the model, which names the field and what is wrong with it.
 pub fn request(arguments: &str) -> Result<CreateGeneration, String> {
-    let mut unknown = Vec::new();
-    let mut json = serde_json::Deserializer::from_str(arguments);
-    let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let request: CreateGeneration = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()))
-        .map_err(|e| format!("{}: {e}", track.path()))?;
-    json.end().map_err(|e| e.to_string())?;
-    if !unknown.is_empty() {
-        // serde_ignored adds a `?` to the path for each optional field.
-        return Err(format!("there is no field `{}`", unknown.join("`, `").replace(".?", "")));
-    }
+    let request = CreateGeneration::from_json(arguments).map_err(|e| e.to_string())?;
     // The types check the length of strings; only the schema checks counts and ranges.
     let schema = jsonschema::validator_for(schema_for!(CreateGeneration).as_value()).map_err(|e| e.to_string())?;
     let value = serde_json::to_value(&request).map_err(|e| e.to_string())?;

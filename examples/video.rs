@@ -18,7 +18,11 @@ const USAGE: &str = "usage: video START_FRAME PROMPT [DIRECTORY]";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.peek().is_some_and(|it| it == "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let (Some(start_frame), Some(prompt)) = (arguments.next(), arguments.next()) else {
         return common::usage("a picture and a prompt are needed", USAGE);
     };
@@ -34,10 +38,8 @@ async fn run(start_frame: PathBuf, prompt: String, out: PathBuf) -> Result<()> {
         .start_frame(&frame);
     let request =
         CreateGeneration::builder().type_(GenerationType::Video).model(Model::Ray3_2).prompt(prompt).video(video);
-    let job = luma.client.generations().create(request).await?;
-    println!("started {}", job.id);
-
-    let done = luma.client.generations().wait(&job).await?;
+    let video = luma.client.generations().create_and_wait(request);
+    let done = video.on_created(|generation| println!("started {}", generation.id)).await?;
 
     let bar = ProgressBar::no_length();
     bar.set_style(

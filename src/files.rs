@@ -121,6 +121,24 @@ fn check(file: &File, id: uuid::Uuid) -> Result<(), String> {
     if file.id == id { Ok(()) } else { Err(format!("it is about another file, {}", file.id)) }
 }
 
+impl Client {
+    /// Proves, free of charge, that the service accepts this client: its key, the base URL, TLS, and whatever
+    /// stands between. It lists one file.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`](Error::Rejected) if the key is wrong or the account is blocked; [`NoResponse`](Error::NoResponse)
+    /// if the service cannot be reached; [`UnexpectedResponse`](Error::UnexpectedResponse) if something else responds
+    /// at the base URL.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it changes nothing.
+    pub async fn check(&self) -> Result<()> {
+        self.files().list().limit(1).page().await.map(drop)
+    }
+}
+
 /// Which files to list: a [`page`](Self::page), or a [`stream`](Self::stream) over all pages.
 #[derive(Clone, Debug)]
 #[must_use = "a list does nothing until its page or stream is awaited"]
@@ -177,7 +195,8 @@ impl ListFiles {
         })
     }
 
-    /// All files; a page is fetched when the stream needs it. Ends after the first error.
+    /// All files; a page is fetched when the stream needs it. Ends after the first error. Dropping it
+    /// stops the reading and changes nothing.
     ///
     /// # Errors
     ///
@@ -227,6 +246,8 @@ impl Cursors {
 }
 
 impl Job for File {
+    const KIND: &str = "file";
+
     fn state(&self) -> &str {
         self.state.as_str()
     }

@@ -14,9 +14,10 @@ use uuid::Uuid;
 use crate::{
     client::{Client, call::Call},
     error::{Error, GenerationFailed, Result, WaitTimeout},
-    http::retry::Retry,
+    http::{retry::Retry, trace::Subject},
     id::GenerationId,
-    types::{CreateGeneration, Generation, GenerationState, GenerationType},
+    types::{CreateGeneration, Generation, GenerationState, GenerationType, Model},
+    util::redact,
     wait::{Job, Outcome, POLL_TIMEOUT, TimedOut, Timing, Wait},
 };
 
@@ -31,7 +32,7 @@ impl Client {
 /// Images and videos: submit, get, wait. From [`Client::generations`].
 #[derive(Clone, Debug)]
 pub struct Generations {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Generations {
@@ -63,10 +64,17 @@ impl Generations {
                 return Call::invalid(self.client.clone(), error);
             }
         };
+        let subject = subject(&request);
         Call::new(self.client.clone(), async |api: crate::raw::Client| {
             api.create_generation().body(request).send().await
         })
         .timeout(self.client.submit_timeout())
+        .subject(subject)
+        .report(|generation, exchange| {
+            let (id, state) = (generation.id, redact::excerpt(generation.state.as_str()));
+            let (attempts, seconds) = (exchange.attempts, exchange.elapsed.as_secs_f64());
+            tracing::info!(%id, %state, attempts, seconds, "generation created");
+        })
     }
 
     /// Gets a generation. Free. Each call for a completed one mints new URLs for its outputs, valid
@@ -201,6 +209,16 @@ impl fmt::Debug for WaitAll {
     }
 }
 
+/// Without a type and a model, the service makes an image with `uni-1`.
+fn subject(request: &CreateGeneration) -> Subject {
+    let model = request.model.as_ref().unwrap_or(&Model::Uni1).to_string();
+    let output = match request.type_ {
+        Some(GenerationType::Video | GenerationType::VideoEdit | GenerationType::VideoReframe) => "video",
+        _ => "image",
+    };
+    Subject::Submission { model, output }
+}
+
 fn get(client: &Client, id: Uuid) -> Call<Generation> {
     Call::new(client.clone(), async move |api: crate::raw::Client| api.get_generation().generation_id(id).send().await)
         .about(id)
@@ -219,6 +237,8 @@ fn check(generation: &Generation, id: Uuid) -> Result<(), String> {
 }
 
 impl Job for Generation {
+    const KIND: &str = "generation";
+
     fn state(&self) -> &str {
         self.state.as_str()
     }

@@ -2,6 +2,10 @@
 #![cfg_attr(any(feature = "emulator", not(doctest)), doc = include_str!("../README.md"))]
 
 mod client;
+// Documentation only. As tests, its programs need the emulator and the schemas.
+#[cfg(any(all(doc, not(doctest)), all(doctest, feature = "emulator", feature = "schemars")))]
+pub mod cookbook;
+mod create_and_wait;
 pub mod download;
 pub mod error;
 mod files;
@@ -27,6 +31,7 @@ pub use self::{
         builder::ClientBuilder,
         call::{Call, Response},
     },
+    create_and_wait::CreateAndWait,
     download::{Download, Saved},
     error::{Error, Result},
     files::{Files, ListFiles},

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
-    types::{Base64, DataRef, File, FileRef, Generation, GenerationRef, MediaRef, Url, UrlRef},
+    types::{Base64, DataRef, File, FileRef, Generation, GenerationRef, MediaRef, Optional, Url, UrlRef},
     util::redact,
 };
 
@@ -75,6 +75,18 @@ macro_rules! refers {
         impl From<&$what> for Option<MediaRef> {
             fn from(it: &$what) -> Self {
                 Some(it.into())
+            }
+        }
+
+        impl From<&$what> for Optional<MediaRef> {
+            fn from(it: &$what) -> Self {
+                MediaRef::from(it).into()
+            }
+        }
+
+        impl From<$what> for Optional<MediaRef> {
+            fn from(it: $what) -> Self {
+                MediaRef::from(it).into()
             }
         }
 

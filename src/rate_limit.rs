@@ -5,7 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+
+static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// The limit on submitted generations per minute, as the service last sent it (`X-RateLimit-*`).
 ///
@@ -24,12 +28,11 @@ pub struct RateLimit {
 
 impl RateLimit {
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let number = |name| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+        let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
         Some(Self {
-            limit: number("x-ratelimit-limit")?,
-            remaining: number("x-ratelimit-remaining")?,
-            reset: number("x-ratelimit-reset")
-                .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))),
+            limit: number(&LIMIT)?,
+            remaining: number(&REMAINING)?,
+            reset: number(&RESET).and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))),
         })
     }
 

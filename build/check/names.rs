@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Types that stand beside the generated ones.
-const TYPES: [&str; 4] = ["Base64", "InvalidUrl", "Secret", "Url"];
+const TYPES: [&str; 5] = ["Base64", "InvalidUrl", "Optional", "Secret", "Url"];
 
 /// What code means by these names without saying where they come from: the prelude, and the names that derives use.
 const PRELUDE: [&str; 41] = [

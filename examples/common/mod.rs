@@ -27,7 +27,7 @@ pub(crate) async fn connect() -> Result<Luma> {
 }
 
 /// Exit code 2 with the usage for bad arguments, 1 with one line for a failure.
-pub(crate) fn end(outcome: Result<()>) -> ExitCode {
+pub(crate) fn end(outcome: Result<(), impl Display>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -100,11 +100,17 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidInput`] if the key is missing or malformed, or the base URL is not Unicode.
+    /// [`Error::InvalidInput`] if the key is missing or malformed, or the base URL cannot be used: it
+    /// names the variable.
     pub fn from_env() -> Result<Self> {
         let builder = Self::new(ApiKey::from_env()?);
         match std::env::var(BASE_URL_VARIABLE) {
-            Ok(url) if !url.trim().is_empty() => Ok(builder.base_url(url)),
+            Ok(url) if !url.trim().is_empty() => match base_url(&url) {
+                Ok(_) => Ok(builder.base_url(url)),
+                Err(e) => {
+                    Err(Error::invalid_input(format!("{BASE_URL_VARIABLE}: {}; correct or unset it", e.message())))
+                }
+            },
             Ok(_) | Err(VarError::NotPresent) => Ok(builder),
             // The default would send the requests elsewhere than the user meant.
             Err(VarError::NotUnicode(_)) => {
@@ -206,6 +212,8 @@ impl ClientBuilder {
             (None, Some(submit)) => (ours(true)?, submit),
             (None, None) => (ours(true)?, ours(false)?),
         };
+        let server =
+            (base_url.host_str().unwrap_or_default().to_owned(), base_url.port_or_known_default().unwrap_or_default());
         let base_url = base_url.as_str().trim_end_matches('/').to_owned();
         Ok(Client {
             inner: Arc::new(Inner {
@@ -214,6 +222,7 @@ impl ClientBuilder {
                     http,
                     fresh_http,
                     key: self.key,
+                    server,
                     user_agent,
                     max_response_bytes: self.max_response_bytes,
                     throttles: Throttles::default(),
@@ -222,6 +231,7 @@ impl ClientBuilder {
                 retry: self.retry,
                 timeout: self.timeout,
                 submit_timeout: self.submit_timeout,
+                connect_timeout: self.connect_timeout,
                 idle_timeout: self.idle_timeout,
                 pace: self.pace,
                 polls: Arc::new(Semaphore::new(POLLS_IN_FLIGHT)),

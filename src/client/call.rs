@@ -1,7 +1,8 @@
 //! A call of the API that has not been made yet, and its response.
 
-use std::{fmt, future::IntoFuture, time::Duration};
+use std::{borrow::Cow, fmt, future::IntoFuture, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use uuid::Uuid;
@@ -9,13 +10,14 @@ use uuid::Uuid;
 use crate::{
     client::Client,
     error::{Error, Exchange, Result},
-    http::{failure::unusable, retry::Retry, transport::CallOptions},
+    http::{failure::unusable, retry::Retry, trace::Subject, transport::CallOptions},
     rate_limit::RateLimit,
-    raw::{self, ResponseValue},
+    raw::{self, Record, ResponseValue},
 };
 
 type Raw<T> = Result<ResponseValue<T>, raw::Error>;
 type Operation<T> = Box<dyn FnOnce(raw::Client) -> BoxFuture<'static, Raw<T>> + Send>;
+type Report<T> = fn(&T, &Exchange);
 type Check<T> = Box<dyn FnOnce(&T) -> Result<(), String> + Send>;
 
 impl Client {
@@ -51,11 +53,12 @@ pub struct Call<T> {
     options: CallOptions,
     operation: Result<Operation<T>>,
     check: Option<Check<T>>,
+    report: Option<Report<T>>,
     about: Option<Uuid>,
 }
 
 /// The response to a call, with what its headers say.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Response<T> {
     /// What the call is for.
@@ -64,6 +67,27 @@ pub struct Response<T> {
     pub exchange: Exchange,
     /// The limit on submitted generations, if the response has it: those to `create` do.
     pub rate_limit: Option<RateLimit>,
+    body: Bytes,
+}
+
+impl<T> Response<T> {
+    /// The text of the response as the service sent it, with the fields that this version of the crate
+    /// does not know. It may hold signed URLs: do not log it.
+    #[must_use]
+    pub fn raw(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+}
+
+/// Without the text, which may hold signed URLs.
+impl<T: fmt::Debug> fmt::Debug for Response<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("value", &self.value)
+            .field("exchange", &self.exchange)
+            .field("rate_limit", &self.rate_limit)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<T: 'static> Call<T> {
@@ -73,12 +97,12 @@ impl<T: 'static> Call<T> {
         Fut: Future<Output = Raw<T>> + Send + 'static,
     {
         let operation: Operation<T> = Box::new(|api| Box::pin(operation(api)));
-        Self { options: client.options(), client, operation: Ok(operation), check: None, about: None }
+        Self { options: client.options(), client, operation: Ok(operation), check: None, report: None, about: None }
     }
 
     /// A call that cannot be made: it fails when awaited.
     pub(crate) fn invalid(client: Client, error: Error) -> Self {
-        Self { options: client.options(), client, operation: Err(error), check: None, about: None }
+        Self { options: client.options(), client, operation: Err(error), check: None, report: None, about: None }
     }
 
     /// What has to be true of the response beyond its types.
@@ -86,9 +110,20 @@ impl<T: 'static> Call<T> {
         Self { check: Some(Box::new(check)), ..self }
     }
 
+    /// What is logged of a response that is as it should be.
+    pub(crate) fn report(self, report: Report<T>) -> Self {
+        Self { report: Some(report), ..self }
+    }
+
     /// The generation that the call is about.
     pub(crate) fn about(self, id: Uuid) -> Self {
-        Self { about: Some(id), ..self }
+        Self { about: Some(id), ..self }.subject(Subject::Generation(id))
+    }
+
+    /// What the call is about, for its span.
+    pub(crate) fn subject(mut self, subject: Subject) -> Self {
+        self.options.subject = subject;
+        self
     }
 
     /// When to send this call again, instead of what the client is set to.
@@ -144,7 +179,11 @@ impl<T: 'static> Call<T> {
                 let value = value.into_inner();
                 match self.check.map_or(Ok(()), |check| check(&value)) {
                     Ok(()) => {
-                        return Ok(Response { value, exchange: record.exchange, rate_limit: record.rate_limit });
+                        let Record { exchange, rate_limit, body, .. } = record;
+                        if let Some(report) = self.report {
+                            report(&value, &exchange);
+                        }
+                        return Ok(Response { value, exchange, rate_limit, body });
                     }
                     Err(problem) => problem,
                 }

@@ -34,6 +34,7 @@ struct Inner {
     retry: Retry,
     timeout: Duration,
     submit_timeout: Duration,
+    connect_timeout: Duration,
     idle_timeout: Duration,
     pace: Pace,
     polls: Arc<Semaphore>,
@@ -83,12 +84,32 @@ impl Client {
     }
 }
 
+/// What a report of a problem needs, and no secret: version, features, base URL, limits of time.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
+            .field("version", &env!("CARGO_PKG_VERSION"))
+            .field("features", &features())
             .field("base_url", &self.inner.base_url)
             .field("retry", &self.inner.retry)
             .field("timeout", &self.inner.timeout)
+            .field("submit_timeout", &self.inner.submit_timeout)
+            .field("connect_timeout", &self.inner.connect_timeout)
+            .field("idle_timeout", &self.inner.idle_timeout)
+            .field("pace", &self.inner.pace)
             .finish_non_exhaustive()
     }
+}
+
+fn features() -> Vec<&'static str> {
+    let features = [
+        ("rustls", cfg!(feature = "rustls")),
+        ("rustls-no-provider", cfg!(feature = "rustls-no-provider")),
+        ("native-tls", cfg!(feature = "native-tls")),
+        ("socks", cfg!(feature = "socks")),
+        ("schemars", cfg!(feature = "schemars")),
+        ("emulator", cfg!(feature = "emulator")),
+        ("mock", cfg!(feature = "mock")),
+    ];
+    features.into_iter().filter(|(_, is_on)| *is_on).map(|(name, _)| name).collect()
 }

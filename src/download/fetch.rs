@@ -38,6 +38,9 @@ pub(crate) struct Location {
     /// Of the output, for [`Refresh`].
     pub(crate) index: usize,
     pub(crate) expected: Expected,
+    /// Which bytes of it: from the first to before the last, or to the end.
+    pub(crate) start: u64,
+    pub(crate) end: Option<u64>,
 }
 
 /// How objects are fetched.
@@ -66,10 +69,12 @@ pub(crate) struct Fetch {
     call: CallContext<'static>,
     location: Location,
     response: Option<reqwest::Response>,
-    /// How many bytes were handed out.
+    /// Where in the object the next bytes are.
     pub(crate) offset: u64,
-    /// How many bytes of the current response were handed out before it began.
+    /// How many bytes of the current response come before the ones to hand out.
     skip: u64,
+    /// The media type that the server gives the object, without parameters.
+    pub(crate) media_type: Option<String>,
     pub(crate) object: Object,
     /// The first bytes, until they have shown that they are not text. `None`: they have.
     head: Option<Head>,
@@ -83,14 +88,33 @@ impl Fetch {
         Self {
             call: storage::call("download", options.idle_timeout, options.retry),
             options,
-            location,
             response: None,
-            offset: from.offset,
+            offset: from.offset.max(location.start),
             skip: 0,
+            media_type: None,
             object: from.object,
-            head: (from.offset == 0).then(Head::default),
+            head: (from.offset.max(location.start) == 0).then(Head::default),
             refreshed: false,
             restarts: 0,
+            location,
+        }
+    }
+
+    /// How many of the wanted bytes were handed out.
+    pub(crate) fn done(&self) -> u64 {
+        self.offset - self.location.start
+    }
+
+    /// How many bytes are wanted, if that is known.
+    pub(crate) fn wanted(&self) -> Option<u64> {
+        self.target().map(|target| target.saturating_sub(self.location.start))
+    }
+
+    /// Where in the object the last wanted byte ends, if that is known.
+    fn target(&self) -> Option<u64> {
+        match (self.location.end, self.object.total) {
+            (Some(end), Some(total)) => Some(end.min(total)),
+            (end, total) => end.or(total),
         }
     }
 
@@ -99,7 +123,7 @@ impl Fetch {
         // Time the consumer spends between chunks does not count as idle.
         self.call.resume();
         loop {
-            if self.response.is_none() && self.object.total == Some(self.offset) && self.offset > 0 {
+            if self.response.is_none() && self.target() == Some(self.offset) && self.done() > 0 {
                 return Ok(Event::End);
             }
             if !self.connect().await? {
@@ -111,16 +135,22 @@ impl Fetch {
                     let skipped = self.skip.min(bytes.len() as u64);
                     self.skip -= skipped;
                     bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(bytes.len()));
+                    // A server without ranges sends what comes after the wanted bytes, too.
+                    let left = self.location.end.map_or(u64::MAX, |end| end - self.offset);
+                    bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     if bytes.is_empty() {
                         continue;
                     }
                     self.check_bytes(&bytes)?;
                     self.offset += bytes.len() as u64;
+                    if self.location.end == Some(self.offset) {
+                        self.response = None;
+                    }
                     self.refreshed = false;
                     self.call.progress();
                     return Ok(Event::Bytes(bytes));
                 }
-                Ok(Ok(None)) if self.skip == 0 && self.object.total.is_none_or(|total| total == self.offset) => {
+                Ok(Ok(None)) if self.skip == 0 && self.target().is_none_or(|target| target == self.offset) => {
                     return self.end();
                 }
                 Ok(Ok(None)) => AttemptError::new(Fault::Interrupted),
@@ -143,14 +173,14 @@ impl Fetch {
             match &failure {
                 // The object is shorter than what was fetched: it is another one.
                 Failure::Status(response)
-                    if response.status == StatusCode::RANGE_NOT_SATISFIABLE && self.offset > 0 =>
+                    if response.status == StatusCode::RANGE_NOT_SATISFIABLE && self.done() > 0 =>
                 {
                     self.restart()?;
                     return Ok(false);
                 }
                 Failure::Status(response) if response.is_expired() && !self.refreshed => {
                     let Some(refresh) = &self.options.refresh else { return Err(self.call.error(failure)) };
-                    tracing::debug!("the URL has expired: getting a new one");
+                    tracing::warn!("the URL of an output has expired: getting a new one");
                     let url = refresh(self.location.index).await?;
                     self.location.url = signed_url(&url)?;
                     self.refreshed = true;
@@ -168,14 +198,19 @@ impl Fetch {
             return Err(self.unexpected(problem));
         }
         let object = Object::of(status, headers);
+        let media_type = response::media_type(headers);
         let first = match status {
             StatusCode::PARTIAL_CONTENT => content_range(headers).map(|range| range.first),
             _ => Some(0),
         };
         let continues =
-            self.offset == 0 || (self.object.is_same(&object) && object.total.is_none_or(|total| total >= self.offset));
+            self.done() == 0 || (self.object.is_same(&object) && object.total.is_none_or(|total| total >= self.offset));
         match first {
-            Some(0) if self.offset == 0 => self.object = object,
+            Some(first) if self.done() == 0 && (first == 0 || first == self.offset) => {
+                self.object = object;
+                self.media_type = Some(media_type).filter(|it| !it.is_empty());
+                self.skip = self.offset - first;
+            }
             // A server without ranges sends the whole object again.
             Some(first) if continues && (first == 0 || first == self.offset) => {
                 self.skip = self.offset - first;
@@ -188,14 +223,14 @@ impl Fetch {
                 self.response = Some(response);
                 return Ok(false);
             }
-            _ if self.offset > 0 => {
+            _ if self.done() > 0 => {
                 self.restart()?;
                 return Ok(false);
             }
             _ => return Err(self.unexpected("it has a part of the object that was not requested")),
         }
-        if let Some(total) = self.object.total {
-            self.check_size(total)?;
+        if let Some(wanted) = self.wanted() {
+            self.check_size(wanted)?;
         }
         self.response = Some(response);
         Ok(true)
@@ -207,10 +242,10 @@ impl Fetch {
             return Err(self.unexpected("the object keeps changing while it is being fetched"));
         }
         self.response = None;
-        self.offset = 0;
+        self.offset = self.location.start;
         self.skip = 0;
         self.object = Object::default();
-        self.head = Some(Head::default());
+        self.head = (self.offset == 0).then(Head::default);
         Ok(())
     }
 
@@ -218,13 +253,15 @@ impl Fetch {
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if self.offset > 0 && self.object.is_identified() {
+        let begins = self.done() == 0;
+        if (begins && (self.offset > 0 || self.location.end.is_some())) || (!begins && self.object.is_identified()) {
             let mut set = |name, value: &str| {
                 if let Ok(value) = HeaderValue::from_str(value) {
                     headers.insert(name, value);
                 }
             };
-            set(header::RANGE, &format!("bytes={}-", self.offset));
+            let last = self.location.end.map(|end| (end - 1).to_string()).unwrap_or_default();
+            set(header::RANGE, &format!("bytes={}-{last}", self.offset));
             if let Some(validator) = self.object.validator() {
                 set(header::IF_RANGE, validator);
             }
@@ -238,7 +275,7 @@ impl Fetch {
         if let Some(total) = self.object.total.filter(|total| *total < end) {
             return Err(self.unexpected(format!("it has more bytes than the {total} that were announced")));
         }
-        self.check_size(end)?;
+        self.check_size(end - self.location.start)?;
         if self.location.expected == Expected::Media
             && let Some(head) = &mut self.head
         {
@@ -255,8 +292,9 @@ impl Fetch {
 
     fn end(&self) -> Result<Event> {
         match self.location.expected {
-            _ if self.offset == 0 => Err(self.unexpected("the object is empty")),
-            Expected::Media if self.head.is_some() => {
+            _ if self.done() == 0 => Err(self.unexpected("the object is empty")),
+            // A few bytes that the caller asked for show nothing.
+            Expected::Media if self.head.is_some() && self.location.end.is_none() => {
                 Err(self.unexpected("it carries a few characters, not an image or a video"))
             }
             _ => Ok(Event::End),

@@ -7,19 +7,30 @@ mod name;
 pub(crate) mod object;
 pub(crate) mod response;
 mod target;
+mod template;
 mod temporary;
 mod writer;
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    ops::{Bound, RangeBounds},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncBufRead, AsyncWrite, AsyncWriteExt as _},
+    time::Instant,
+};
+use tokio_util::io::StreamReader;
 use uuid::Uuid;
 
 use self::{
     fetch::{Event, Fetch, FetchOptions, Location, Refresh},
-    name::OutputName,
+    name::{FileName, OutputName},
     object::ResumePoint,
     response::Expected,
     target::Target,
@@ -41,6 +52,12 @@ impl Client {
     pub fn download(&self, source: impl Into<Source>) -> Download {
         Download::new(self, source.into())
     }
+}
+
+/// Whether a later [`Download::save`] to `path` can write there, as far as that can be known before.
+pub(crate) async fn can_save(path: &Path) -> Result<()> {
+    let target = Target::new(path, false, false).await?;
+    target.open_part(&OutputName::of_url("", None)).await.map(drop)
 }
 
 /// How many of several outputs are fetched at the same time.
@@ -143,6 +160,9 @@ pub struct Download {
     options: FetchOptions,
     overwrite: bool,
     resumable: bool,
+    template: Option<String>,
+    /// The first wanted byte, and the one after the last.
+    range: (u64, Option<u64>),
     callback: Option<ProgressCallback>,
 }
 
@@ -172,7 +192,7 @@ impl Download {
             max_bytes: None,
             refresh,
         };
-        Self { source, options, overwrite: false, resumable: false, callback: None }
+        Self { source, options, overwrite: false, resumable: false, template: None, range: (0, None), callback: None }
     }
 
     /// Only the output with this index, from 0, such as the EXR beside a video.
@@ -204,6 +224,35 @@ impl Download {
     /// For a URL, the same source means the same text: a URL that was signed anew begins again.
     pub fn resumable(mut self) -> Self {
         self.resumable = true;
+        self
+    }
+
+    /// How to name files in the directory that [`save`](Self::save) or [`save_all`](Self::save_all) is given:
+    /// `{id}` is the id of the generation, `{index}` that of the output from 0, `{ext}` the extension that
+    /// follows the content; the rest is literal, such as `cover-{index}.{ext}`.
+    ///
+    /// What cannot be a name, and a name that two outputs would have, is
+    /// [`InvalidInput`](Error::InvalidInput) before anything is fetched.
+    pub fn names(mut self, template: impl Into<String>) -> Self {
+        self.template = Some(template.into());
+        self
+    }
+
+    /// Only these bytes of the output, such as `0..1024` or `1024..`: for [`bytes`](Self::bytes),
+    /// [`copy_to`](Self::copy_to) and [`open`](Self::open). A server without ranges sends all, and the others
+    /// are left out.
+    pub fn range(mut self, range: impl RangeBounds<u64>) -> Self {
+        let start = match range.start_bound() {
+            Bound::Included(first) => *first,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => Some(last.saturating_add(1)),
+            Bound::Excluded(end) => Some(*end),
+            Bound::Unbounded => None,
+        };
+        self.range = (start, end);
         self
     }
 
@@ -243,8 +292,9 @@ impl Download {
     /// if it cannot be fetched.
     pub async fn save(self, path: impl AsRef<Path>) -> Result<Saved> {
         let target = Target::new(path.as_ref(), self.overwrite, self.resumable).await?;
-        let output = self.only("`save_all`, or choose one with `output`")?;
-        self.save_one(output, &target).await
+        let this = self.named(&target)?;
+        let output = this.only("`save_all`, or choose one with `output`")?;
+        this.save_one(output, &target).await
     }
 
     /// Saves every output into a directory, four at a time, as `<generation id>.<extension>`,
@@ -261,16 +311,50 @@ impl Download {
         if self.source.outputs.is_empty() {
             return Err(Error::invalid_input("there is no output to download"));
         }
+        let this = self.named(&target)?;
         // By index: with a closure over references, the compiler cannot prove the future `Send`
         // (https://github.com/rust-lang/rust/issues/102211).
-        futures_util::stream::iter(0..self.source.outputs.len())
-            .map(|index| self.save_one(&self.source.outputs[index], &target))
+        futures_util::stream::iter(0..this.source.outputs.len())
+            .map(|index| this.save_one(&this.source.outputs[index], &target))
             .buffered(CONCURRENT)
             .try_collect()
             .await
     }
 
+    /// With the names that the template gives, if there is one, and checked for what cannot be saved.
+    fn named(mut self, target: &Target) -> Result<Self> {
+        if self.range != (0, None) {
+            return Err(Error::invalid_input("a range is not saved as a file: use `bytes`, `copy_to` or `open`"));
+        }
+        let Some(template) = &self.template else { return Ok(self) };
+        if !target.is_directory() {
+            return Err(Error::invalid_input("a template names files in a directory: give `save` a directory"));
+        }
+        let mut taken: Vec<FileName> = Vec::new();
+        for output in &mut self.source.outputs {
+            let name = template::render(template, self.source.id, output.index)?;
+            if taken.iter().any(|it| it.is_same(&name)) {
+                return Err(Error::invalid_input("the template gives two outputs the same name: add `{index}`"));
+            }
+            taken.push(name.clone());
+            output.name.file = name;
+        }
+        Ok(self)
+    }
+
+    /// The error has the id of the generation: it is finished and paid for, and can be downloaded again.
     async fn save_one(&self, output: &Output, target: &Target) -> Result<Saved> {
+        let (begun, id) = (Instant::now(), self.source.id);
+        let saved = self.save_to(output, target).await.map_err(|error| match id {
+            Some(id) => error.about_generation(Some(id)).about_known(true),
+            None => error,
+        })?;
+        let (path, bytes, seconds) = (saved.path.display(), saved.bytes, begun.elapsed().as_secs_f64());
+        tracing::info!(id = id.map(tracing::field::display), %path, bytes, seconds, "output saved");
+        Ok(saved)
+    }
+
+    async fn save_to(&self, output: &Output, target: &Target) -> Result<Saved> {
         let mut part = target.open_part(&output.name).await?;
         let fetch = self.fetch(output, part.take_resume_point())?;
         // Boxed: the future of a caller that saves stays small.
@@ -304,7 +388,7 @@ impl Download {
             writer.write_all(&chunk).await.map_err(io)?;
         }
         writer.flush().await.map_err(io)?;
-        Ok(body.fetch.offset)
+        Ok(body.fetch.done())
     }
 
     /// Requests the only output, and returns once the headers of the response are here.
@@ -332,7 +416,12 @@ impl Download {
 
     fn fetch(&self, output: &Output, from: ResumePoint) -> Result<Fetch> {
         let url = output.url.as_ref().ok_or_else(|| Error::invalid_input("the source is not an absolute URL"))?;
-        let location = Location { url: signed_url(url.as_str())?, index: output.index, expected: output.expected };
+        let (start, end) = self.range;
+        if end.is_some_and(|end| end <= start) {
+            return Err(Error::invalid_input("the range of bytes is empty"));
+        }
+        let (url, index) = (signed_url(url.as_str())?, output.index);
+        let location = Location { url, index, expected: output.expected, start, end };
         Ok(Fetch::new(self.options.clone(), location, from))
     }
 }
@@ -353,10 +442,22 @@ pub struct Body {
 }
 
 impl Body {
-    /// How many bytes there are in all, if the server gives the length.
+    /// How many bytes there are in all (with [`Download::range`]: in the range), if the server gives the length.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
-        self.fetch.object.total
+        self.fetch.wanted()
+    }
+
+    /// The media type that the server gives it, such as `image/png`, without parameters.
+    #[must_use]
+    pub fn media_type(&self) -> Option<&str> {
+        self.fetch.media_type.as_deref()
+    }
+
+    /// The strong `ETag` of the object, if the server gives one: the same text means the same bytes.
+    #[must_use]
+    pub fn etag(&self) -> Option<&str> {
+        self.fetch.object.etag()
     }
 
     /// The next bytes, or `None` at the end.
@@ -381,8 +482,13 @@ impl Body {
         });
         self.failed = chunk.is_err();
         let is_last = matches!(chunk, Ok(None));
-        self.progress.report(self.fetch.offset, self.fetch.object.total, is_last);
+        self.progress.report(self.fetch.done(), self.fetch.wanted(), is_last);
         chunk
+    }
+
+    /// The bytes as an [`AsyncRead`](tokio::io::AsyncRead), with a buffer. Its errors hold an [`Error`].
+    pub fn into_reader(self) -> impl AsyncBufRead + Send + Unpin + 'static {
+        StreamReader::new(Box::pin(self.into_stream().map_err(io::Error::other)))
     }
 
     /// The chunks as a [`Stream`], which ends after the first error.

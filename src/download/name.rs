@@ -13,10 +13,41 @@ use crate::{
 /// The name of an output.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputName {
-    /// The file name without its extension.
-    pub(crate) stem: String,
+    pub(crate) file: FileName,
     /// Differs between any two outputs. It is written to disk, so it holds no secret.
     pub(crate) identity: String,
+}
+
+/// The name of a file, whose extension may still be open.
+#[derive(Clone, Debug)]
+pub(crate) struct FileName {
+    /// What comes before the extension, its dot included.
+    pub(crate) before: String,
+    /// What comes after it. `None`: the extension is no part of the name.
+    pub(crate) after: Option<String>,
+}
+
+impl FileName {
+    fn of_stem(stem: &str) -> Self {
+        Self { before: format!("{stem}."), after: Some(String::new()) }
+    }
+
+    pub(crate) fn with(&self, extension: &str) -> String {
+        match &self.after {
+            Some(after) => format!("{}{extension}{after}", self.before),
+            None => self.before.clone(),
+        }
+    }
+
+    /// The name while the extension is not known.
+    pub(crate) fn stem(&self) -> String {
+        format!("{}{}", self.before.trim_end_matches('.'), self.after.as_deref().unwrap_or_default())
+    }
+
+    /// Whether some file systems take both for the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        fold(&self.with("")) == fold(&other.with(""))
+    }
 }
 
 impl OutputName {
@@ -26,7 +57,7 @@ impl OutputName {
         let mut taken = HashSet::new();
         let name = |(index, output)| {
             let stem = unique(stem(&id, index, output), index, &mut taken);
-            Self { stem, identity: format!("{id}/{index}") }
+            Self { file: FileName::of_stem(&stem), identity: format!("{id}/{index}") }
         };
         generation.outputs().iter().enumerate().map(name).collect()
     }
@@ -39,7 +70,8 @@ impl OutputName {
         let mut hasher = DefaultHasher::new();
         url.hash(&mut hasher);
         let identity = format!("{} {:016x}", redact::url(url), hasher.finish());
-        Self { stem: output.map_or_else(|| "output".to_owned(), |output| stem("output", 0, output)), identity }
+        let stem = output.map_or_else(|| "output".to_owned(), |output| stem("output", 0, output));
+        Self { file: FileName::of_stem(&stem), identity }
     }
 }
 
@@ -114,10 +146,10 @@ mod tests {
             }))
             .expect("a generation");
             let names = OutputName::of_generation(&generation);
-            let folded: HashSet<_> = names.iter().map(|name| fold(&name.stem)).collect();
+            let folded: HashSet<_> = names.iter().map(|name| fold(&name.file.stem())).collect();
             let identities: HashSet<_> = names.iter().map(|name| &name.identity).collect();
             assert_eq!((folded.len(), identities.len()), (4, 4), "{names:?}");
-            assert!(!names[0].stem.ends_with("-1"), "the first keeps its name: {names:?}");
+            assert!(!names[0].file.stem().ends_with("-1"), "the first keeps its name: {names:?}");
         }
     }
 

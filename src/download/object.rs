@@ -31,6 +31,10 @@ impl Object {
         }
     }
 
+    pub(crate) fn etag(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+
     /// Whether a later response can be compared with this object at all.
     pub(crate) fn is_identified(&self) -> bool {
         self.validator().is_some() || self.total.is_some()

@@ -48,7 +48,8 @@ fn coding(headers: &HeaderMap) -> Option<String> {
         .find(|token| !matches!(token.as_str(), "" | "identity" | "chunked"))
 }
 
-fn media_type(headers: &HeaderMap) -> String {
+/// The media type without its parameters, in lower case; empty if there is none.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

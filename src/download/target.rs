@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     checkpoint::Checkpoint,
     disk::{self, blocking},
-    name::OutputName,
+    name::{FileName, OutputName},
     object::ResumePoint,
     temporary,
 };
@@ -68,6 +68,10 @@ impl Target {
         }
     }
 
+    pub(crate) fn is_directory(&self) -> bool {
+        matches!(self.place, Place::Directory(_))
+    }
+
     /// The file to write to until it is complete. Fails if it could not be moved to its name later.
     pub(crate) async fn open_part(&self, name: &OutputName) -> Result<Part> {
         let deadline = Instant::now() + BUSY;
@@ -84,7 +88,7 @@ impl Target {
 
     fn open(&self, name: &OutputName) -> Result<Part> {
         let mut replaced = None;
-        for path in self.candidates(&name.stem) {
+        for path in self.candidates(&name.file) {
             replaced = self.replaced(&path)?.or(replaced);
         }
         let mode = replaced.as_ref().map_or(NEW_FILE, mode_while_incomplete);
@@ -99,12 +103,13 @@ impl Target {
             let (file, path) = temporary::create(directory, mode).map_err(|e| Error::io("write into", directory, e))?;
             (file, State::Temporary(path), ResumePoint::default())
         };
-        Ok(Part { file, state, resume_point, target: self.clone(), stem: name.stem.clone() })
+        Ok(Part { file, state, resume_point, target: self.clone(), name: name.file.clone() })
     }
 
     fn open_kept(&self, directory: &Path, name: &OutputName, mode: u32) -> Result<(File, State, ResumePoint)> {
+        let stem = name.file.stem();
         let shown = match &self.place {
-            Place::Directory(_) => OsStr::new(&name.stem),
+            Place::Directory(_) => OsStr::new(&stem),
             Place::File { real, .. } => real.file_name().unwrap_or_default(),
         };
         // The name need not be Unicode.
@@ -128,10 +133,10 @@ impl Target {
     }
 
     /// Every name that the output could end up with.
-    fn candidates(&self, stem: &str) -> Vec<PathBuf> {
+    fn candidates(&self, name: &FileName) -> Vec<PathBuf> {
         match &self.place {
             Place::Directory(directory) => {
-                media_type::EXTENSIONS.iter().map(|extension| directory.join(format!("{stem}.{extension}"))).collect()
+                media_type::EXTENSIONS.iter().map(|extension| directory.join(name.with(extension))).collect()
             }
             Place::File { real, .. } => vec![real.clone()],
         }
@@ -175,7 +180,7 @@ pub(crate) struct Part {
     state: State,
     resume_point: ResumePoint,
     target: Target,
-    stem: String,
+    name: FileName,
 }
 
 #[derive(Debug)]
@@ -218,7 +223,7 @@ impl Part {
             media_type::detect(head).map_or((None, media_type::UNKNOWN), |(media_type, ext)| (Some(media_type), ext));
         let (shown, path) = match &self.target.place {
             Place::Directory(directory) => {
-                let path = directory.join(format!("{}.{extension}", self.stem));
+                let path = directory.join(self.name.with(extension));
                 (path.clone(), path)
             }
             Place::File { given, real } => (given.clone(), real.clone()),

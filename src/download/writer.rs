@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
@@ -41,7 +42,20 @@ pub struct Saved {
     pub bytes: u64,
     /// The media type that its first bytes show, such as `image/png`.
     pub media_type: Option<&'static str>,
+    /// SHA-256 of its content, in lower-case hexadecimal. It was computed while the file was written.
+    pub sha256: String,
 }
+
+/// A file that is complete: what its name and [`Saved`] need of it.
+#[derive(Debug, Default)]
+struct Complete {
+    /// Its first bytes.
+    head: Vec<u8>,
+    sha256: String,
+}
+
+/// How much of a kept part is read at a time.
+const HASHED_AT_ONCE: usize = 256 * 1024;
 
 /// What the network side asks of the disk side, in order.
 enum WriteCommand {
@@ -58,19 +72,18 @@ enum WriteCommand {
 pub(crate) async fn save(mut fetch: Fetch, part: Part, mut progress: ProgressReporter) -> Result<Saved> {
     let shown = part.shown().to_owned();
     let file = part.file.try_clone().map_err(|e| Error::io("write", &shown, e))?;
-    let writer =
-        Writer { file, at: fetch.offset, synced: fetch.offset, object: None, checkpoint: part.checkpoint().cloned() };
+    let writer = Writer::new(file, fetch.offset, part.checkpoint().cloned());
     let (commands, queue) = mpsc::channel(QUEUE);
     let writer = spawn_blocking(move || writer.run(queue));
     let fetched = transfer(&mut fetch, &commands, &mut progress).await;
     drop(commands);
     let written = writer.await.unwrap_or_else(|e| Err(io::Error::other(e)));
     // A full disk shows itself as a closed queue, so the error of the disk comes first.
-    let head = written.map_err(|e| Error::io("write", &shown, e))?;
+    let Complete { head, sha256 } = written.map_err(|e| Error::io("write", &shown, e))?;
     fetched?;
     let bytes = fetch.offset;
     let (path, media_type) = part.publish(head).await?;
-    Ok(Saved { path, bytes, media_type })
+    Ok(Saved { path, bytes, media_type, sha256 })
 }
 
 async fn transfer(
@@ -132,32 +145,43 @@ struct Writer<F> {
     object: Option<Object>,
     /// Only a kept part has one.
     checkpoint: Option<Checkpoint>,
+    /// Of the bytes so far.
+    hash: Sha256,
 }
 
 impl<F: PartFile> Writer<F> {
-    /// Returns the first bytes of the file if it is complete.
-    fn run(mut self, queue: mpsc::Receiver<WriteCommand>) -> io::Result<Vec<u8>> {
+    /// Goes on after the first `at` bytes.
+    fn new(file: F, at: u64, checkpoint: Option<Checkpoint>) -> Self {
+        Self { file, at, synced: at, object: None, checkpoint, hash: Sha256::new() }
+    }
+
+    /// Returns what is known of the file if it is complete.
+    fn run(mut self, queue: mpsc::Receiver<WriteCommand>) -> io::Result<Complete> {
         let written = self.write(queue);
         if written.is_err() {
             // The error of the disk counts, not that of the rescue.
             self.rescue().ok();
         }
-        let mut head = Vec::new();
-        if written? {
-            self.file.rewind()?;
-            self.file.take(media_type::HEAD).read_to_end(&mut head)?;
+        if !written? {
+            return Ok(Complete::default());
         }
-        Ok(head)
+        let mut head = Vec::new();
+        self.file.rewind()?;
+        self.file.take(media_type::HEAD).read_to_end(&mut head)?;
+        let sha256 = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Complete { head, sha256 })
     }
 
     /// Whether the file is complete.
     fn write(&mut self, mut queue: mpsc::Receiver<WriteCommand>) -> io::Result<bool> {
+        self.hash_kept()?;
         self.file.seek(SeekFrom::Start(self.at))?;
         let mut complete = false;
         while let Some(command) = queue.blocking_recv() {
             match command {
                 WriteCommand::Write(bytes) => {
                     self.file.write_all(&bytes)?;
+                    self.hash.update(&bytes);
                     self.at += bytes.len() as u64;
                     if self.checkpoint.is_some() && self.at - self.synced >= SYNC_EVERY {
                         self.save_checkpoint()?;
@@ -169,6 +193,7 @@ impl<F: PartFile> Writer<F> {
                     self.file.set_len(0)?;
                     self.file.rewind()?;
                     (self.at, self.synced, self.object) = (0, 0, None);
+                    self.hash.reset();
                 }
                 WriteCommand::Object(object) => self.object = Some(object),
                 WriteCommand::Finish => {
@@ -179,6 +204,23 @@ impl<F: PartFile> Writer<F> {
         }
         self.save_checkpoint()?;
         Ok(complete)
+    }
+
+    /// What an earlier download left counts too.
+    fn hash_kept(&mut self) -> io::Result<()> {
+        self.file.rewind()?;
+        let mut left = self.at;
+        let mut buffer = vec![0; if left > 0 { HASHED_AT_ONCE } else { 0 }];
+        while left > 0 {
+            let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let read = self.file.read(&mut buffer[..most])?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.hash.update(&buffer[..read]);
+            left -= read as u64;
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -282,15 +324,14 @@ mod tests {
     }
 
     /// Writes `chunks` chunks of 1 MiB, as a download that then breaks off.
-    fn write(disk: Disk, at: usize, checkpoint: &Checkpoint, chunks: u8) -> io::Result<Vec<u8>> {
+    fn write(disk: Disk, at: usize, checkpoint: &Checkpoint, chunks: u8) -> io::Result<Complete> {
         let (commands, queue) = mpsc::channel(usize::from(chunks) + 1);
         commands.try_send(WriteCommand::Object(object())).expect("room");
         for byte in 0..chunks {
             commands.try_send(WriteCommand::Write(vec![byte; MB].into())).expect("room");
         }
         drop(commands);
-        let (at, checkpoint) = (at as u64, Some(checkpoint.clone()));
-        Writer { file: disk, at, synced: at, object: None, checkpoint }.run(queue)
+        Writer::new(disk, at as u64, Some(checkpoint.clone())).run(queue)
     }
 
     /// How many bytes a later download can go on with.
@@ -342,8 +383,8 @@ mod tests {
         drop(commands);
         let at = 2 * MB as u64;
         let file = Disk::new(&path, 100 * MB);
-        let writer = Writer { file, at, synced: at, object: Some(object()), checkpoint: Some(checkpoint.clone()) };
-        writer.run(queue).expect("written");
+        let writer = Writer::new(file, at, Some(checkpoint.clone()));
+        Writer { object: Some(object()), ..writer }.run(queue).expect("written");
         assert_eq!(checkpoint.load(MB as u64), super::super::object::ResumePoint::default());
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use self::job::Redacted;
 use crate::{
-    types::{File, Generation, GenerationFailureCode},
+    types::{File, Generation, GenerationFailureCode, error::ConversionError},
     util::redact,
 };
 
@@ -62,6 +62,14 @@ impl Error {
         Self::InvalidInput(Box::new(InvalidInput { message: message.into() }))
     }
 
+    /// What is wrong, without the words that `Display` adds to an input that cannot be used.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::InvalidInput(e) => e.message.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// The service did what its documentation does not say.
     pub(crate) fn unexpected(exchange: Exchange, problem: impl Into<String>) -> Self {
         // It may quote what a server sent.
@@ -82,6 +90,9 @@ impl Error {
 
     /// Adds the generation that the call was about.
     pub(crate) fn about_generation(mut self, id: Option<Uuid>) -> Self {
+        if let Self::Io(e) = &mut self {
+            e.generation_id = id;
+        }
         if let Some(exchange) = self.exchange_mut() {
             exchange.generation_id = id;
         }
@@ -108,7 +119,7 @@ impl Error {
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io(Box::new(IoError { action, path: path.into(), file_id: None, source }))
+        Self::Io(Box::new(IoError { action, path: path.into(), generation_id: None, file_id: None, source }))
     }
 
     /// The status of the HTTP response that led to this error, if there was one.
@@ -156,6 +167,7 @@ impl Error {
             Self::GenerationFailed(e) => Some(e.generation.id),
             Self::WaitTimeout(e) => e.generation.as_ref().map(|it| it.id).or(e.generation_id),
             Self::OutcomeUnknown(e) => e.generation_id.or(e.exchange.generation_id),
+            Self::Io(e) => e.generation_id,
             _ => self.exchange()?.generation_id,
         }
     }
@@ -203,6 +215,13 @@ impl Error {
             Self::WaitTimeout(_) => true,
             _ => false,
         }
+    }
+}
+
+/// A request that cannot be built, or read from JSON.
+impl From<ConversionError> for Error {
+    fn from(error: ConversionError) -> Self {
+        Self::invalid_input(error.to_string())
     }
 }
 
@@ -322,6 +341,8 @@ pub struct IoError {
     pub action: &'static str,
     /// The file.
     pub path: PathBuf,
+    /// The finished generation that was to be saved there: it can be downloaded again.
+    pub generation_id: Option<Uuid>,
     /// The file of the service that an upload had recorded by then: it can be deleted.
     pub file_id: Option<Uuid>,
     /// Why it failed.
@@ -331,6 +352,7 @@ pub struct IoError {
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display().to_string();
-        write!(f, "cannot {} {}: {}", self.action, redact::short(&path), self.source)
+        write!(f, "cannot {} {}: {}", self.action, redact::short(&path), self.source)?;
+        self.generation_id.map_or(Ok(()), |id| write!(f, "; generation {id} is finished and can be downloaded again"))
     }
 }

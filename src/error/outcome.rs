@@ -40,7 +40,8 @@ impl Error {
             Self::UnexpectedResponse(e) => known(&e.exchange).map_or(Outcome::Unknown, Outcome::Accepted),
             Self::GenerationFailed(e) => Outcome::Accepted(e.generation.id),
             Self::WaitTimeout(e) => e.generation_id.filter(|_| e.is_known).map_or(Outcome::Unknown, Outcome::Accepted),
-            Self::FileFailed(_) | Self::Io(_) => Outcome::Unknown,
+            Self::Io(e) => e.generation_id.map_or(Outcome::Unknown, Outcome::Accepted),
+            Self::FileFailed(_) => Outcome::Unknown,
         }
     }
 }
@@ -129,9 +130,10 @@ mod tests {
         Error::FileFailed(Box::new(FileFailed { file }))
     }
 
-    fn io() -> Error {
+    fn io(generation_id: Option<Uuid>) -> Error {
         let source = std::io::ErrorKind::NotFound.into();
-        Error::io("write", PathBuf::new(), source)
+        let path = PathBuf::new();
+        Error::Io(Box::new(IoError { action: "write", path, generation_id, file_id: None, source }))
     }
 
     /// The place of a variant in the enum. A new variant does not compile until it has one.
@@ -170,7 +172,8 @@ mod tests {
             (file_failed(), Outcome::Unknown),
             (timeout(false), Outcome::Unknown),
             (timeout(true), accepted),
-            (io(), Outcome::Unknown),
+            (io(None), Outcome::Unknown),
+            (io(Some(ID)), accepted),
         ];
         for (error, expected) in &cases {
             assert_eq!(error.outcome(), *expected, "{error}");

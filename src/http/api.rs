@@ -1,94 +1,109 @@
 //! Requests to the API: the key, a request id for each attempt, limits of time and size.
 
-use bytes::Bytes;
-use futures_util::FutureExt as _;
+use std::pin::pin;
+
 use http::{HeaderMap, HeaderValue, Method, header};
-use http_body_util::BodyExt as _;
-use reqwest::Url;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     failure::Failure,
     fault::AttemptError,
-    response::{CompleteResponse, REQUEST_ID},
+    response::{CompleteResponse, REQUEST_ID, created_id},
     shared::Shared,
     transport::{CallContext, CallOptions, Peer, Request},
 };
-use crate::error::{Effect, Error, Exchange, Fault, Result};
+use crate::{
+    error::{Effect, Error, Exchange, Fault, Result},
+    util::clock::before,
+};
 
 /// The operation that is paid for.
 const CREATE: &str = "create_generation";
+
+/// An operation of the document.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    pub(crate) id: &'static str,
+    /// Its path, with parameters by name.
+    pub(crate) template: &'static str,
+}
 
 /// Sends a request of the generated client. The second value is what is known of the exchange.
 pub(crate) async fn call(
     shared: &Shared,
     request: reqwest::Request,
-    operation: &'static str,
+    operation: Operation,
     options: CallOptions,
 ) -> Result<(CompleteResponse, Exchange)> {
-    let effect = match operation {
+    let effect = match operation.id {
         CREATE => Effect::Pays,
         _ if request.method().is_idempotent() => Effect::Idempotent,
         _ => Effect::Changes,
     };
-    let mut request = ApiRequest::new(shared, request)?;
-    let mut context = CallContext::new(Peer::Api(shared), operation, effect, options);
+    let mut request = ApiRequest::new(shared, request, operation.template);
+    let mut context = CallContext::new(Peer::Api(shared), operation.id, effect, options);
     let response = context.send(&mut request).await?;
     Ok((response, context.into_exchange()))
 }
 
-/// The parts of a request, from which each attempt is built.
+/// A request, from which each attempt is made.
 struct ApiRequest<'a> {
     shared: &'a Shared,
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    body: Option<Bytes>,
+    request: reqwest::Request,
+    template: &'static str,
 }
 
 impl<'a> ApiRequest<'a> {
-    fn new(shared: &'a Shared, mut request: reqwest::Request) -> Result<Self> {
-        // A body in memory is here at once; a stream could not be sent again.
-        let body = match request.body_mut().take().map(|body| body.collect().now_or_never()) {
-            None => None,
-            Some(Some(Ok(body))) => Some(body.to_bytes()),
-            Some(_) => return Err(Error::invalid_input("the body of a call has to be in memory")),
-        };
-        let method = request.method().clone();
-        let mut headers = std::mem::take(request.headers_mut());
+    fn new(shared: &'a Shared, mut request: reqwest::Request, template: &'static str) -> Self {
+        let has_length = request.body().is_some() || request.method() != Method::POST;
+        let headers = request.headers_mut();
+        headers.reserve(6);
         headers.insert(header::AUTHORIZATION, shared.key.authorization());
         headers.insert(header::USER_AGENT, shared.user_agent.clone());
         // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if body.is_none() && method == Method::POST {
+        if !has_length {
             // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        Ok(Self { shared, method, url: request.url().clone(), headers, body })
+        Self { shared, request, template }
     }
 
-    fn build(&self, exchange: &Exchange) -> reqwest::Request {
-        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
-        *request.headers_mut() = self.headers.clone();
+    fn attempt(&self, exchange: &Exchange) -> Result<reqwest::Request> {
+        let stream = || Error::invalid_input("the body of a call has to be in memory");
+        let mut request = self.request.try_clone().ok_or_else(stream)?;
         if let Some(id) = exchange.request_id_sent.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
             request.headers_mut().insert(REQUEST_ID, id);
         }
-        *request.body_mut() = self.body.clone().map(Into::into);
-        request
+        Ok(request)
     }
 }
 
 impl Request for ApiRequest<'_> {
     type Response = CompleteResponse;
 
+    fn route(&self) -> (Method, Option<&'static str>) {
+        (self.request.method().clone(), Some(self.template))
+    }
+
+    fn describe(&self, response: &CompleteResponse, span: &tracing::Span) {
+        if !span.is_disabled()
+            && let Some(id) = created_id(&response.body)
+        {
+            span.record("gen_ai.response.id", id.to_string());
+        }
+    }
+
     async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<CompleteResponse, Failure> {
         let http = if exchange.effect == Effect::Idempotent { &self.shared.http } else { &self.shared.fresh_http };
-        let response = match timeout_at(end, http.execute(self.build(exchange))).await {
-            Ok(response) => response.map_err(AttemptError::from)?,
-            Err(_) => return Err(AttemptError::new(Fault::Timeout).into()),
+        let request = self.attempt(exchange).map_err(Failure::Local)?;
+        let mut end = pin!(sleep_until(end));
+        let response = match before(end.as_mut(), http.execute(request)).await {
+            Some(response) => response.map_err(AttemptError::from)?,
+            None => return Err(AttemptError::new(Fault::Timeout).into()),
         };
         let status = response.status();
-        if response.url() != &self.url {
+        if response.url() != self.request.url() {
             // Only a caller's own reqwest client follows redirects. What the other host did is unknown.
             return Err(AttemptError { status: Some(status), ..AttemptError::new(Fault::Protocol) }.into());
         }

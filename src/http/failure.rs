@@ -6,7 +6,8 @@ use super::{
     retry::{Author, Disposition, Outcome},
 };
 use crate::error::{
-    Effect, Error, Exchange, NoResponse, OutcomeUnknown, RateLimited, Rejected, UnexpectedResponse, meaning_of_storage,
+    Effect, Error, Exchange, Fault, NoResponse, OutcomeUnknown, RateLimited, Rejected, UnexpectedResponse,
+    meaning_of_storage,
 };
 
 /// Why an attempt did not succeed.
@@ -34,6 +35,14 @@ impl Failure {
                 Some(Outcome::Response { status, author })
             }
             Self::Local(_) => None,
+        }
+    }
+
+    /// What broke, if no complete response came.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Attempt(error) => Some(error.fault),
+            Self::Status(_) | Self::Local(_) => None,
         }
     }
 

@@ -60,17 +60,16 @@ impl ApiKey {
     pub fn from_env() -> Result<Self> {
         let variable = Self::VARIABLE;
         match std::env::var(variable) {
-            Ok(key) => Self::try_from(key).map_err(|e| match e {
-                Error::InvalidInput(e) => Error::invalid_input(format!("{variable}: {}", e.message)),
-                other => other,
-            }),
-            Err(std::env::VarError::NotPresent) => {
-                Err(Error::invalid_input(format!("{variable} is not set: put your API key there")))
-            }
-            Err(std::env::VarError::NotUnicode(_)) => {
-                Err(Error::invalid_input(format!("{variable} is not valid Unicode")))
-            }
+            Ok(key) => Self::try_from(key).map_err(|e| e.message()),
+            Err(std::env::VarError::NotPresent) => Err("it is not set".to_owned()),
+            Err(std::env::VarError::NotUnicode(_)) => Err("it is not valid Unicode".to_owned()),
         }
+        .map_err(|problem| {
+            Error::invalid_input(format!(
+                "{variable}: {problem}; set it to a key of your account (platform.lumalabs.ai), as in `export \
+                 {variable}=luma-api-...`"
+            ))
+        })
     }
 
     pub(crate) fn authorization(&self) -> HeaderValue {

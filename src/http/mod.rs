@@ -13,5 +13,6 @@ pub(crate) mod retry_after;
 pub(crate) mod shared;
 pub(crate) mod storage;
 pub(crate) mod throttle;
+pub(crate) mod trace;
 pub(crate) mod transport;
 pub(crate) mod url;

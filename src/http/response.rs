@@ -1,11 +1,11 @@
 //! A complete response: how it is read, and what its headers and the text of an error say.
 
-use std::io::Read as _;
+use std::{io::Read as _, pin::Pin};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Sleep;
 use uuid::Uuid;
 
 use super::{fault::AttemptError, retry::Author};
@@ -13,6 +13,7 @@ use crate::{
     error::{Effect, Fault, meaning_of_storage},
     rate_limit::{Limit, RateLimit},
     types::lenient,
+    util::clock::before,
 };
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -32,7 +33,11 @@ pub(crate) struct CompleteResponse {
 
 impl CompleteResponse {
     /// Reads the body before `end`: at most `cap` bytes of a success, the beginning of anything else.
-    pub(crate) async fn read(mut response: reqwest::Response, end: Instant, cap: usize) -> Result<Self, AttemptError> {
+    pub(crate) async fn read(
+        mut response: reqwest::Response,
+        end: Pin<&mut Sleep>,
+        cap: usize,
+    ) -> Result<Self, AttemptError> {
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let cap = if status.is_success() { cap } else { MAX_ERROR_BODY };
@@ -91,20 +96,24 @@ impl CompleteResponse {
 }
 
 /// Reads a body of at most `cap` bytes. An error carries what came before it.
-async fn read_body(response: &mut reqwest::Response, end: Instant, cap: usize) -> Result<Bytes, AttemptError> {
+async fn read_body(
+    response: &mut reqwest::Response,
+    mut end: Pin<&mut Sleep>,
+    cap: usize,
+) -> Result<Bytes, AttemptError> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     let error = loop {
-        match timeout_at(end, response.chunk()).await {
-            Ok(Ok(None)) => return Ok(if rest.is_empty() { first } else { rest.freeze() }),
-            Ok(Ok(Some(chunk))) if rest.len() + first.len() + chunk.len() > cap => {
+        match before(end.as_mut(), response.chunk()).await {
+            Some(Ok(None)) => return Ok(if rest.is_empty() { first } else { rest.freeze() }),
+            Some(Ok(Some(chunk))) if rest.len() + first.len() + chunk.len() > cap => {
                 // The id of a paid job may be in what fits.
                 let fits = cap - rest.len() - first.len();
                 rest.extend_from_slice(&std::mem::take(&mut first));
                 rest.extend_from_slice(&chunk[..fits]);
                 break AttemptError::new(Fault::TooLarge);
             }
-            Ok(Ok(Some(chunk))) => {
+            Some(Ok(Some(chunk))) => {
                 // One chunk is the rule: it is passed on as it came.
                 if first.is_empty() && rest.is_empty() {
                     first = chunk;
@@ -113,8 +122,8 @@ async fn read_body(response: &mut reqwest::Response, end: Instant, cap: usize) -
                     rest.extend_from_slice(&chunk);
                 }
             }
-            Ok(Err(error)) => break AttemptError::from(error),
-            Err(_) => break AttemptError::new(Fault::Timeout),
+            Some(Err(error)) => break AttemptError::from(error),
+            None => break AttemptError::new(Fault::Timeout),
         }
     };
     Err(AttemptError { begin: if rest.is_empty() { first } else { rest.freeze() }, ..error })

@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     /// A new one also belongs to the runtime of the caller.
     pub(crate) fresh_http: reqwest::Client,
     pub(crate) key: ApiKey,
+    /// Host and port of the API.
+    pub(crate) server: (String, u16),
     pub(crate) user_agent: HeaderValue,
     pub(crate) max_response_bytes: usize,
     pub(crate) throttles: Throttles,

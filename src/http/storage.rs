@@ -1,11 +1,11 @@
 //! Requests to signed URLs: never with the key, never to plain http on another machine, never with a
 //! limit on the whole.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 use reqwest::Url;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     failure::Failure,
@@ -39,6 +39,10 @@ pub(crate) struct Get<'a> {
 
 impl Request for Get<'_> {
     type Response = reqwest::Response;
+
+    fn route(&self) -> (Method, Option<&'static str>) {
+        (Method::GET, None)
+    }
 
     /// Follows redirects by hand, so that a client that follows none can be used.
     async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<reqwest::Response, Failure> {
@@ -76,7 +80,7 @@ pub(crate) async fn check(
     }
     let url = response.url().clone();
     // With a limit of time: the text of an error may come a byte at a time. Boxed, as it is rare and large.
-    let mut response = Box::new(Box::pin(CompleteResponse::read(response, end, 0)).await?);
+    let mut response = Box::new(Box::pin(CompleteResponse::read(response, pin!(sleep_until(end)), 0)).await?);
     // It may repeat the request.
     response.body = redact::hide_query(&url, &String::from_utf8_lossy(&response.body)).into();
     Err(Failure::Status(response))

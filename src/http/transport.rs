@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
@@ -16,6 +16,7 @@ use super::{
     retry_after::retry_after,
     shared::Shared,
     throttle::Throttle,
+    trace::{self, Subject},
 };
 use crate::{
     error::{Effect, Error, Exchange, RateLimited, Result},
@@ -35,11 +36,13 @@ pub(crate) struct CallOptions {
     pub(crate) timeout: Duration,
     /// The id of the only attempt, if the caller chose it.
     pub(crate) request_id: Option<HeaderValue>,
+    /// For the span of the call.
+    pub(crate) subject: Subject,
 }
 
 impl CallOptions {
     pub(crate) fn new(retry: Retry, timeout: Duration) -> Self {
-        Self { retry, timeout, request_id: None }
+        Self { retry, timeout, request_id: None, subject: Subject::Other }
     }
 }
 
@@ -53,6 +56,12 @@ pub(crate) trait Request {
         exchange: &mut Exchange,
         end: Instant,
     ) -> impl Future<Output = Result<Self::Response, Failure>> + Send;
+
+    /// Its method, and the path of its operation with parameters by name, if it goes to the API.
+    fn route(&self) -> (Method, Option<&'static str>);
+
+    /// Notes in the span of a submission which job the response is about.
+    fn describe(&self, _: &Self::Response, _: &tracing::Span) {}
 
     /// Whether it can be sent a second time.
     fn is_repeatable(&self) -> bool {
@@ -104,8 +113,18 @@ impl<'a> CallContext<'a> {
 
     /// Sends `request` until it succeeds or must not be sent again.
     pub(crate) async fn send<R: Request>(&mut self, request: &mut R) -> Result<R::Response> {
-        let span = tracing::debug_span!("luma_agents.call", operation = self.exchange.operation);
-        self.attempts(request).instrument(span).await
+        let server = match self.peer {
+            Peer::Api(shared) => Some(&shared.server),
+            Peer::Storage => None,
+        };
+        let span = trace::call_span(self.exchange.operation, &self.options.subject, server);
+        let outcome = self.attempts(request).instrument(span.clone()).await;
+        match &outcome {
+            Ok(response) if self.exchange.effect == Effect::Pays => request.describe(response, &span),
+            Ok(_) => {}
+            Err(error) => trace::record_error(&span, error),
+        }
+        outcome
     }
 
     async fn attempts<R: Request>(&mut self, request: &mut R) -> Result<R::Response> {
@@ -130,15 +149,8 @@ impl<'a> CallContext<'a> {
             (Peer::Api(_), Some(id)) => id.to_str().ok().map(str::to_owned),
             (Peer::Api(_), None) => Some(uuid::Uuid::new_v4().to_string()),
         };
-        let span = tracing::debug_span!(
-            "luma_agents.attempt",
-            attempt = exchange.attempts,
-            request_id_sent = exchange.request_id_sent,
-            status = tracing::field::Empty,
-            request_id_returned = tracing::field::Empty,
-            fault = tracing::field::Empty,
-            duration_ms = tracing::field::Empty,
-        );
+        let (method, template) = request.route();
+        let span = trace::attempt_span(exchange, &method, template);
         let begun = Instant::now();
         let end =
             clock::after(begun, self.options.timeout).min(clock::after(self.progressed, self.options.retry.budget));
@@ -151,13 +163,16 @@ impl<'a> CallContext<'a> {
         exchange.elapsed = self.started.elapsed();
         if !span.is_disabled() {
             if let Some(status) = exchange.status {
-                span.record("status", status.as_u16());
+                span.record("http.response.status_code", status.as_u16());
             }
             if let Some(id) = &exchange.request_id_returned {
                 span.record("request_id_returned", id.as_str());
             }
-            if let Err(Failure::Attempt(error)) = &outcome {
-                span.record("fault", tracing::field::display(error.fault));
+            if let Err(failure) = &outcome {
+                let fault = failure.fault();
+                let status = exchange.status.map(|status| status.as_u16());
+                span.record("error.type", trace::error_type(status, fault));
+                span.record("fault", fault.map(tracing::field::display));
             }
             span.record("duration_ms", millis(begun.elapsed()));
         }
@@ -174,13 +189,15 @@ impl<'a> CallContext<'a> {
             self.close_throttle(&failure, delay);
             // The throttle is what waits.
             if self.backoff.waits_for_limit(elapsed, delay) {
+                let operation = self.exchange.operation;
+                tracing::warn!(operation, reason = %failure.reason(), seconds = delay.as_secs_f64(), "waiting for a limit");
                 return Ok(());
             }
         } else if verdict.retry
             && let Some(delay) = self.backoff.after_fault(elapsed, asked)
         {
             let operation = self.exchange.operation;
-            tracing::debug!(operation, reason = %failure.reason(), delay_ms = millis(delay), "sending again");
+            tracing::warn!(operation, reason = %failure.reason(), delay_ms = millis(delay), "sending again");
             sleep(delay).await;
             return Ok(());
         }

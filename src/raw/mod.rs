@@ -21,3 +21,4 @@ mod state;
 
 pub use client::{Client, Error, ResponseValue, builder};
 pub use state::CallState;
+pub(crate) use state::Record;

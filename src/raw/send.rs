@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use progenitor_client::{Error, OperationInfo, ResponseValue};
+use progenitor_client::{Error, ResponseValue};
 use serde::de::DeserializeOwned;
 
 use super::state::{CallState, Record};
+pub(crate) use crate::http::api::Operation;
 use crate::{http::api, types::lenient};
 
 type Result<T> = std::result::Result<T, Error<()>>;
@@ -17,12 +18,15 @@ type Result<T> = std::result::Result<T, Error<()>>;
 pub(crate) async fn decoded<T: DeserializeOwned>(
     state: &CallState,
     request: reqwest::Request,
-    info: OperationInfo,
+    operation: Operation,
 ) -> Result<ResponseValue<T>> {
-    let (status, headers, body) = send(state, request, info).await?;
-    match lenient::decode(&body) {
+    let (status, headers, body) = send(state, request, operation).await?;
+    let outcome = lenient::decode(&body);
+    state.record().body = body;
+    match outcome {
         Ok(value) => Ok(ResponseValue::new(value, status, headers)),
-        Err(error) => Err(Error::InvalidResponsePayload(body, error)),
+        // The record has the body.
+        Err(error) => Err(Error::InvalidResponsePayload(Bytes::new(), error)),
     }
 }
 
@@ -30,26 +34,27 @@ pub(crate) async fn decoded<T: DeserializeOwned>(
 pub(super) async fn empty(
     state: &CallState,
     request: reqwest::Request,
-    info: OperationInfo,
+    operation: Operation,
 ) -> Result<ResponseValue<()>> {
-    let (status, headers, _) = send(state, request, info).await?;
+    let (status, headers, body) = send(state, request, operation).await?;
+    state.record().body = body;
     Ok(ResponseValue::new((), status, headers))
 }
 
 async fn send(
     state: &CallState,
     request: reqwest::Request,
-    info: OperationInfo,
+    operation: Operation,
 ) -> Result<(StatusCode, HeaderMap, Bytes)> {
-    match api::call(&state.shared, request, info.operation_id, state.options.clone()).await {
+    match api::call(&state.shared, request, operation, state.options.clone()).await {
         Ok((response, exchange)) => {
-            let (rate_limit, body) = (response.rate_limit, response.body.clone());
-            *state.record() = Record { exchange, rate_limit, body, error: None };
+            let mut record = state.record();
+            (record.exchange, record.rate_limit) = (exchange, response.rate_limit);
             Ok((response.status, response.headers, response.body))
         }
         Err(error) => {
             let text = error.to_string();
-            *state.record() = Record { error: Some(error), ..Record::default() };
+            state.record().error = Some(error);
             Err(Error::Custom(text))
         }
     }

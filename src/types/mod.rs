@@ -4,6 +4,27 @@
 //! values that this version does not know in `Unknown`. They follow the API, so that minor
 //! releases may add fields and values.
 //!
+//! What the API has since yesterday can be used today: an enum takes any text, and the builder of each
+//! object of a request has `extra` for a field without a setter. `from_json` reads a request that somebody
+//! else wrote.
+//!
+//! ```
+//! use luma_agents::types::{CreateGeneration, VideoOptions};
+//!
+//! let request = CreateGeneration::builder()
+//!     .prompt("a lighthouse at dusk")
+//!     .model("uni-2")
+//!     .video(VideoOptions::builder().hdr(true).extra("fps", 24))
+//!     .build()?;
+//!
+//! let typo = CreateGeneration::from_json(r#"{"prompt": "a duck", "aspect_ration": "1:1"}"#);
+//! assert_eq!(
+//!     typo.unwrap_err().to_string(),
+//!     "there is no field `aspect_ration`; did you mean `aspect_ratio`?",
+//! );
+//! # Ok::<(), luma_agents::Error>(())
+//! ```
+//!
 //! The types implement serde's traits for JSON only, in which the API speaks: they leave out fields and
 //! tell alternatives apart by name. Store them as JSON; formats without names, such as postcard, write
 //! them and cannot read them back.
@@ -16,10 +37,13 @@
 mod open_enum;
 
 mod drift;
+mod extra;
 mod file;
+mod from_json;
 mod generation;
 pub(crate) mod lenient;
 mod one_of;
+mod optional;
 mod scalar;
 #[cfg(feature = "schemars")]
 mod schema;
@@ -40,4 +64,5 @@ mod generated {
 }
 
 pub use generated::*;
+pub use optional::Optional;
 pub use scalar::{Base64, InvalidUrl, Secret, Url};

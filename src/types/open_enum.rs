@@ -49,6 +49,18 @@ macro_rules! open_enum {
             }
         }
 
+        impl From<&str> for crate::types::Optional<$name> {
+            fn from(value: &str) -> Self {
+                $name::from(value).into()
+            }
+        }
+
+        impl From<String> for crate::types::Optional<$name> {
+            fn from(value: String) -> Self {
+                $name::from(value).into()
+            }
+        }
+
         impl std::str::FromStr for $name {
             type Err = std::convert::Infallible;
 

@@ -8,7 +8,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio_util::io::ReaderStream;
 
 use crate::{
     error::{Error, Result},
@@ -24,7 +25,7 @@ const CHUNK: usize = 1024 * 1024;
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// What to upload: text and paths are the path of a file; `Vec<u8>`, slices and [`Bytes`] are its bytes;
-/// [`stream`](Self::stream) is for a stream of known length.
+/// [`stream`](Self::stream) and [`reader`](Self::reader) are for what is read once and has a known length.
 pub struct Content(Kind);
 
 enum Kind {
@@ -42,6 +43,16 @@ impl Content {
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
         Self(Kind::Stream { stream: Box::pin(stream), length })
+    }
+}
+
+impl Content {
+    /// What a reader gives, of exactly `length` bytes. As [`stream`](Self::stream), it can be sent only once.
+    pub fn reader<R>(reader: R, length: u64) -> Self
+    where
+        R: AsyncRead + Send + 'static,
+    {
+        Self::stream(ReaderStream::with_capacity(reader, CHUNK), length)
     }
 }
 

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use http::header;
-use progenitor_client::OperationInfo;
 use reqwest::multipart;
 
 use crate::{
@@ -53,8 +52,8 @@ impl Form {
             .header(header::CONTENT_TYPE, self.content_type)
             .body(self.body)
             .build()?;
-        let info = OperationInfo { operation_id: "create_file" };
-        raw::send::decoded(&api.inner, request, info).await
+        let operation = raw::send::Operation { id: "create_file", template: "/files" };
+        raw::send::decoded(&api.inner, request, operation).await
     }
 }
 

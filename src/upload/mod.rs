@@ -8,7 +8,7 @@ use std::{fmt, future::IntoFuture, sync::Arc, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use reqwest::Url;
 use tokio::time::Instant;
 
@@ -285,6 +285,10 @@ struct Put<'a> {
 
 impl Request for Put<'_> {
     type Response = reqwest::Response;
+
+    fn route(&self) -> (Method, Option<&'static str>) {
+        (Method::PUT, None)
+    }
 
     /// Follows redirects by hand, as a download does.
     async fn send(&mut self, exchange: &mut Exchange, _: Instant) -> Result<reqwest::Response, Failure> {

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 
 /// Something that can be waited for.
 pub(crate) trait Job: Clone + Send + Sync + Unpin + 'static {
+    /// What it is called in the log.
+    const KIND: &str;
+
     fn state(&self) -> &str;
     fn is_terminal(&self) -> bool;
     fn timing(&self) -> Timing;

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, RejectionKind, Result},
-    util::clock,
+    util::{clock, redact},
 };
 
 /// How long the service may deny that a job exists before the wait ends.
@@ -204,7 +204,11 @@ impl<J: Job> Updates<J> {
                 if was_only_an_id {
                     self.age = job.age();
                 }
-                self.emitted &= self.last.as_ref().is_some_and(|last| last.state() == job.state());
+                let is_news = self.last.as_ref().is_none_or(|last| last.state() != job.state());
+                self.emitted &= !is_news;
+                if is_news || job.is_terminal() {
+                    self.log(&job);
+                }
                 if job.is_terminal() {
                     self.step = Step::Done;
                     return Some(job.into_result());
@@ -223,7 +227,7 @@ impl<J: Job> Updates<J> {
                     self.step = Step::Done;
                     return Some(Err(error.about_known(self.last.is_some())));
                 }
-                tracing::debug!(%error, "a poll failed");
+                tracing::warn!(id = %self.id.unwrap_or_default(), %error, "a poll failed: the wait goes on");
                 let delay = self.pace.delay(self.timing(), now);
                 let retry_after = error.retry_after();
                 self.last_error = Some(error);
@@ -237,6 +241,13 @@ impl<J: Job> Updates<J> {
         let job = self.last.clone().filter(|_| !self.emitted)?;
         self.emitted = true;
         Some(Ok(job))
+    }
+
+    fn log(&self, job: &J) {
+        let (id, state) = (self.id.unwrap_or_default(), redact::excerpt(job.state()));
+        let (polls, seconds) = (self.polls, self.started.elapsed().as_secs_f64());
+        let step = if job.is_terminal() { "ended" } else { "goes on" };
+        tracing::info!(%id, %state, polls, seconds, "{} {step}", J::KIND);
     }
 
     /// Whether another poll cannot help.

@@ -48,18 +48,18 @@ fn the_arguments_of_a_model_become_a_request() {
 #[test]
 fn invalid_arguments_give_one_line_that_says_where_they_are_wrong() {
     for (arguments, message) in [
-        ("a duck", ".: expected value at line 1 column 1"),
-        ("{}", ".: missing field `prompt` at line 1 column 2"),
-        (r#"{"prompt": "a"} and more"#, "trailing characters at line 1 column 17"),
-        (r#"{"prompt": 7}"#, "prompt: invalid type: integer `7`, expected a string"),
-        (r#"{"prompt": ""}"#, "prompt: shorter than 1 characters"),
-        (r#"{"prompt": "a", "aspectRatio": "1:1"}"#, "there is no field `aspectRatio`"),
-        (r#"{"prompt": "a", "video": {"fps": 24}}"#, "there is no field `video.fps`"),
+        ("a duck", "this is not JSON: expected value at line 1 column 1"),
+        ("{}", "missing field `prompt`"),
+        (r#"{"prompt": "a"} and more"#, "this is not JSON: trailing characters at line 1 column 17"),
+        (r#"{"prompt": 7}"#, "`prompt`: invalid type: integer `7`, expected a string"),
+        (r#"{"prompt": ""}"#, "`prompt`: shorter than 1 characters"),
+        (r#"{"prompt": "a", "aspectRatio": "1:1"}"#, "there is no field `aspectRatio`; did you mean `aspect_ratio`?"),
+        (r#"{"prompt": "a", "video": {"fps": 24}}"#, "there is no field `video.fps`; there are `"),
         (
             r#"{"prompt": "a", "video": {"keyframes": [{"file_id": "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"}, {}]}}"#,
-            "video.keyframes[1]: expected exactly one of `url`, `data`, `generation_id`, `file_id`, found none",
+            "`video.keyframes[1]`: expected exactly one of `url`, `data`, `generation_id`, `file_id`, found none",
         ),
-        (r#"{"prompt": "a", "source": {"data": "AA=="}}"#, "source: missing field `media_type`"),
+        (r#"{"prompt": "a", "source": {"data": "AA=="}}"#, "`source`: missing field `media_type`"),
         (
             r#"{"prompt": "a", "video": {"keyframe_indexes": [0, 241]}}"#,
             "video.keyframe_indexes.1: 241 is greater than the maximum of 240",

@@ -1,10 +1,16 @@
 //! The spans and events of a call identify it to the service, and contain nothing of its content.
 
-use luma_agents::types::CreateGeneration;
+use std::time::Duration;
+
+use luma_agents::{
+    Retry,
+    mock::{Emulator, Operation, Reply, Script},
+    types::CreateGeneration,
+};
 
 use crate::support::{
     KEY, SIGNATURE,
-    capture::Capture,
+    capture::{Capture, Record},
     fast_builder,
     fault_server::{Action, FaultServer, Then},
     valid,
@@ -31,20 +37,92 @@ async fn a_call_and_each_of_its_attempts_are_spans() {
     for ((number, status), (attempt, id)) in [(1, "503"), (2, "201")].into_iter().zip(attempts.iter().zip(&sent)) {
         assert_eq!(attempt.parent, call.id);
         assert_eq!(attempt.fields["attempt"], number.to_string());
-        assert_eq!(attempt.fields["status"], status);
+        assert_eq!(attempt.fields["http.response.status_code"], status);
         assert_eq!(attempt.fields["request_id_sent"], *id);
         assert_eq!(attempt.fields["request_id_returned"], "returned-1");
         assert!(attempt.fields["duration_ms"].parse::<u64>().is_ok(), "{attempt:?}");
         assert!(!attempt.fields.contains_key("fault"), "{attempt:?}");
     }
+    assert_eq!(attempts[0].fields["error.type"], "503");
+    assert!(!attempts[0].fields.contains_key("http.request.resend_count"));
+    assert_eq!(attempts[1].fields["http.request.resend_count"], "1");
     assert_ne!(sent[0], sent[1]);
     let [retry] = &capture.named("sending again")[..] else { panic!("expected one retry") };
-    assert_eq!(retry.parent, call.id);
+    assert_eq!((retry.parent, retry.level.as_str()), (call.id, "WARN"));
     assert_eq!(retry.fields["reason"], "503 Service Unavailable");
     assert!(retry.fields["delay_ms"].parse::<u64>().unwrap() <= 8, "{retry:?}");
     for record in capture.records() {
         let text = format!("{record:?}");
         assert!(![KEY, SIGNATURE, prompt].iter().any(|it| text.contains(it)), "{text}");
+    }
+}
+
+fn fields<const N: usize>(record: &Record, names: [&str; N]) -> [String; N] {
+    names.map(|name| record.fields.get(name).cloned().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn spans_have_the_names_of_opentelemetry() {
+    let (capture, _guard) = Capture::start();
+    let emulator = Emulator::start().await.unwrap();
+    let generations = emulator.client().generations();
+    let job = generations.create(CreateGeneration::builder().prompt("hush").model("uni-1-max")).await.unwrap();
+    generations.get(&job).await.unwrap();
+    generations.get(valid::ID).retry(Retry::none()).await.unwrap_err();
+
+    let port = emulator.base_url().rsplit([':', '/']).find_map(|it| it.parse::<u16>().ok()).unwrap();
+    let calls = capture.named("luma_agents.call");
+    let common = ["otel.kind", "gen_ai.provider.name", "server.address", "server.port"];
+    for call in &calls {
+        assert_eq!(fields(call, common), ["client", "luma", "127.0.0.1", &port.to_string()]);
+    }
+    let names =
+        ["otel.name", "gen_ai.operation.name", "gen_ai.request.model", "gen_ai.output.type", "gen_ai.response.id"];
+    let (id, missing) = (job.id.to_string(), valid::ID.to_string());
+    let create = ["generate_content uni-1-max", "generate_content", "uni-1-max", "image", &id];
+    assert_eq!(fields(&calls[0], names), create);
+    assert_eq!(fields(&calls[1], names), ["fetch_response", "fetch_response", "", "", &id]);
+    assert_eq!(fields(&calls[2], names), ["fetch_response", "fetch_response", "", "", &missing]);
+    let errors: Vec<_> = calls.iter().map(|call| fields(call, ["error.type"])[0].clone()).collect();
+    assert_eq!(errors, ["", "", "404"]);
+
+    let attempts = capture.named("luma_agents.attempt");
+    let names = ["http.request.method", "url.template", "http.response.status_code"];
+    assert_eq!(fields(&attempts[0], names), ["POST", "/generations", "201"]);
+    assert_eq!(fields(&attempts[1], names), ["GET", "/generations/{generation_id}", "200"]);
+}
+
+#[tokio::test]
+async fn the_life_of_a_job_is_a_few_lines() {
+    let (capture, _guard) = Capture::start();
+    let emulator = Emulator::start().await.unwrap();
+    emulator.next(Script::new().takes(Duration::from_millis(60)));
+    emulator.next_reply(Operation::GetGeneration, Reply::unavailable());
+    let directory = tempfile::tempdir().unwrap();
+    let request = CreateGeneration::builder().prompt("hush");
+    let one = emulator.client().generations().create_and_wait(request);
+    one.first_after(Duration::from_millis(5)).save(directory.path()).await.unwrap();
+
+    let id = emulator.jobs()[0].id.to_string();
+    let lines: Vec<_> = capture
+        .records()
+        .into_iter()
+        .filter(|it| it.target.starts_with("luma_agents") && ["INFO", "WARN"].contains(&it.level.as_str()))
+        .collect();
+    let said: Vec<_> = lines.iter().map(|it| (it.level.as_str(), it.name.as_str())).collect();
+    let (first, rest) = said.split_first().unwrap();
+    assert_eq!(*first, ("INFO", "generation created"));
+    assert_eq!(rest[0], ("WARN", "a poll failed: the wait goes on"));
+    assert_eq!(rest[rest.len() - 2..], [("INFO", "generation ended"), ("INFO", "output saved")]);
+    assert!(rest.contains(&("INFO", "generation goes on")) && lines.len() <= 6, "{said:?}");
+    for line in &lines {
+        assert_eq!(line.fields["id"], id, "{line:?}");
+        let text = format!("{line:?}");
+        assert!(!["hush", "X-Amz", emulator.api_key()].iter().any(|it| text.contains(it)), "{text}");
+    }
+    assert_eq!(lines[0].fields["attempts"], "1");
+    for line in lines.iter().filter(|it| it.level == "INFO") {
+        assert!(line.fields["seconds"].parse::<f64>().unwrap() < 60.0, "{line:?}");
     }
 }
 
@@ -57,6 +135,7 @@ async fn an_attempt_without_a_response_records_its_fault() {
     assert_eq!(attempts.len(), 3);
     for attempt in attempts {
         assert_eq!(attempt.fields["fault"], "the connection broke before the response was complete");
-        assert!(!attempt.fields.contains_key("status"), "{attempt:?}");
+        assert!(!attempt.fields.contains_key("http.response.status_code"), "{attempt:?}");
+        assert_eq!(attempt.fields["error.type"], "interrupted");
     }
 }

@@ -26,10 +26,12 @@ pub(crate) const LAYERS: &[(usize, &str, &str)] = &[
     (8, "generations.rs", "submit, get, wait"),
     (8, "files.rs", "list, get, delete"),
     (8, "download/", "bytes from storage to memory or disk"),
+    (9, "create_and_wait.rs", "submit, wait and save in one call"),
     (9, "upload/", "bytes from memory or disk to storage"),
     (10, "mock/", "features `emulator` and `mock`; used by no other file"),
     (10, "fuzzing.rs", "what a server sends into each parser, for tests and `fuzz/`; used by no other file"),
-    (11, "lib.rs", "names only; used by no other file"),
+    (11, "cookbook.rs", "the pages of `docs/cookbook`, as documentation"),
+    (12, "lib.rs", "names only; used by no other file"),
 ];
 
 pub(crate) const BEGIN: &str = "<!-- layers: written by `UPDATE_SNAPSHOT=1 cargo test --test it architecture` -->";
