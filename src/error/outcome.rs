@@ -55,8 +55,8 @@ mod tests {
     use super::*;
     use crate::{
         error::{
-            Fault, FileFailed, GenerationFailed, NoResponse, OutcomeUnknown, RateLimited, Rejected, UnexpectedResponse,
-            WaitTimeout,
+            Fault, FileFailed, GenerationFailed, IoError, NoResponse, OutcomeUnknown, RateLimited, Rejected,
+            UnexpectedResponse, WaitTimeout,
         },
         rate_limit::Limit,
         types::{File, Generation},
