@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path};
 
-use luma_agents::{Error, error::Outcome, reqwest::StatusCode};
+use luma_agents::{Error, error::Outcome, reqwest::StatusCode, uuid::Uuid};
 use luma_agents_batch as batch;
 use serde_json::{Value, json};
 
@@ -33,6 +33,23 @@ impl Failure {
     /// Stops without a word: all that there is to say stands in the output, or nobody reads it.
     pub(crate) fn silent(exit: Exit) -> Self {
         Self::new(exit, "", "")
+    }
+
+    /// With the job that it is about.
+    pub(crate) fn about(mut self, generation: Uuid) -> Self {
+        self.details["generation_id"] = generation.to_string().into();
+        self
+    }
+
+    /// The object that `--json` prints of a job without a result. None if it is about no job.
+    pub(crate) fn to_job(&self) -> Option<Value> {
+        let state = match self.exit {
+            Exit::JobFailed => "failed",
+            Exit::Open => "open",
+            _ => "unknown",
+        };
+        let id = self.details.get("generation_id")?;
+        Some(json!({ "id": id, "state": state, "files": [], "error": self.to_json() }))
     }
 
     /// With what the caller can do, where the message does not say it.

@@ -203,8 +203,13 @@ impl Report {
             Ok((_, Some(files))) => files.iter().try_for_each(|path| output.path(path)),
             Err(failure) => {
                 self.exit = self.exit.or(failure.exit);
-                output.failure(&failure);
-                Ok(())
+                match failure.to_job().filter(|_| output.is_json()) {
+                    Some(job) => output.object(&job),
+                    None => {
+                        output.failure(&failure);
+                        Ok(())
+                    }
+                }
             }
         }
     }
@@ -253,7 +258,7 @@ pub(crate) async fn save(context: &mut Context, args: SaveArgs) -> Result<Exit, 
                 GenerationState::Failed => Err(failed(&generation)),
                 state => {
                     let message = format!("generation {id} is {state}; to wait for it: luma wait {id}");
-                    Err(Failure::new(Exit::Open, "open", message))
+                    Err(Failure::new(Exit::Open, "open", message).about(id))
                 }
             }
         }
@@ -271,7 +276,8 @@ pub(crate) async fn save(context: &mut Context, args: SaveArgs) -> Result<Exit, 
 fn failed(generation: &Generation) -> Failure {
     let code = generation.failure_code.as_ref().map_or("no code", |it| it.as_str());
     let reason = generation.failure_reason.as_deref().unwrap_or("no reason");
-    Failure::new(Exit::JobFailed, "generation_failed", format!("generation {} failed: {code}: {reason}", generation.id))
+    let message = format!("generation {} failed: {code}: {reason}", generation.id);
+    Failure::new(Exit::JobFailed, "generation_failed", message).about(generation.id)
 }
 
 pub(crate) async fn get(context: &mut Context, args: GetArgs) -> Result<Exit, Failure> {

@@ -193,7 +193,7 @@ async fn drive(
 ) -> Result<(Report, Option<Exit>), Failure> {
     let mut progress = running.progress();
     let drawing = context.output.bar(progress.borrow().total);
-    let mut signal = None;
+    let (mut signal, mut unread) = (None, None);
     loop {
         let job = tokio::select! {
             job = running.next() => job,
@@ -213,16 +213,23 @@ async fn drive(
                 continue;
             }
         };
-        match job {
-            Some(job) => show(context, &job)?,
-            None => break,
+        let Some(job) = job else { break };
+        if unread.is_none()
+            && let Err(failure) = show(context, &job)
+        {
+            // Nobody reads on: as a signal, but what is in flight is awaited before the end.
+            unread = Some(failure);
+            stop.cancel();
         }
     }
     let finish = tokio::select! {
         report = running.finish() => report?,
         exit = context.signals.next() => return Err(leave(journal, exit).await),
     };
-    Ok((finish, signal))
+    match unread {
+        Some(failure) => Err(failure),
+        None => Ok((finish, signal)),
+    }
 }
 
 fn draw(drawing: &Drawing<'_>, it: &Progress) {

@@ -71,3 +71,28 @@ fn json_is_one_object_a_job() {
     assert_eq!(found, ids);
     assert!(ran.objects().iter().all(|it| it["files"][0].as_str().unwrap().contains(".png")), "{ran:?}");
 }
+
+#[test]
+fn with_json_a_job_that_failed_is_an_object_too() {
+    let emulator = Emulator::scripted(r#"{"default": {"fails": "content_moderated"}}"#);
+    let ran = emulator.run(&["image", "a duck", "--json"]);
+    let job = &ran.objects()[0];
+    assert_eq!((ran.code, &job["state"], &job["error"]["exit"]), (Some(5), &"failed".into(), &5.into()), "{ran:?}");
+    let saved = emulator.run(&["save", job["id"].as_str().unwrap(), "--json"]);
+    assert_eq!((saved.code, &saved.objects()[0]["id"]), (Some(5), &job["id"]), "{saved:?}");
+}
+
+#[test]
+fn a_batch_whose_reader_has_gone_leaves_nothing_in_doubt() {
+    let emulator = Emulator::start();
+    let lines: String = (0..40).map(|number| format!("{{\"prompt\": \"duck {number}\"}}\n")).collect();
+    emulator.write("b.jsonl", lines);
+    let arguments = ["batch", "run", "b.jsonl", "--yes", "--per-minute", "6000", "--concurrency", "4"];
+    let mut child = emulator.luma(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(Ran::from(child.wait_with_output().unwrap()).code, Some(0));
+    let jobs = emulator.jobs().len();
+    assert!(jobs < 40, "it stops: {jobs}");
+    let doubts = emulator.run(&["batch", "doubt", "b.jsonl"]);
+    assert_eq!((doubts.code, doubts.stdout.as_str()), (Some(0), ""), "{doubts:?}");
+}
