@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
+use quote::ToTokens as _;
 use syn::{Fields, FnArg, ImplItem, Item, Visibility};
 
 use crate::support::snapshot::assert_snapshot;
