@@ -46,8 +46,9 @@ The rows about HTTP/2, TLS and proxies are measured with clients of the caller, 
 with the clients that the crate builds: these send every POST on a connection of its own.
 
 Further runs: `PROPTEST_CASES=10000 cargo test --test it properties::calls` gave 10,000 responses to each property of a whole
-call (any value in any field, any byte, any end, any pieces, any headers). `just soak` submitted 10,000 generations over HTTP/1 and 10,000 over HTTP/2, with a fault in every tenth exchange: no job was lost, no job was paid for
-twice, and memory and file descriptors were in the end what they were before.
+call (any value in any field, any byte, any end, any pieces, any headers). `just soak` submitted 10,000 generations over
+HTTP/1 and 10,000 over HTTP/2, with a fault in every tenth exchange: no job was lost, no job was paid for twice, and memory
+and file descriptors were in the end what they were before.
 
 ";
 
