@@ -223,7 +223,7 @@ async fn drive(
         }
     }
     let finish = tokio::select! {
-        report = running.finish() => report?,
+        report = running.finish() => report,
         exit = context.signals.next() => return Err(leave(journal, exit).await),
     };
     match unread {
@@ -317,6 +317,10 @@ fn end(context: &Context, place: &Place, report: &Report, signal: Option<Exit>, 
             exit = exit.or(of_stop);
             output.failure(&Failure::new(of_stop, "stopped", stop.to_string()));
         }
+    }
+    if let Some(error) = &report.error {
+        exit = exit.or(Exit::Failure);
+        output.failure(&Failure::new(Exit::Failure, "batch", error.to_string()));
     }
     if report.in_doubt > 0 {
         output.note(format_args!("to see what is in doubt: luma batch doubt {name}"));
