@@ -203,13 +203,11 @@ impl Report {
             Ok((_, Some(files))) => files.iter().try_for_each(|path| output.path(path)),
             Err(failure) => {
                 self.exit = self.exit.or(failure.exit);
-                match failure.to_job().filter(|_| output.is_json()) {
-                    Some(job) => output.object(&job),
-                    None => {
-                        output.failure(&failure);
-                        Ok(())
-                    }
+                if let Some(job) = failure.to_job().filter(|_| output.is_json()) {
+                    return output.object(&job);
                 }
+                output.failure(&failure);
+                Ok(())
             }
         }
     }

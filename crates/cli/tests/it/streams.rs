@@ -85,8 +85,7 @@ fn with_json_a_job_that_failed_is_an_object_too() {
 #[test]
 fn a_batch_whose_reader_has_gone_leaves_nothing_in_doubt() {
     let emulator = Emulator::start();
-    let lines: String = (0..40).map(|number| format!("{{\"prompt\": \"duck {number}\"}}\n")).collect();
-    emulator.write("b.jsonl", lines);
+    emulator.write("b.jsonl", "{\"prompt\": \"a duck\"}\n".repeat(40));
     let arguments = ["batch", "run", "b.jsonl", "--yes", "--per-minute", "6000", "--concurrency", "4"];
     let mut child = emulator.luma(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
