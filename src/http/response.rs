@@ -147,15 +147,15 @@ pub(crate) fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Resul
 }
 
 fn unpack(decoder: impl std::io::Read, cap: usize) -> Result<Bytes, AttemptError> {
-    let mut decoded = Vec::new();
+    let mut bytes = Vec::new();
     let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
-    let fault = match decoder.take(limit).read_to_end(&mut decoded) {
-        Ok(_) if decoded.len() <= cap => return Ok(decoded.into()),
+    let fault = match decoder.take(limit).read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() <= cap => return Ok(bytes.into()),
         Ok(_) => Fault::TooLarge,
         Err(_) => Fault::Interrupted,
     };
-    decoded.truncate(cap);
-    Err(AttemptError { begin: decoded.into(), ..AttemptError::new(fault) })
+    bytes.truncate(cap);
+    Err(AttemptError { begin: bytes.into(), ..AttemptError::new(fault) })
 }
 
 fn is_gzip(body: &[u8]) -> bool {
