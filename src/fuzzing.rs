@@ -1,6 +1,6 @@
 //! What a server or an environment may hold, into each parser of it. Only for tests and fuzzing: see `fuzz/`.
 
-#![allow(missing_docs, reason = "no part of the API")]
+#![allow(missing_docs, clippy::missing_panics_doc, reason = "no part of the API")]
 
 use std::{fmt::Debug, time::SystemTime};
 
@@ -30,8 +30,11 @@ use crate::{
 /// Occurs in the signed URL of every response here, and must not be printed.
 const SIGNATURE: &str = "hush-51c9a3f7";
 
+/// What one input goes into.
+type Target = fn(&[u8]);
+
 /// Every target by its name, which is also that of its corpus.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("api_error", api_error),
     ("content_coding", content_coding),
     ("created_file", created_file),
@@ -97,9 +100,10 @@ pub fn storage_error(body: &[u8]) {
 
 fn error_of(status: StatusCode, body: &[u8], is_storage: bool, headers: &HeaderMap) {
     let Ok(url) = reqwest::Url::parse(&format!("https://h/o.png?X-Amz-Signature={SIGNATURE}")) else { return };
-    let body = match is_storage {
-        true => redact::hide_query(&url, &String::from_utf8_lossy(body)).into(),
-        false => Bytes::copy_from_slice(body),
+    let body = if is_storage {
+        redact::hide_query(&url, &String::from_utf8_lossy(body)).into()
+    } else {
+        Bytes::copy_from_slice(body)
     };
     for disposition in [Disposition::Rejected, Disposition::RateLimited, Disposition::OutcomeUnknown] {
         let response = CompleteResponse {
@@ -225,7 +229,9 @@ mod tests {
     #[test]
     fn every_corpus_holds() {
         for (name, target) in TARGETS {
-            corpus(name).iter().for_each(|input| target(input));
+            for input in corpus(name) {
+                target(&input);
+            }
         }
     }
 

@@ -132,13 +132,7 @@ mod tests {
 
     fn io(generation_id: Option<Uuid>) -> Error {
         let source = std::io::ErrorKind::NotFound.into();
-        Error::Io(Box::new(crate::error::IoError {
-            action: "write",
-            path: PathBuf::new(),
-            generation_id,
-            file_id: None,
-            source,
-        }))
+        Error::Io(Box::new(IoError { action: "write", path: PathBuf::new(), generation_id, file_id: None, source }))
     }
 
     /// The place of a variant in the enum. A new variant does not compile until it has one.

@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_source_takes_one_slot_of_the_references() {
         let reference = r#"{"url":"https://example.com/a.png"}"#;
-        let references = vec![reference; 9].join(",");
+        let references = [reference; 9].join(",");
         assert_eq!(conflicts(&format!(r#"{{"prompt":"a","image_ref":[{references}]}}"#)), [""; 0]);
         let edit = format!(r#"{{"prompt":"a","type":"image_edit","source":{reference},"image_ref":[{references}]}}"#);
         assert_eq!(conflicts(&edit), ["image_edit supports up to 8 reference images (source occupies one slot)"]);

@@ -28,14 +28,14 @@ async fn submit(luma: &Client) -> luma_agents::Result<()> {
 
 /// A server in a runtime of its own, so that it goes on while that of the test is blocked.
 fn elsewhere(script: impl Fn(&Request) -> Action + Send + Sync + 'static) -> (FaultServer, mpsc::Sender<()>) {
-    let (hold, held) = mpsc::channel();
+    let (release, held) = mpsc::channel();
     let (send, started) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         send.send(runtime.block_on(FaultServer::start(script)).unwrap()).unwrap();
         held.recv().unwrap_err();
     });
-    (started.recv().unwrap(), hold)
+    (started.recv().unwrap(), release)
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn no_submission_is_lost_to_a_server_that_hangs_up_while_the_runtime_is_bl
     for _ in 0..10 {
         submit(&luma).await.unwrap();
         luma.generations().get(valid::ID).await.unwrap();
-        std::thread::sleep(Duration::from_millis(5));
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(server.jobs().len(), 10);
 }
@@ -117,10 +117,11 @@ fn no_submission_of_a_shared_client_is_lost_in_short_lived_runtimes() {
 #[tokio::test]
 async fn a_stream_above_the_goaway_is_submitted_again_and_one_below_it_is_not() {
     for (last, jobs) in [(0, 1), (1, 1)] {
-        let (server, luma) = http2(65_535, move |request, stream| match request.number {
+        let (server, luma) = http2(65_535, move |request, stream| {
             // The first one is read and, if it is not above, handled.
-            0 => Action { creates_job: last > 0, ..Action::send(go_away(last, NO_ERROR)) },
-            _ => {
+            if request.number == 0 {
+                Action { creates_job: last > 0, ..Action::send(go_away(last, NO_ERROR)) }
+            } else {
                 let body = data(stream, valid::body(request).to_string().as_bytes(), true);
                 Action::send([headers(stream, 201, &[], false), body].concat()).then(Then::Stay)
             }
@@ -177,8 +178,8 @@ fn without_certificates(test: &str) {
         .env("SSL_CERT_DIR", "/nonexistent")
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
 #[test]

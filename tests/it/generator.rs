@@ -3,6 +3,8 @@
 //! The build script itself runs, on a copy of the document. That what it accepts also compiles is shown by
 //! `tomorrow`, whose document has every accepted edit.
 
+#![allow(clippy::needless_pass_by_value, reason = "a value is written where it is used")]
+
 use std::{
     fs, iter,
     path::PathBuf,
@@ -173,7 +175,7 @@ const EDITS: &[Edit] = &[
                 d,
                 "tag",
                 json!({ "type": "array", "items": { "type": "object", "properties": { "a": { "type": "string" } } } }),
-            )
+            );
         },
         Refused(
             "/components/schemas/CreateGeneration/properties/tag/items/properties",
@@ -187,7 +189,7 @@ const EDITS: &[Edit] = &[
                 d,
                 "tags_6",
                 json!({ "type": "array", "items": { "type": "string" }, "maxItems": 3, "minItems": 1 }),
-            )
+            );
         },
         Works,
     ),
@@ -208,7 +210,7 @@ const EDITS: &[Edit] = &[
                 d,
                 "tags_9",
                 json!({ "type": "array", "items": { "$ref": "#/components/schemas/Model" }, "uniqueItems": true }),
-            )
+            );
         },
         Works,
     ),
@@ -283,7 +285,7 @@ const EDITS: &[Edit] = &[
                 d,
                 "tag",
                 json!({ "allOf": [{ "$ref": "#/components/schemas/Model" }, { "$ref": "#/components/schemas/Style" }] }),
-            )
+            );
         },
         Refused(
             "/components/schemas/CreateGeneration/properties/tag/allOf",
@@ -299,7 +301,7 @@ const EDITS: &[Edit] = &[
         "a list that is a schema",
         |d| {
             schema(d, "Models")
-                .clone_from(&json!({ "type": "array", "items": { "$ref": "#/components/schemas/Model" } }))
+                .clone_from(&json!({ "type": "array", "items": { "$ref": "#/components/schemas/Model" } }));
         },
         Works,
     ),

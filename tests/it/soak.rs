@@ -133,7 +133,7 @@ impl Held {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute"]
 async fn no_job_of_ten_thousand_is_lost_or_paid_for_twice() {
-    soak("HTTP/1", FaultServer::start(script()).await.unwrap(), || reqwest::Client::builder()).await;
+    soak("HTTP/1", FaultServer::start(script()).await.unwrap(), reqwest::Client::builder).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,7 +115,7 @@ async fn the_text_of_an_error_that_comes_a_byte_at_a_time_holds_nobody_up() {
     let drip = Action::send(response_bytes(403, [("content-length", "10000")], "<"))
         .then(Then::Repeat(b"x".to_vec(), Duration::from_millis(20)));
     let (_server, luma, generation) = service(move |_| drip.clone()).await;
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let error = luma.download(&generation.outputs()[0]).bytes().await.unwrap_err();
     assert!(matches!(error, Error::Rejected(_)), "{error}");
     let mut video = vec![0; 5 * 1024 * 1024];

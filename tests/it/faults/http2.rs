@@ -70,6 +70,7 @@ fn begun(stream: u32) -> Vec<u8> {
     headers(stream, 200, &[("content-type", "application/json")], false)
 }
 
+#[allow(clippy::too_many_lines, reason = "a table")]
 pub(super) fn broken_streams() -> Vec<Case> {
     let (interrupted, timeout) = (Fault::Interrupted, Fault::Timeout);
     let mut cases = vec![

@@ -148,7 +148,7 @@ async fn client(case: &Case, server: &FaultServer, clients: Option<&Clients>) ->
 /// Makes a call in a runtime of its own, which is then dropped, or kept and not driven until the
 /// returned value is dropped.
 async fn call_in_another_runtime(luma: Client, keeps: bool) -> std::sync::mpsc::Sender<()> {
-    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let (release, held) = std::sync::mpsc::channel::<()>();
     let (called, done) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -162,7 +162,7 @@ async fn call_in_another_runtime(luma: Client, keeps: bool) -> std::sync::mpsc::
         }
     });
     done.await.unwrap();
-    hold
+    release
 }
 
 async fn cell(case: Case, operation: Operation, clients: Option<Clients>) -> Cell {
@@ -239,7 +239,7 @@ async fn every_fault_ends_every_call_in_time_and_pays_at_most_once() {
         let family = cases
             .iter()
             .flat_map(|case| Operation::ALL.map(|operation| cell(case.clone(), operation, clients.cloned())));
-        cells.extend(stream::iter(family).buffered(at_once).collect::<Vec<_>>().await);
+        cells.extend(Box::pin(stream::iter(family).buffered(at_once).collect::<Vec<_>>()).await);
     }
 
     assert_eq!(elsewhere.connections(), 0, "a redirect was followed");

@@ -47,6 +47,7 @@ async fn exchange(
     let request = log.request(parts.method.to_string(), parts.uri.path().to_owned(), head);
     let action = script(&request);
     let mut body = Vec::new();
+    #[allow(clippy::while_immutable_condition, reason = "the loop breaks at the end of the body")]
     while action.reads != Part::Head {
         match stream.data().await {
             Some(Ok(data)) => {
