@@ -15,15 +15,28 @@ pub(crate) struct Failure {
     message: String,
     /// What programs branch on, and the ids, beside the message.
     details: Value,
+    /// The state of the job that it is about.
+    state: &'static str,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, code: &str, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), details: json!({ "code": code }) }
+        let state = match exit {
+            Exit::JobFailed => "failed",
+            Exit::Open => "open",
+            _ => "unknown",
+        };
+        Self { exit, message: message.into(), details: json!({ "code": code }), state }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, "usage", message)
+    }
+
+    /// A name that is taken.
+    pub(crate) fn exists(path: &Path) -> Self {
+        let path = path.strip_prefix(".").unwrap_or(path).display();
+        Self::new(Exit::Usage, "exists", format!("{path} exists; take another name, or --overwrite"))
     }
 
     pub(crate) fn io(action: &str, path: impl AsRef<Path>, error: &io::Error) -> Self {
@@ -36,20 +49,30 @@ impl Failure {
     }
 
     /// With the job that it is about.
-    pub(crate) fn about(mut self, generation: Uuid) -> Self {
-        self.details["generation_id"] = generation.to_string().into();
+    pub(crate) fn about(self, generation: Uuid) -> Self {
+        self.detail("generation_id", generation.to_string())
+    }
+
+    /// With the job that it is about, which has completed.
+    pub(crate) fn of_completed(self, generation: Uuid) -> Self {
+        Self { state: "completed", ..self.about(generation) }
+    }
+
+    /// With a field for programs.
+    pub(crate) fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details[name] = value.into();
         self
     }
 
     /// The object that `--json` prints of a job without a result. None if it is about no job.
     pub(crate) fn to_job(&self) -> Option<Value> {
-        let state = match self.exit {
-            Exit::JobFailed => "failed",
-            Exit::Open => "open",
-            _ => "unknown",
-        };
         let id = self.details.get("generation_id")?;
-        Some(json!({ "id": id, "state": state, "files": [], "error": self.to_json() }))
+        Some(json!({ "id": id, "state": self.state, "files": [], "error": self.to_json() }))
+    }
+
+    /// Whether the name of an output is taken.
+    pub(crate) fn is_exists(&self) -> bool {
+        self.details["code"] == "exists"
     }
 
     /// With what the caller can do, where the message does not say it.
@@ -79,6 +102,11 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        if let Error::Io(e) = &error
+            && e.source.kind() == io::ErrorKind::AlreadyExists
+        {
+            return Self::exists(&e.path);
+        }
         let (exit, code) = match &error {
             Error::InvalidInput(_) => (Exit::Usage, "invalid_input"),
             Error::Rejected(e) if is_about_account(e.status) => (Exit::Account, "rejected"),

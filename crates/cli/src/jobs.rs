@@ -180,7 +180,12 @@ async fn watch(wait: Wait<Generation>, drawing: &Drawing<'_>) -> Result<Generati
 /// Saves what is paid for; an error says how to do it again.
 async fn save_outputs(target: &Target, client: &Client, generation: &Generation) -> Result<Vec<PathBuf>, Failure> {
     let saved = target.save(client, generation).await;
-    saved.map_err(|e| e.next(format!("the job is done; to get it: luma save {}", generation.id)))
+    saved.map_err(|e| {
+        // The message of a name that is taken says what to do.
+        let advice = (!e.is_exists()).then(|| format!("the job is done; to get it: luma save {}", generation.id));
+        let e = e.of_completed(generation.id);
+        if let Some(advice) = advice { e.next(advice) } else { e }
+    })
 }
 
 /// What is printed of each job, and the exit code of all.

@@ -1,6 +1,9 @@
 //! Where outputs are saved: a directory, a file, or a template.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use luma_agents::{
@@ -50,10 +53,7 @@ impl Target {
                     return Err(Failure::usage("several jobs need a directory, or a template with {id}, as --out"));
                 }
                 if !self.overwrite && path.exists() {
-                    return Err(Failure::usage(format!(
-                        "{} exists; take another name, or --overwrite",
-                        path.display()
-                    )));
+                    return Err(Failure::exists(path));
                 }
                 folder(path)
             }
@@ -108,7 +108,10 @@ impl Target {
     fn rename(&self, file: PathBuf, to: &Path) -> Result<(), Failure> {
         let file = TempPath::try_from_path(file).map_err(|e| Failure::io("write", to, &e))?;
         let renamed = if self.overwrite { file.persist(to) } else { file.persist_noclobber(to) };
-        renamed.map_err(|e| Failure::io("write", to, &e.error))
+        renamed.map_err(|e| match e.error.kind() {
+            ErrorKind::AlreadyExists => Failure::exists(to),
+            _ => Failure::io("write", to, &e.error),
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use clap::{Args, Subcommand};
 use luma_agents::{
     Client, Error,
+    chrono::{DateTime, Utc},
     error::Outcome,
     types::{CreateGeneration, FilePurpose, Generation},
     uuid::Uuid,
@@ -122,8 +123,10 @@ async fn upload(
 
 /// Submits. The id is printed as soon as it is known; a signal waits for the response first.
 async fn submit(context: &mut Context, client: &Client, request: CreateGeneration) -> Result<Job, Failure> {
+    // The id of support is known before anything is sent, so that no end of the program loses it.
+    let sent = Sent { request_id: Uuid::new_v4(), at: Utc::now() };
     // A task of its own: it goes on while a signal is handled.
-    let mut submission = tokio::spawn(client.generations().create(request).response());
+    let mut submission = tokio::spawn(client.generations().create(request).request_id(sent.request_id).response());
     let drawing = context.output.spinner("submitting");
     let (joined, exit) = tokio::select! {
         joined = &mut submission => (joined, None),
@@ -131,15 +134,12 @@ async fn submit(context: &mut Context, client: &Client, request: CreateGeneratio
             context.output.note("the request is on its way: waiting for its id; again to leave it in doubt");
             tokio::select! {
                 joined = &mut submission => (joined, Some(exit)),
-                exit = context.signals.next() => {
-                    return Err(Failure::new(exit, "in_doubt", "a job may exist; ask support before submitting it again"));
-                }
+                exit = context.signals.next() => return Err(sent.in_doubt(exit, "a job may exist")),
             }
         }
     };
     drop(drawing);
-    let result =
-        joined.map_err(|e| Failure::new(Exit::InDoubt, "in_doubt", format!("the submission broke off: {e}")))?;
+    let result = joined.map_err(|e| sent.in_doubt(Exit::InDoubt, &format!("the submission broke off: {e}")))?;
     let job = match result {
         Ok(response) => Job::from(response.value),
         Err(error) => Job::Id(accepted(error)?),
@@ -151,6 +151,24 @@ async fn submit(context: &mut Context, client: &Client, request: CreateGeneratio
             context.output.note(format_args!("to get it: luma wait {}", job.id()));
             Err(Failure::silent(exit))
         }
+    }
+}
+
+/// What support needs to find a job of which no id is known.
+#[derive(Clone, Copy)]
+struct Sent {
+    request_id: Uuid,
+    at: DateTime<Utc>,
+}
+
+impl Sent {
+    fn in_doubt(self, exit: Exit, problem: &str) -> Failure {
+        let at = self.at.format("%Y-%m-%dT%H:%M:%SZ");
+        let message =
+            format!("{problem}: before you submit it again, ask support about request id {} of {at}", self.request_id);
+        Failure::new(exit, "in_doubt", message)
+            .detail("request_id", self.request_id.to_string())
+            .detail("since", at.to_string())
     }
 }
 

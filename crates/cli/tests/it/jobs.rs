@@ -105,9 +105,14 @@ fn a_job_can_be_left_and_fetched_later() {
     assert_eq!((&waited[0]["state"], &waited[0]["files"]), (&json!("completed"), &json!([])));
     let saved = emulator.run(&["save", &id]);
     assert_eq!(saved.stdout, format!("{id}.png\n"));
-    let again = emulator.run(&["save", &id]);
-    assert_eq!(again.code, Some(1), "a file stays as it is: {again:?}");
-    assert!(again.stderr.contains(&format!("luma save {id}")), "{again:?}");
+    for command in ["save", "wait"] {
+        let again = emulator.run(&[command, &id]);
+        let expected = format!("error: {id}.png exists; take another name, or --overwrite\n");
+        assert_eq!((again.code, again.stderr), (Some(2), expected), "a file stays as it is");
+        let again = emulator.run(&[command, &id, "--json"]);
+        let job = &again.objects()[0];
+        assert_eq!((&job["state"], &job["error"]["code"]), (&json!("completed"), &json!("exists")), "{again:?}");
+    }
     assert_eq!(emulator.run(&["save", &id, "--overwrite"]).code, Some(0));
 }
 
@@ -261,4 +266,29 @@ fn a_signal_during_the_submission_waits_for_the_id() {
     let id = emulator.jobs()[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(ran.code, Some(130), "{ran:?}");
     assert!(ran.stderr.contains(&format!("luma wait {id}")), "{ran:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_during_the_submission_says_what_support_needs() {
+    let emulator = Emulator::scripted(
+        r#"{"replies": [{"operation": "create_generation", "times": 9, "delay": 20, "after_effect": true}]}"#,
+    );
+    for (run, json) in [&[][..], &["--json"]].into_iter().enumerate() {
+        let mut command = emulator.luma(&[&["image", "a duck"], json].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        crate::support::until("a job", || emulator.jobs().len() > run);
+        crate::support::signal(child.id(), "INT");
+        thread::sleep(std::time::Duration::from_millis(300));
+        crate::support::signal(child.id(), "INT");
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        let request_id = emulator.jobs()[run]["x_request_id"].as_str().unwrap().to_owned();
+        let last = ran.stderr.lines().last().unwrap();
+        assert!(ran.code == Some(130) && last.contains(&format!("request id {request_id} of 20")), "{ran:?}");
+        if !json.is_empty() {
+            let error: serde_json::Value = serde_json::from_str(last).unwrap();
+            assert_eq!(error["error"]["request_id"], request_id);
+            assert!(error["error"]["since"].as_str().unwrap().ends_with('Z'), "{error}");
+        }
+    }
 }
