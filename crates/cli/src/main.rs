@@ -6,6 +6,7 @@ mod batch;
 mod check;
 mod cli;
 mod connection;
+mod dropped;
 mod duration;
 mod emulator;
 mod estimate;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use clap::{Args, Subcommand};
 use luma_agents::{
     Client, Error,
-    chrono::{DateTime, Utc},
+    chrono::Utc,
     error::Outcome,
     types::{CreateGeneration, FilePurpose, Generation},
     uuid::Uuid,
@@ -19,6 +19,7 @@ use self::args::{EditArgs, ImageArgs, LayersArgs, ReframeArgs, VideoArgs, VideoE
 pub(crate) use self::request::Request;
 use crate::{
     cli::Context,
+    dropped::request_id_of,
     exit::Exit,
     failure::Failure,
     jobs::{Delivery, Job},
@@ -123,23 +124,20 @@ async fn upload(
 
 /// Submits. The id is printed as soon as it is known; a signal waits for the response first.
 async fn submit(context: &mut Context, client: &Client, request: CreateGeneration) -> Result<Job, Failure> {
-    // The id of support is known before anything is sent, so that no end of the program loses it.
-    let sent = Sent { request_id: Uuid::new_v4(), at: Utc::now() };
-    // A task of its own: it goes on while a signal is handled.
-    let mut submission = tokio::spawn(client.generations().create(request).request_id(sent.request_id).response());
+    let mut submission = Box::pin(client.generations().create(request).response());
     let drawing = context.output.spinner("submitting");
-    let (joined, exit) = tokio::select! {
-        joined = &mut submission => (joined, None),
+    let (result, exit) = tokio::select! {
+        result = &mut submission => (Some(result), None),
         exit = context.signals.next() => {
             context.output.note("the request is on its way: waiting for its id; again to leave it in doubt");
             tokio::select! {
-                joined = &mut submission => (joined, Some(exit)),
-                exit = context.signals.next() => return Err(sent.in_doubt(exit, "a job may exist")),
+                result = &mut submission => (Some(result), Some(exit)),
+                exit = context.signals.next() => (None, Some(exit)),
             }
         }
     };
     drop(drawing);
-    let result = joined.map_err(|e| sent.in_doubt(Exit::InDoubt, &format!("the submission broke off: {e}")))?;
+    let Some(result) = result else { return Err(left(submission, exit.unwrap_or(Exit::Interrupted))) };
     let job = match result {
         Ok(response) => Job::from(response.value),
         Err(error) => Job::Id(accepted(error)?),
@@ -154,22 +152,15 @@ async fn submit(context: &mut Context, client: &Client, request: CreateGeneratio
     }
 }
 
-/// What support needs to find a job of which no id is known.
-#[derive(Clone, Copy)]
-struct Sent {
-    request_id: Uuid,
-    at: DateTime<Utc>,
-}
-
-impl Sent {
-    fn in_doubt(self, exit: Exit, problem: &str) -> Failure {
-        let at = self.at.format("%Y-%m-%dT%H:%M:%SZ");
-        let message =
-            format!("{problem}: before you submit it again, ask support about request id {} of {at}", self.request_id);
-        Failure::new(exit, "in_doubt", message)
-            .detail("request_id", self.request_id.to_string())
-            .detail("since", at.to_string())
-    }
+/// After the second signal: what support needs to find the job, if there may be one.
+fn left(submission: impl Sized, exit: Exit) -> Failure {
+    let Some(request_id) = request_id_of(submission) else {
+        return Failure::new(exit, "not_sent", "stopped; no job was created");
+    };
+    let at = Utc::now().format("%Y-%m-%dT%H:%M:%SZ");
+    let message =
+        format!("a job may exist: before you submit it again, ask support about request id {request_id}, left at {at}");
+    Failure::new(exit, "in_doubt", message).detail("request_id", request_id).detail("at", at.to_string())
 }
 
 /// The job, where the response was broken and yet had an id.

@@ -284,11 +284,28 @@ fn a_second_signal_during_the_submission_says_what_support_needs() {
         let ran = Ran::from(child.wait_with_output().unwrap());
         let request_id = emulator.jobs()[run]["x_request_id"].as_str().unwrap().to_owned();
         let last = ran.stderr.lines().last().unwrap();
-        assert!(ran.code == Some(130) && last.contains(&format!("request id {request_id} of 20")), "{ran:?}");
+        assert!(ran.code == Some(130) && last.contains(&format!("request id {request_id}, left at 20")), "{ran:?}");
         if !json.is_empty() {
             let error: serde_json::Value = serde_json::from_str(last).unwrap();
             assert_eq!(error["error"]["request_id"], request_id);
-            assert!(error["error"]["since"].as_str().unwrap().ends_with('Z'), "{error}");
+            assert!(error["error"]["at"].as_str().unwrap().ends_with('Z'), "{error}");
         }
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_while_a_limit_is_waited_for_leaves_nothing_in_doubt() {
+    let emulator = Emulator::scripted(
+        r#"{"replies": [{"operation": "create_generation", "reply": "rate_limited", "retry_after": 60, "times": 9}]}"#,
+    );
+    let mut command = emulator.luma(&["image", "a duck"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    thread::sleep(std::time::Duration::from_millis(800));
+    for _ in 0..2 {
+        crate::support::signal(child.id(), "INT");
+        thread::sleep(std::time::Duration::from_millis(300));
+    }
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.stderr.lines().last()), (Some(130), Some("error: stopped; no job was created")));
 }
