@@ -12,11 +12,11 @@ pub(crate) enum Exit {
     Usage,
     /// No key, or 401, 402, 403: about the account.
     Account,
-    /// Time ran out, or accepted jobs are left open. They go on.
+    /// Time ran out, or jobs are left: accepted ones go on, the next run of a batch submits the rest.
     Open,
     /// The generation failed.
     JobFailed,
-    /// A job may exist, and nobody knows.
+    /// A job may exist, and nobody knows, or the journal does not have it.
     InDoubt,
     /// The cap stopped the batch.
     Cap,
@@ -47,11 +47,11 @@ const PRECEDENCE: [Exit; 11] = [
 pub(crate) const HELP: &str = "\
 Exit codes, the first that applies:
   130  ended by Ctrl-C; 143 by SIGTERM
-  6    something is in doubt: a job may exist
+  6    something is in doubt: a job may exist, or the journal could not be written
   7    the cap stopped the batch
   3    no key, or the account cannot submit (401, 402, 403)
   8    some jobs failed or were rejected
-  4    time ran out, or accepted jobs are left open: they go on
+  4    time ran out, or jobs are left: they go on, or the next run of the batch submits them
   5    the generation failed
   2    wrong usage or input, a journal that cannot be used, or --yes is missing
   1    the API, the network or a local file failed

@@ -149,7 +149,7 @@ impl From<batch::Error> for Failure {
             batch::Error::ChangedRequest(_) => (Exit::Usage, "changed_request"),
             batch::Error::Cap(_) => (Exit::Cap, "cap"),
             batch::Error::Io(_) => (Exit::Failure, "io"),
-            batch::Error::NotRecorded(_) => (Exit::Failure, "not_recorded"),
+            batch::Error::NotRecorded(_) => (Exit::InDoubt, "not_recorded"),
             _ => (Exit::Failure, "batch"),
         };
         match error {

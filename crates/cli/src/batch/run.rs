@@ -9,8 +9,10 @@ use std::{
 use clap::Args;
 use indicatif::HumanDuration;
 use luma_agents_batch::{
-    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, Stop, Usd, error::CapReached,
-    output::Names, progress::Progress,
+    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, Stop, Usd,
+    error::{CapReached, NotRecorded},
+    output::Names,
+    progress::Progress,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -145,8 +147,8 @@ async fn start(
     };
     confirm(context, &opened, options, &as_of.to_string()).await?;
     let running = context.signals.stop(async { Ok(opened.start().await?) }).await?;
-    let (report, signal) = drive(context, running, &stop, &journal).await?;
-    Ok(end(context, place, &report, signal, is_sample))
+    let (report, ended) = drive(context, running, &stop, &journal).await?;
+    Ok(end(context, place, &report, ended, is_sample))
 }
 
 /// Says what it costs, and asks.
@@ -184,13 +186,21 @@ async fn confirm(context: &mut Context, opened: &Opened, options: &RunOptions, a
     }
 }
 
+/// What stopped a run from outside.
+enum Ended {
+    Itself,
+    Signal(Exit),
+    /// A result could not be printed: the reader of a pipe has gone, or stdout is full.
+    Unread(Failure),
+}
+
 /// Prints each job as it ends. The first signal stops submitting, the second everything.
 async fn drive(
     context: &mut Context,
     mut running: Running,
     stop: &CancellationToken,
     journal: &std::path::Path,
-) -> Result<(Report, Option<Exit>), Failure> {
+) -> Result<(Report, Ended), Failure> {
     let mut progress = running.progress();
     let drawing = context.output.bar(progress.borrow().total);
     let (mut signal, mut unread) = (None, None);
@@ -226,10 +236,8 @@ async fn drive(
         report = running.finish() => report,
         exit = context.signals.next() => return Err(leave(journal, exit).await),
     };
-    match unread {
-        Some(failure) => Err(failure),
-        None => Ok((finish, signal)),
-    }
+    let ended = unread.map(Ended::Unread).or(signal.map(Ended::Signal)).unwrap_or(Ended::Itself);
+    Ok((finish, ended))
 }
 
 fn draw(drawing: &Drawing<'_>, it: &Progress) {
@@ -288,49 +296,77 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
 }
 
 /// The last words, and the exit code.
-fn end(context: &Context, place: &Place, report: &Report, signal: Option<Exit>, is_sample: bool) -> Exit {
-    let output = &context.output;
+fn end(context: &Context, place: &Place, report: &Report, ended: Ended, is_sample: bool) -> Exit {
+    let (output, name) = (&context.output, place.shown());
+    let is_sample =
+        is_sample && matches!(&report.stop, Some(Stop::Cap(cap)) if matches!(**cap, CapReached::Jobs { .. }));
+    let of_stop = match &report.stop {
+        None | Some(Stop::Token) => Exit::Success,
+        Some(Stop::Cap(_)) if is_sample => Exit::Success,
+        Some(Stop::Cap(_)) => Exit::Cap,
+        Some(Stop::Account(_)) => Exit::Account,
+        Some(Stop::Failures { .. }) => Exit::SomeFailed,
+        Some(_) => Exit::Failure,
+    };
+    let of_ended = match &ended {
+        Ended::Itself => Exit::Success,
+        Ended::Signal(exit) => *exit,
+        Ended::Unread(failure) => failure.exit,
+    };
+    // Every error names the exit code of the program.
+    let of_error = if report.error.is_some() { Exit::Failure } else { Exit::Success };
+    let exit = of_ended.or(of_stop).or(of_error).or(of_jobs(report, is_sample));
+
     for line in &report.not_recorded {
-        output.note(line);
+        // To the letter, since it is to be appended.
+        if output.is_json() { output.failure(&not_recorded(line, exit)) } else { output.note(line) }
     }
     let spent = report.spent;
     output.note(format_args!(
-        "{} saved, {} failed, {} in doubt, {} left; about ${} spent",
+        "{} saved, {} failed, {} in doubt, {} left; up to ${} spent",
         report.saved, report.failed, report.in_doubt, report.left, spent.high
     ));
-    let mut exit = signal.unwrap_or(Exit::Success);
-    let name = place.shown();
     match &report.stop {
         None => {}
-        Some(Stop::Token) => output.note(format_args!("to go on: luma batch run {name}")),
-        Some(Stop::Cap(cap)) if is_sample && matches!(**cap, CapReached::Jobs { .. }) => {
+        Some(Stop::Cap(_)) if is_sample => {
             output.note(format_args!("these are the first; for the rest: luma batch run {name}"));
-            return exit.or(of_jobs(report, true));
         }
-        Some(stop) => {
-            let of_stop = match stop {
-                Stop::Cap(_) => Exit::Cap,
-                Stop::Account(_) => Exit::Account,
-                Stop::Failures { .. } => Exit::SomeFailed,
-                _ => Exit::Failure,
-            };
-            exit = exit.or(of_stop);
-            output.failure(&Failure::new(of_stop, "stopped", stop.to_string()));
+        Some(Stop::Token) => {
+            if let Ended::Unread(failure) = &ended {
+                if failure.is_silent() {
+                    output.note("stopped, since nobody reads the results");
+                } else {
+                    output.failure(failure);
+                }
+            }
+            output.note(format_args!("to go on: luma batch run {name}"));
         }
+        Some(stop) => output.failure(&Failure::new(exit, "stopped", stop.to_string())),
     }
     if let Some(error) = &report.error {
-        exit = exit.or(Exit::Failure);
-        output.failure(&Failure::new(Exit::Failure, "batch", error.to_string()));
+        output.failure(&Failure::new(exit, "batch", error.to_string()));
     }
     if report.in_doubt > 0 {
         output.note(format_args!("to see what is in doubt: luma batch doubt {name}"));
     }
-    exit.or(of_jobs(report, false))
+    exit
+}
+
+/// A line that is to be appended to the journal.
+fn not_recorded(it: &NotRecorded, exit: Exit) -> Failure {
+    let failure = Failure::new(exit, "not_recorded", it.to_string());
+    let failure =
+        failure.detail("journal", &*it.ledger).detail("custom_id", it.key.custom_id.as_str()).detail("line", &*it.line);
+    match it.id {
+        Some(id) => failure.about(id),
+        None => failure,
+    }
 }
 
 fn of_jobs(report: &Report, is_sample: bool) -> Exit {
     let mut exit = Exit::Success;
-    if report.in_doubt > 0 {
+    // A job that the journal does not have is lost unless its line is appended.
+    if report.in_doubt > 0 || !report.not_recorded.is_empty() {
         exit = exit.or(Exit::InDoubt);
     }
     if report.failed > 0 {

@@ -200,3 +200,32 @@ fn an_input_from_stdin_needs_a_journal() {
     let ran = run(&["--journal", "b.journal.jsonl"]);
     assert_eq!((ran.code, ran.lines()), (Some(0), vec!["out/line-000001.png"]), "{ran:?}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_full_disk_keeps_from_the_journal_can_be_appended() {
+    let emulator = Emulator::start();
+    catalogue(&emulator, 30);
+    let mut command = std::process::Command::new("bash");
+    let run = format!("trap '' XFSZ; ulimit -f 8; exec {} {} --json", env!("CARGO_BIN_EXE_luma"), FAST.join(" "));
+    command.args(["-c", &run]).current_dir(emulator.folder.path());
+    command.env("LUMA_BASE_URL", &emulator.base_url).env("LUMA_AGENTS_API_KEY", &emulator.key);
+    let ran = Ran::of(&mut command);
+    assert_eq!(ran.code, Some(6), "paid ids are not on disk: {ran:?}");
+    let errors = ran.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let errors: Vec<_> = errors.map(|it| it["error"].clone()).collect();
+    assert!(errors.iter().all(|it| it["exit"] == 6), "as the program: {errors:?}");
+    let lost: Vec<_> = errors.iter().filter(|it| it["code"] == "not_recorded").collect();
+    assert!(!lost.is_empty() && !ran.stderr.contains("\ncatalogue.journal"), "all of them are objects: {ran:?}");
+
+    let mut journal = fs::read_to_string(emulator.path("catalogue.journal.jsonl")).unwrap();
+    journal.truncate(journal.rfind('\n').unwrap() + 1);
+    for line in lost {
+        assert!(line["generation_id"].is_string() && line["custom_id"].is_string(), "{line}");
+        journal += line["line"].as_str().unwrap();
+        journal += "\n";
+    }
+    emulator.write("catalogue.journal.jsonl", journal);
+    let again = emulator.run(&FAST);
+    assert_eq!((again.code, emulator.jobs().len()), (Some(0), 30), "nothing is paid for twice: {again:?}");
+}

@@ -89,7 +89,10 @@ fn a_batch_whose_reader_has_gone_leaves_nothing_in_doubt() {
     let arguments = ["batch", "run", "b.jsonl", "--yes", "--per-minute", "6000", "--concurrency", "4"];
     let mut child = emulator.luma(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    assert_eq!(Ran::from(child.wait_with_output().unwrap()).code, Some(0));
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(4), "jobs are left: {ran:?}");
+    assert!(ran.stderr.contains(" left; up to $"), "{ran:?}");
+    assert!(ran.stderr.ends_with("nobody reads the results\nto go on: luma batch run b.jsonl\n"), "{ran:?}");
     let jobs = emulator.jobs().len();
     assert!(jobs < 40, "it stops: {jobs}");
     let doubts = emulator.run(&["batch", "doubt", "b.jsonl"]);
