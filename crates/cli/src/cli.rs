@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     layer::SubscriberExt as _,
@@ -67,6 +67,16 @@ enum Command {
     Man(ManArgs),
 }
 
+/// Commands that reach no service; their help hides how to.
+const LOCAL: [&str; 4] = ["estimate", "emulator", "completions", "man"];
+
+/// The definition of the command line.
+pub(crate) fn command() -> clap::Command {
+    let connection = Connection::augment_args(clap::Command::new(""));
+    let hidden: Vec<_> = connection.get_arguments().map(|it| it.clone().hide(true)).collect();
+    LOCAL.into_iter().fold(Cli::command(), |command, name| command.mut_subcommand(name, |it| it.args(&hidden)))
+}
+
 /// What every command gets.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -77,7 +87,8 @@ pub(crate) struct Context {
 
 /// The program.
 pub(crate) fn main() -> Exit {
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches().and_then(|it| Cli::from_arg_matches(&it));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -144,7 +155,7 @@ fn usage(error: &clap::Error) -> Exit {
 
 /// The command that the user meant, as far as it exists.
 fn asked() -> String {
-    let mut command = Cli::command();
+    let mut command = command();
     let mut name = "luma".to_owned();
     for word in std::env::args().skip(1) {
         let Some(found) = command.find_subcommand(&word).cloned() else { break };

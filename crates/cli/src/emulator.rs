@@ -12,12 +12,22 @@ use crate::{
     failure::Failure,
 };
 
+/// The format of a script, for `--help`.
+const SCRIPT: &str = r#"Script: the first job fails, jobs whose prompt has "slow" take 60 seconds, one request is rejected:
+  {
+    "generations": [{"fails": "content_moderated"}],
+    "prompts": [{"contains": "slow", "then": {"takes": 60}}],
+    "replies": [{"operation": "create_generation", "reply": "rate_limited", "retry_after": 5}]
+  }
+The documentation of luma_agents::mock lists all fields."#;
+
 /// Run an emulator of the service on this machine
 ///
 /// It checks every request against the API's document, runs jobs and stores files; nothing is paid for. When it is
 /// ready, it prints two lines for a shell, which point this program and the official SDKs to it. GET /_emulator/jobs
 /// lists what the service would have charged for. It ends at Ctrl-C or SIGTERM, with exit code 0.
 #[derive(Args, Debug)]
+#[command(after_long_help = SCRIPT)]
 pub(crate) struct EmulatorArgs {
     /// Port of the API; 0 takes a free one
     #[arg(long, default_value_t = 0)]

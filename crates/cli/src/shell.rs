@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::{cli::Cli, exit::Exit, failure::Failure, output::Output};
+use crate::{cli, exit::Exit, failure::Failure, output::Output};
 
 /// Print the completions of a shell
 ///
@@ -25,7 +25,7 @@ pub(crate) struct ManArgs {
 
 pub(crate) fn completions(output: &Output, args: &CompletionsArgs) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "luma", &mut script);
+    clap_complete::generate(args.shell, &mut cli::command(), "luma", &mut script);
     output.raw(&script)?;
     Ok(Exit::Success)
 }
@@ -33,12 +33,12 @@ pub(crate) fn completions(output: &Output, args: &CompletionsArgs) -> Result<Exi
 pub(crate) fn man(output: &Output, args: &ManArgs) -> Result<Exit, Failure> {
     if let Some(directory) = &args.out {
         let written =
-            std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+            std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(cli::command(), directory));
         written.map_err(|e| Failure::io("write", directory, &e))?;
         return Ok(Exit::Success);
     }
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|e| Failure::io("write", "the page", &e))?;
+    clap_mangen::Man::new(cli::command()).render(&mut page).map_err(|e| Failure::io("write", "the page", &e))?;
     output.raw(&page)?;
     Ok(Exit::Success)
 }

@@ -33,11 +33,17 @@ pub(crate) enum BatchCommand {
     Report(ReportArgs),
 }
 
+/// The format of an input, for `--help`.
+const FORMAT: &str = r#"Input: one JSON object a line. custom_id names the job and its outputs; body is a request of the API.
+  {"custom_id": "sku-001", "body": {"prompt": "a red chair", "aspect_ratio": "1:1"}}
+  {"custom_id": "sku-002", "body": {"type": "image_edit", "prompt": "in oak", "source": {"path": "chair.jpg"}}}
+  {"custom_id": "sku-003", "body": {"type": "video", "model": "ray-3.2", "prompt": "the chair turns"}}
+{"path": ..} is a local file, from the folder of the input; it is uploaded once. A line may also be a body
+alone, such as {"prompt": "a red chair"}: its custom_id is line-000001 and so on."#;
+
 /// Check every line of an input and estimate the cost; free, needs no key
-///
-/// A line is {"custom_id": "sku-001", "body": {"prompt": ".."}}, or a request alone. A local file is
-/// {"path": "photos/a.jpg"}, where the API takes an image or a video.
 #[derive(Args, Debug)]
+#[command(after_long_help = FORMAT)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     place: Place,

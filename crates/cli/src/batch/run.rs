@@ -17,7 +17,7 @@ use luma_agents_batch::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{check, place::Place};
+use super::{FORMAT, check, place::Place};
 use crate::{cli::Context, estimate::prices, exit::Exit, failure::Failure, output::Drawing};
 
 /// Check the input, estimate the cost, ask, then run all jobs
@@ -25,6 +25,7 @@ use crate::{cli::Context, estimate::prices, exit::Exit, failure::Failure, output
 /// Run it again after any crash, Ctrl-C or power failure: it goes on where it was, and pays for no job twice. Outputs
 /// are in out/, one line a job in NAME.results.jsonl, failures also in NAME.errors.jsonl.
 #[derive(Args, Debug)]
+#[command(after_long_help = FORMAT)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     place: Place,
@@ -67,7 +68,7 @@ struct RunOptions {
     #[arg(long, value_name = "N", help_heading = "Limits")]
     max_jobs: Option<u64>,
 
-    /// Most units of the account in 60 seconds [default: what the service says]
+    /// Most units of the account in 60 seconds [default: 30 until the service says otherwise]
     #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
     per_minute: Option<u32>,
 

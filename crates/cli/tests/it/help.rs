@@ -1,6 +1,9 @@
 //! The help texts, word by word.
 
-use crate::support::{Ran, luma, snapshot};
+use crate::{
+    jobs::picture,
+    support::{Emulator, Ran, luma, snapshot},
+};
 
 const COMMANDS: [&str; 29] = [
     "",
@@ -55,5 +58,38 @@ fn every_command_is_in_the_list_above() {
             let name = format!("{parent} {name}");
             assert!(COMMANDS.contains(&name.trim()), "{name}");
         }
+    }
+}
+
+/// The lines of a help text that begin with two spaces and a brace, after a heading.
+fn example(command: &[&str], heading: &str) -> String {
+    let help = Ran::of(luma(command).arg("--help")).stdout;
+    let lines = help.lines().skip_while(|line| !line.starts_with(heading)).skip(1);
+    lines.take_while(|line| line.starts_with("  ")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_lines_of_an_input_in_the_help_are_a_batch() {
+    let emulator = Emulator::start();
+    emulator.write("chair.jpg", picture());
+    emulator.write("b.jsonl", example(&["batch", "run"], "Input:"));
+    let ran = emulator.run(&["batch", "run", "b.jsonl", "--yes"]);
+    assert_eq!((ran.code, emulator.jobs().len()), (Some(0), 3), "{ran:?}");
+}
+
+#[test]
+fn the_script_in_the_help_can_be_played() {
+    let emulator = Emulator::scripted(&example(&["emulator"], "Script:"));
+    assert_eq!(emulator.run(&["image", "a duck"]).code, Some(5));
+}
+
+#[test]
+fn a_command_that_reaches_no_service_hides_the_connection_and_takes_its_flags() {
+    for command in [&["estimate"][..], &["estimate", "image"], &["emulator"], &["man"], &["completions"]] {
+        let help = Ran::of(luma(command).arg("--help")).stdout;
+        assert!(!help.contains("--base-url"), "{help}");
+    }
+    for arguments in [&["--base-url", "http://localhost", "man"][..], &["man", "--base-url", "http://localhost"]] {
+        assert_eq!(Ran::of(&mut luma(arguments)).code, Some(0));
     }
 }
