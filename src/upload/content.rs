@@ -307,9 +307,9 @@ impl Opened {
             Some((found @ ("image/jpeg" | "image/png" | "image/webp" | "image/gif"), _)) => Ok(found.to_owned()),
             Some((found, _)) if found.starts_with("video/") => Ok(found.to_owned()),
             found => {
-                let found = found.map_or("something unknown", |(media_type, _)| media_type);
+                let found = found.map_or("of an unknown type", |(media_type, _)| media_type);
                 Err(Error::invalid_input(format!(
-                    "the file to upload seems to be {found}; the service accepts JPEG, PNG, WebP, GIF and videos (set mime_type to send it anyway)"
+                    "the file to upload is {found}; the service accepts JPEG, PNG, WebP, GIF and videos (set its MIME type to send it anyway)"
                 )))
             }
         }

@@ -205,8 +205,8 @@ async fn bad_input_is_an_error_before_anything_is_sent() {
         (directory.path().join("missing.png"), "cannot read"),
         (directory.path().to_owned(), "not a file"),
         (at("empty.png", b""), "empty"),
-        (at("page.png", b"<!DOCTYPE html><html></html>"), "seems to be"),
-        (at("text.png", b"hello"), "something unknown"),
+        (at("page.png", b"<!DOCTYPE html><html></html>"), "is text/html"),
+        (at("text.png", b"hello"), "is of an unknown type"),
         (huge, "at most"),
     ];
     for (path, part) in cases {

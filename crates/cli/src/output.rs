@@ -106,6 +106,12 @@ impl Output {
     }
 }
 
+/// `1 job`, `2 jobs`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// A spinner or a bar. Nothing without a terminal.
 #[derive(Debug)]
 pub(crate) struct Drawing<'a> {

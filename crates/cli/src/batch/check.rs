@@ -8,7 +8,12 @@ use luma_agents_batch::{
 use serde_json::json;
 
 use super::place::Place;
-use crate::{cli::Context, exit::Exit, failure::Failure, output::Output};
+use crate::{
+    cli::Context,
+    exit::Exit,
+    failure::Failure,
+    output::{Output, count},
+};
 
 pub(super) async fn run(context: &Context, place: &Place, prices: Prices) -> Result<Exit, Failure> {
     let input = place.input()?;
@@ -27,7 +32,11 @@ pub(super) async fn run(context: &Context, place: &Place, prices: Prices) -> Res
             "as_of": as_of,
         }))?;
     } else {
-        context.output.line(format_args!("{lines} jobs, {} by the prices of {as_of}; not a bill", cost(&total)))?;
+        context.output.line(format_args!(
+            "{}, {} by the prices of {as_of}; not a bill",
+            count(lines, "job"),
+            cost(&total)
+        ))?;
     }
     Ok(Exit::Success)
 }

@@ -4,7 +4,7 @@ use luma_agents_batch::{Journal, repair as repair_journal, upload};
 use serde_json::json;
 
 use super::{place::Place, status::view};
-use crate::{cli::Context, exit::Exit, failure::Failure};
+use crate::{cli::Context, exit::Exit, failure::Failure, output::count};
 
 pub(super) async fn repair(context: &Context, place: &Place) -> Result<Exit, Failure> {
     let path = place.journal_path()?;
@@ -15,13 +15,14 @@ pub(super) async fn repair(context: &Context, place: &Place) -> Result<Exit, Fai
         output.object(&json!({ "kept": kept, "lost": lost, "aside": aside.to_string() }))?;
     } else {
         output.path(&path)?;
-        output.note(format_args!("{kept} lines kept, {lost} lost; the damaged journal is {aside}"));
+        output.note(format_args!("{} kept, {lost} lost; the damaged journal is {aside}", count(kept, "line")));
     }
     if lost == 0 {
         return Ok(Exit::Success);
     }
     output.note(format_args!(
-        "up to {lost} jobs can have been paid for without a trace: see `luma batch doubt {}`",
+        "up to {} can have been paid for without a trace: see `luma batch doubt {}`",
+        count(lost, "job"),
         place.shown()
     ));
     Ok(Exit::InDoubt)
@@ -35,7 +36,7 @@ pub(super) async fn clean(context: &mut Context, place: &Place) -> Result<Exit, 
     if context.output.is_json() {
         context.output.object(&json!({ "deleted": deleted }))?;
     } else {
-        context.output.line(format_args!("{deleted} files deleted"))?;
+        context.output.line(format_args!("{} deleted", count(deleted, "file")))?;
     }
     Ok(Exit::Success)
 }

@@ -18,7 +18,13 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{FORMAT, check, place::Place};
-use crate::{cli::Context, estimate::prices, exit::Exit, failure::Failure, output::Drawing};
+use crate::{
+    cli::Context,
+    estimate::prices,
+    exit::Exit,
+    failure::Failure,
+    output::{Drawing, count},
+};
 
 /// Check the input, estimate the cost, ask, then run all jobs
 ///
@@ -157,10 +163,10 @@ async fn confirm(context: &mut Context, opened: &Opened, options: &RunOptions, a
     let checked = opened.checked();
     let output = &context.output;
     let cost = check::cost(&checked.total);
-    output.note(format_args!("{} jobs, {cost} by the prices of {as_of}; not a bill", checked.lines));
+    output.note(format_args!("{}, {cost} by the prices of {as_of}; not a bill", count(checked.lines, "job")));
     let spent = opened.journal().spent().await?;
     if spent.jobs > 0 {
-        output.note(format_args!("up to ${} of it is spent, on {} jobs", spent.high, spent.jobs));
+        output.note(format_args!("up to ${} of it is spent, on {}", spent.high, count(spent.jobs, "job")));
     }
     if let Some(cap) = options.max_usd {
         output.note(format_args!("nothing is submitted above ${cap}"));

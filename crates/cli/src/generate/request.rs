@@ -27,6 +27,9 @@ impl Request {
             body.put(&setting.field, setting.value.clone()).map_err(Failure::usage)?;
         }
         let request = Self { body: Value::Object(body.0), note: None };
+        if request.body["prompt"] == "" {
+            return Err(Failure::usage("the prompt is empty"));
+        }
         request.with_files(&HashMap::new())?;
         for path in request.local_paths() {
             std::fs::File::open(path).map_err(|e| Failure::io("read", path, &e))?;

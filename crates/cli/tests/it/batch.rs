@@ -184,7 +184,7 @@ fn uploads_are_deleted_when_the_batch_is_done() {
     assert_eq!(emulator.run(&FAST).code, Some(0));
     let ready = || emulator.run(&["files", "list", "--state", "ready"]).lines().len();
     assert_eq!(ready(), 1);
-    assert_eq!(emulator.run(&["batch", "clean", "catalogue.jsonl"]).stdout, "1 files deleted\n");
+    assert_eq!(emulator.run(&["batch", "clean", "catalogue.jsonl"]).stdout, "1 file deleted\n");
     assert_eq!(ready(), 0);
 }
 

@@ -7,6 +7,7 @@ fn every_error_is_one_line_and_the_one_in_the_snapshot() {
     let mut text = String::new();
     for arguments in [
         &["image"][..],
+        &["image", ""],
         &["image", "a duck"],
         &["image", "a duck", "--modle", "uni-1"],
         &["imag"],
