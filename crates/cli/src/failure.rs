@@ -124,7 +124,12 @@ impl From<Error> for Failure {
             Error::Io(_) => (Exit::Failure, "io"),
             _ => (Exit::Failure, "unknown"),
         };
-        let mut failure = Self::new(exit, code, error.to_string());
+        let mut message = error.to_string();
+        if let (Error::WaitTimeout(_), Some(id)) = (&error, error.generation_id()) {
+            // The words of the library, as a command.
+            message = message.replace("wait again with this id", &format!("luma wait {id}"));
+        }
+        let mut failure = Self::new(exit, code, message);
         let details = [
             ("status", error.status().map(|it| it.as_u16().into())),
             ("request_id", error.request_id().map(Into::into)),

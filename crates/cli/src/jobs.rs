@@ -11,7 +11,14 @@ use luma_agents::{
 };
 use serde_json::{Value, json};
 
-use crate::{cli::Context, duration, exit::Exit, failure::Failure, output::Drawing, target::Target};
+use crate::{
+    cli::Context,
+    duration,
+    exit::Exit,
+    failure::Failure,
+    output::{Drawing, Output},
+    target::{Target, misnamed},
+};
 
 /// How many jobs are saved at the same time.
 const CONCURRENT: usize = 8;
@@ -133,8 +140,11 @@ impl Delivery {
             let drawing = &drawing;
             let finished = stream::iter(waits).map(async |wait| {
                 let done = watch(wait, drawing).await?;
-                let files =
-                    if self.no_download { None } else { Some(save_outputs(&self.target, client, &done).await?) };
+                let files = if self.no_download {
+                    None
+                } else {
+                    Some(save_outputs(output, &self.target, client, &done).await?)
+                };
                 Ok((done, files))
             });
             let mut report = Report::new(ids.len());
@@ -178,8 +188,16 @@ async fn watch(wait: Wait<Generation>, drawing: &Drawing<'_>) -> Result<Generati
 }
 
 /// Saves what is paid for; an error says how to do it again.
-async fn save_outputs(target: &Target, client: &Client, generation: &Generation) -> Result<Vec<PathBuf>, Failure> {
+async fn save_outputs(
+    output: &Output,
+    target: &Target,
+    client: &Client,
+    generation: &Generation,
+) -> Result<Vec<PathBuf>, Failure> {
     let saved = target.save(client, generation).await;
+    if let Ok(files) = &saved {
+        files.iter().filter_map(|it| misnamed(it)).for_each(|it| output.note(it));
+    }
     saved.map_err(|e| {
         // The message of a name that is taken says what to do.
         let advice = (!e.is_exists()).then(|| format!("the job is done; to get it: luma save {}", generation.id));
@@ -201,7 +219,7 @@ impl Report {
         Self { jobs, exit: Exit::Success }
     }
 
-    fn add(&mut self, output: &crate::output::Output, result: Finished) -> Result<(), Failure> {
+    fn add(&mut self, output: &Output, result: Finished) -> Result<(), Failure> {
         match result {
             Ok((generation, files)) if output.is_json() => output.object(&object(&generation, files.as_deref())),
             Ok((generation, None)) => output.line(generation.id),
@@ -255,7 +273,7 @@ pub(crate) async fn save(context: &mut Context, args: SaveArgs) -> Result<Exit, 
             let generation = client.generations().get(id).await?;
             match generation.state {
                 GenerationState::Completed => {
-                    let files = save_outputs(target, client, &generation).await?;
+                    let files = save_outputs(output, target, client, &generation).await?;
                     Ok((generation, Some(files)))
                 }
                 GenerationState::Failed => Err(failed(&generation)),

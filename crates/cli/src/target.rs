@@ -1,11 +1,13 @@
 //! Where outputs are saved: a directory, a file, or a template.
 
 use std::{
-    io::ErrorKind,
+    fs::File,
+    io::{ErrorKind, Read as _},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
+use image::ImageFormat;
 use luma_agents::{
     Client,
     types::{Generation, GenerationOutput},
@@ -113,6 +115,16 @@ impl Target {
             _ => Failure::io("write", to, &e.error),
         })
     }
+}
+
+/// What to know of an image that is in another format than its name says: the service chooses the format.
+pub(crate) fn misnamed(path: &Path) -> Option<String> {
+    let named = ImageFormat::from_path(path).ok()?;
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(16).read_to_end(&mut head).ok()?;
+    let content = image::guess_format(&head).ok()?;
+    let (path, content_type) = (path.display(), content.to_mime_type());
+    (content != named).then(|| format!("note: {path} is {content_type}; --output-format sets the format"))
 }
 
 fn folder(path: &Path) -> PathBuf {

@@ -4,6 +4,7 @@ mod check;
 mod clean;
 mod doubt;
 mod place;
+mod progress;
 mod report;
 mod run;
 mod status;

@@ -104,7 +104,7 @@ impl Page<'_> {
         }
         let spent = self.view.spent();
         let states: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", words(state))).collect();
-        let summary = format!("{}; about ${} spent, by estimate", states.join(", "), spent.high);
+        let summary = format!("{}; up to ${} spent, by estimate", states.join(", "), spent.high);
         let filter = |name: &str, text: &str, pressed: bool| {
             format!(
                 "<button type=\"button\" data-filter=\"{name}\" aria-pressed=\"{pressed}\">{}</button>\n",
@@ -150,8 +150,12 @@ impl Page<'_> {
             facts.push(format!("{seconds} s"));
         }
         facts.push(cost(attempt));
-        let code =
+        let mut code =
             code(attempt).map_or_else(String::new, |it| format!("<small class=\"bad\">{}</small><br>", escape(&it)));
+        // Support finds the job by it.
+        if let (State::InDoubt { .. }, Some(request_id)) = (&attempt.state, attempt.request_id) {
+            code += &format!("<small>request id {request_id}</small><br>");
+        }
         format!(
             "<li class=\"card\" data-state=\"{state}\">{}<div class=\"text\"><b>{id}</b><p>{prompt}</p>{code}<small>{}, {}</small></div></li>\n",
             self.thumb(attempt, &prompt),

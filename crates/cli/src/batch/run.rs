@@ -4,27 +4,20 @@ use std::{
     collections::HashSet,
     io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::Args;
-use indicatif::HumanDuration;
 use luma_agents_batch::{
-    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, Stop, Usd,
+    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, State, Stop, Usd,
     error::{CapReached, NotRecorded},
     output::Names,
-    progress::Progress,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{FORMAT, check, place::Place};
-use crate::{
-    cli::Context,
-    estimate::prices,
-    exit::Exit,
-    failure::Failure,
-    output::{Drawing, count},
-};
+use super::{FORMAT, check, place::Place, progress::Shown};
+use crate::{cli::Context, estimate::prices, exit::Exit, failure::Failure, output::count};
 
 /// Check the input, estimate the cost, ask, then run all jobs
 ///
@@ -143,8 +136,8 @@ async fn start(
     let client = context.connection.client()?;
     let journal = place.journal_path()?;
     let stop = CancellationToken::new();
-    let mut batch =
-        place.batch(client)?.cap(cap).quota(options.quota()).prices(prices).policy(policy).stop(stop.clone());
+    let quota = options.quota();
+    let mut batch = place.batch(client)?.cap(cap).quota(quota.clone()).prices(prices).policy(policy).stop(stop.clone());
     if let Some(out) = &options.out {
         batch = batch.names(Names::new(out));
     }
@@ -154,8 +147,11 @@ async fn start(
     };
     confirm(context, &opened, options, &as_of.to_string()).await?;
     let running = context.signals.stop(async { Ok(opened.start().await?) }).await?;
-    let (report, ended) = drive(context, running, &stop, &journal).await?;
-    Ok(end(context, place, &report, ended, is_sample))
+    let (report, ended) = drive(context, running, quota, &stop, &journal).await?;
+    let open = JournalView::read(&journal)
+        .await
+        .map_or(0, |view| view.iter().filter(|(_, last)| is_open(&last.attempt.state)).count() as u64);
+    Ok(end(context, place, &report, open, ended, is_sample))
 }
 
 /// Says what it costs, and asks.
@@ -193,6 +189,9 @@ async fn confirm(context: &mut Context, opened: &Opened, options: &RunOptions, a
     }
 }
 
+/// A wait for the rate limit is counted down.
+const TICK: Duration = Duration::from_secs(1);
+
 /// What stopped a run from outside.
 enum Ended {
     Itself,
@@ -205,19 +204,25 @@ enum Ended {
 async fn drive(
     context: &mut Context,
     mut running: Running,
+    quota: Quota,
     stop: &CancellationToken,
     journal: &std::path::Path,
 ) -> Result<(Report, Ended), Failure> {
     let mut progress = running.progress();
-    let drawing = context.output.bar(progress.borrow().total);
+    let mut shown = Shown::new(&context.output, progress.borrow().total, quota);
+    let mut tick = tokio::time::interval(TICK);
     let (mut signal, mut unread) = (None, None);
     loop {
         let job = tokio::select! {
             job = running.next() => job,
             changed = progress.changed() => {
                 if changed.is_ok() {
-                    draw(&drawing, &progress.borrow());
+                    shown.update(&progress.borrow());
                 }
+                continue;
+            }
+            _ = tick.tick() => {
+                shown.update(&progress.borrow());
                 continue;
             }
             exit = context.signals.next() => {
@@ -245,15 +250,6 @@ async fn drive(
     };
     let ended = unread.map(Ended::Unread).or(signal.map(Ended::Signal)).unwrap_or(Ended::Itself);
     Ok((finish, ended))
-}
-
-fn draw(drawing: &Drawing<'_>, it: &Progress) {
-    drawing.position(it.done + it.failed + it.in_doubt);
-    let eta = it.eta.map_or_else(String::new, |eta| format!(", {} left", HumanDuration(eta)));
-    let failed = if it.failed > 0 { format!(", {} failed", it.failed) } else { String::new() };
-    let doubt = if it.in_doubt > 0 { format!(", {} in doubt", it.in_doubt) } else { String::new() };
-    let held = if it.held_by_others { ", others hold the account" } else { "" };
-    drawing.message(format!("{} in flight{failed}{doubt}, ${} spent{eta}{held}", it.in_flight, it.spent_high));
 }
 
 /// After the second signal: how many jobs nobody knows of now.
@@ -302,8 +298,13 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
     files.iter().try_for_each(|path| output.path(path.as_ref()))
 }
 
+/// Whether there is a job whose outputs are not saved.
+fn is_open(state: &State) -> bool {
+    matches!(state, State::Accepted { .. } | State::Completed { .. })
+}
+
 /// The last words, and the exit code.
-fn end(context: &Context, place: &Place, report: &Report, ended: Ended, is_sample: bool) -> Exit {
+fn end(context: &Context, place: &Place, report: &Report, open: u64, ended: Ended, is_sample: bool) -> Exit {
     let (output, name) = (&context.output, place.shown());
     let is_sample =
         is_sample && matches!(&report.stop, Some(Stop::Cap(cap)) if matches!(**cap, CapReached::Jobs { .. }));
@@ -330,8 +331,12 @@ fn end(context: &Context, place: &Place, report: &Report, ended: Ended, is_sampl
     }
     let spent = report.spent;
     output.note(format_args!(
-        "{} saved, {} failed, {} in doubt, {} left; up to ${} spent",
-        report.saved, report.failed, report.in_doubt, report.left, spent.high
+        "{} saved, {} failed, {} in doubt, {open} paid and open, {} not submitted; up to ${} spent",
+        report.saved,
+        report.failed,
+        report.in_doubt,
+        report.left.saturating_sub(open),
+        spent.high
     ));
     match &report.stop {
         None => {}

@@ -1,6 +1,13 @@
 //! A batch through the command line: killed, stopped, capped, repaired, and never paid for twice.
 
-use std::{collections::HashSet, fs, process::Stdio, thread, time::Duration};
+use std::{
+    collections::HashSet,
+    fs,
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+    thread,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -104,7 +111,8 @@ fn the_first_signal_stops_and_the_next_run_goes_on() {
         let ran = Ran::from(child.wait_with_output().unwrap());
         assert_eq!(ran.code, Some(code), "{ran:?}");
         assert!(ran.stderr.contains("luma batch run catalogue.jsonl"), "{}", ran.stderr);
-        assert!(emulator.jobs().len() < 12);
+        let not_submitted = 12 - emulator.jobs().len();
+        assert!(not_submitted > 0 && ran.stderr.contains(&format!(" open, {not_submitted} not submitted")), "{ran:?}");
         assert_eq!(emulator.run(&FAST).code, Some(0));
         assert_eq!(emulator.jobs().len(), 12);
     }
@@ -228,4 +236,19 @@ fn what_a_full_disk_keeps_from_the_journal_can_be_appended() {
     emulator.write("catalogue.journal.jsonl", journal);
     let again = emulator.run(&FAST);
     assert_eq!((again.code, emulator.jobs().len()), (Some(0), 30), "nothing is paid for twice: {again:?}");
+}
+
+#[test]
+fn a_long_wait_for_the_rate_limit_is_on_stderr() {
+    let emulator = Emulator::scripted(r#"{"default": {"takes": 600}}"#);
+    catalogue(&emulator, 4);
+    let mut child = emulator.luma(&[&RUN[..], &["--per-minute", "2"]].concat()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.find(|line| line.contains("rate limit")).unwrap();
+    let seconds: u64 =
+        line.strip_prefix("waiting for the rate limit, ").unwrap().strip_suffix(" s").unwrap().parse().unwrap();
+    assert!((50..=60).contains(&seconds), "{line}");
+    until("both jobs of the limit", || emulator.jobs().len() == 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

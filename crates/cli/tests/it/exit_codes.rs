@@ -31,7 +31,9 @@ fn one_job_ends_with_the_code_of_what_stopped_it() {
     }
     assert_eq!(Ran::of(&mut luma(&image)).code, Some(3));
     // Time.
-    assert_eq!(code(r#"{"default": {"takes": 600}}"#, &["image", "a duck", "--timeout", "1"]), Some(4));
+    let slow = Emulator::scripted(r#"{"default": {"takes": 600}}"#).run(&["image", "a duck", "--timeout", "1"]);
+    let id = slow.stderr.lines().next().and_then(|it| it.strip_prefix("submitted ")).unwrap();
+    assert!(slow.code == Some(4) && slow.stderr.contains(&format!("it goes on: luma wait {id}")), "{slow:?}");
     // The generation.
     assert_eq!(code(r#"{"generations": [{"fails": "content_moderated"}]}"#, &image), Some(5));
     // In doubt.

@@ -129,6 +129,9 @@ fn outputs_are_named_by_a_file_a_directory_or_a_template() {
     };
     let file = out("layer.png");
     assert_eq!(file.lines()[..2], ["layer.png", "layer-2.png"], "{file:?}");
+    assert_eq!(file.stderr.lines().count(), 1, "the names fit: {file:?}");
+    let other = out("layer.jpg");
+    assert!(other.stderr.contains("note: layer.jpg is image/png; --output-format"), "{other:?}");
     let template = out("a/{type}-{index}.{ext}");
     assert_eq!(template.lines()[..2], ["a/layering-1.png", "a/layering-2.png"], "{template:?}");
     assert!(out("b/").lines()[0].starts_with("b/"));

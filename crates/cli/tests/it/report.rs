@@ -26,3 +26,16 @@ fn the_report_has_every_job_and_names_are_text() {
         assert!(!page.contains(link), "{link}");
     }
 }
+
+#[test]
+fn a_job_in_doubt_has_its_request_id() {
+    let emulator = Emulator::scripted(
+        r#"{"replies": [{"operation": "create_generation", "status": 500, "detail": "oops", "after_effect": true}]}"#,
+    );
+    emulator.write("b.jsonl", "{\"prompt\": \"a duck\"}\n");
+    assert_eq!(emulator.run(&["batch", "run", "b.jsonl", "--yes"]).code, Some(6));
+    emulator.run(&["batch", "report", "b.jsonl"]);
+    let page = fs::read_to_string(emulator.path("b.report.html")).unwrap();
+    let request_id = emulator.jobs()[0]["x_request_id"].as_str().unwrap().to_owned();
+    assert!(page.contains(&format!("request id {request_id}")), "{page}");
+}

@@ -91,7 +91,7 @@ fn a_batch_whose_reader_has_gone_leaves_nothing_in_doubt() {
     drop(child.stdout.take());
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(4), "jobs are left: {ran:?}");
-    assert!(ran.stderr.contains(" left; up to $"), "{ran:?}");
+    assert!(ran.stderr.contains(" not submitted; up to $"), "{ran:?}");
     assert!(ran.stderr.ends_with("nobody reads the results\nto go on: luma batch run b.jsonl\n"), "{ran:?}");
     let jobs = emulator.jobs().len();
     assert!(jobs < 40, "it stops: {jobs}");
