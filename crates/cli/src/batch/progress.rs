@@ -1,12 +1,10 @@
 //! What is shown while a batch runs: the jobs in flight, and how long the rate limit holds the others.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use indicatif::HumanDuration;
 use luma_agents_batch::{Quota, progress::Progress, quota::QuotaStatus};
+use tokio::time::Instant;
 
 use crate::output::{Drawing, Output};
 

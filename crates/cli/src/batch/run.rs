@@ -151,7 +151,7 @@ async fn start(
     let open = JournalView::read(&journal)
         .await
         .map_or(0, |view| view.iter().filter(|(_, last)| is_open(&last.attempt.state)).count() as u64);
-    Ok(end(context, place, &report, open, ended, is_sample))
+    Ok(end(context, place, &report, open, &ended, is_sample))
 }
 
 /// Says what it costs, and asks.
@@ -304,7 +304,7 @@ fn is_open(state: &State) -> bool {
 }
 
 /// The last words, and the exit code.
-fn end(context: &Context, place: &Place, report: &Report, open: u64, ended: Ended, is_sample: bool) -> Exit {
+fn end(context: &Context, place: &Place, report: &Report, open: u64, ended: &Ended, is_sample: bool) -> Exit {
     let (output, name) = (&context.output, place.shown());
     let is_sample =
         is_sample && matches!(&report.stop, Some(Stop::Cap(cap)) if matches!(**cap, CapReached::Jobs { .. }));
@@ -316,7 +316,7 @@ fn end(context: &Context, place: &Place, report: &Report, open: u64, ended: Ende
         Some(Stop::Failures { .. }) => Exit::SomeFailed,
         Some(_) => Exit::Failure,
     };
-    let of_ended = match &ended {
+    let of_ended = match ended {
         Ended::Itself => Exit::Success,
         Ended::Signal(exit) => *exit,
         Ended::Unread(failure) => failure.exit,
@@ -344,7 +344,7 @@ fn end(context: &Context, place: &Place, report: &Report, open: u64, ended: Ende
             output.note(format_args!("these are the first; for the rest: luma batch run {name}"));
         }
         Some(Stop::Token) => {
-            if let Ended::Unread(failure) = &ended {
+            if let Ended::Unread(failure) = ended {
                 if failure.is_silent() {
                     output.note("stopped, since nobody reads the results");
                 } else {
