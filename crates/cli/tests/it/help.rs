@@ -65,7 +65,7 @@ fn every_command_is_in_the_list_above() {
 fn example(command: &[&str], heading: &str) -> String {
     let help = Ran::of(luma(command).arg("--help")).stdout;
     let lines = help.lines().skip_while(|line| !line.starts_with(heading)).skip(1);
-    lines.take_while(|line| line.starts_with("  ")).map(|line| format!("{line}\n")).collect()
+    lines.take_while(|line| line.starts_with("  ")).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
