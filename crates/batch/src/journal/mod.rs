@@ -24,6 +24,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{Stream, stream};
 use uuid::Uuid;
 
+pub(crate) use self::scan::has_input;
 pub use self::{
     contents::{Run, Uploaded},
     reader::JournalView,

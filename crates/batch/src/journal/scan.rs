@@ -2,10 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    io::{self, BufRead},
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
 };
 
-use super::line::{Bad, Line, whole_lines};
+use super::line::{Bad, Entry, Line, whole_lines};
+use crate::digest::Sha256;
 
 /// No line is shorter.
 const SHORTEST: usize = 60;
@@ -187,6 +190,14 @@ impl<R: BufRead> Iterator for Pieces<R> {
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()
     }
+}
+
+/// Whether a run of this input is in a journal, also in a damaged one.
+pub(crate) fn has_input(path: &Path, input: Sha256) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut pieces = Pieces::new(BufReader::with_capacity(256 * 1024, file)).map_while(Result::ok);
+    let is_run = |line: &Line| matches!(line.entry, Entry::Run { input_sha256: Some(it), .. } if it == input);
+    pieces.any(|piece| read_piece(&piece.bytes).is_ok_and(|(lines, _)| lines.iter().any(|(_, line)| is_run(line))))
 }
 
 /// Every good line, in order, and how many are missing at least. For a repair.

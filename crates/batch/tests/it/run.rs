@@ -321,6 +321,37 @@ async fn an_input_under_another_name_is_not_paid_for_again() {
 }
 
 #[tokio::test]
+async fn a_second_journal_in_another_folder_does_not_pay_again_for_the_input() {
+    let bench = Bench::new(1).await;
+    bench.run().await;
+    let journal = bench.path("catalogue.journal.jsonl");
+    fs::create_dir(bench.path("j2")).unwrap();
+    // Not even if the first one is damaged.
+    for is_damaged in [false, true] {
+        if is_damaged {
+            let text = fs::read_to_string(&journal).unwrap();
+            fs::write(&journal, text.replacen("\"e\":\"accepted\"", "\"e\":\"accepteD\"", 1)).unwrap();
+            assert!(matches!(Journal::open(&journal).await, Err(Error::Journal(_))));
+        }
+        let opened = bench.batch().journal(bench.path("j2/other.journal.jsonl")).open().await.map(drop);
+        let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+        assert!(message.contains(&format!("--journal {}", journal.display())), "{message}");
+        assert!(!bench.path("j2/other.journal.jsonl").exists());
+    }
+}
+
+#[tokio::test]
+async fn the_journal_of_a_copied_input_is_named_before_the_files_that_are_there() {
+    let bench = Bench::new(3).await;
+    bench.run().await;
+    fs::copy(bench.path("catalogue.jsonl"), bench.path("copy.jsonl")).unwrap();
+    let opened = Batch::new(bench.emulator.client(), bench.path("copy.jsonl")).unwrap().open().await.map(drop);
+    let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+    assert!(message.contains("catalogue.journal.jsonl is the journal of this very input"), "{message}");
+    assert!(!bench.path("copy.journal.jsonl").exists());
+}
+
+#[tokio::test]
 async fn a_wrong_input_leaves_nothing_behind_and_a_file_of_the_user_is_not_replaced() {
     let bench = Bench::new(1).await;
     fs::create_dir(bench.path("out")).unwrap();
