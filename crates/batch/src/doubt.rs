@@ -110,7 +110,9 @@ impl Doubts {
         let mut doubts = self.journal.doubts();
         doubts.extend(self.journal.unnamed_doubt(&key.custom_id));
         let mut doubts = doubts.into_iter().filter(|doubt| doubt.key == *key);
-        doubts.next().ok_or_else(|| Error::Doubt(format!("{key} is not in doubt; list those that are")))
+        doubts
+            .next()
+            .ok_or_else(|| Error::Doubt(format!("{key} is not in doubt; `luma batch doubt FILE` lists what is")))
     }
 
     /// The try that is in doubt, unless its intent is lost.

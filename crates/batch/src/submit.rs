@@ -331,7 +331,7 @@ impl<L: Ledger> Shared<L> {
                 recorded?;
                 let (request_id, fingerprint) = (Some(intent.request_id), Some(intent.fingerprint));
                 let (key, attempt, since) = (key.clone(), ticket.attempt, chrono::Utc::now());
-                let doubt = Doubt { key, attempt, request_id, fingerprint, since, fault: Some(fault) };
+                let doubt = Doubt { key, attempt, request_id, fingerprint, since, fault: Some(fault), job: None };
                 Ok(Sent::Done(Submitted::InDoubt(Box::new(doubt))))
             }
             event => {

@@ -169,6 +169,11 @@ impl Journal {
         })
     }
 
+    /// Whether a repair may have lost the intent of a line, and nobody has decided since.
+    pub(crate) fn is_suspected(&self, id: &CustomId) -> bool {
+        self.read(|writer| writer.key(id).is_ok_and(|key| writer.contents.book.suspected(&key).is_some()))
+    }
+
     /// How many lines a repair has lost, each of which may have been an intent.
     #[must_use]
     pub fn lost(&self) -> u64 {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     Batch,
     job::{self, End, Job},
-    prepare::Opened,
+    prepare::{Opened, blocking},
     report::{Report, Stop, write_results},
     save::PARTIAL,
 };
@@ -29,6 +29,7 @@ use crate::{
     journal::Journal,
     key::CustomId,
     ledger::{Event, Ledger as _, State, Ticket},
+    output::Sidecar,
     progress::{Ended, Progress, Tracker},
     quota::Place,
     submit::Submitter,
@@ -89,6 +90,12 @@ impl Context {
         if let Err(e) = self.journal.record(ticket, event).await {
             self.stop(Stop::Ledger(Some(Box::new(e))));
         }
+    }
+
+    /// The job whose outputs are there, for a line in doubt.
+    pub(super) async fn job_of_sidecar(&self, id: &CustomId) -> Option<Uuid> {
+        let (path, id) = (self.batch.names.sidecar(id, Uuid::nil()), id.clone());
+        blocking(move || Ok(Sidecar::job(&path, &id))).await.ok().flatten()
     }
 
     /// What an error of a submission means for the line and for the run.
@@ -228,6 +235,9 @@ impl Running {
             report.stop = Some(Stop::Token);
         }
         report.doubts = self.context.journal.doubts();
+        for doubt in &mut report.doubts {
+            doubt.job = self.context.job_of_sidecar(&doubt.key.custom_id).await;
+        }
         let progress = *self.context.tracker.subscribe().borrow();
         (report.saved, report.failed, report.in_doubt) = (progress.done, progress.failed, progress.in_doubt);
         report.left = progress.total.saturating_sub(progress.done + progress.failed + progress.in_doubt);

@@ -109,7 +109,10 @@ pub(super) async fn run(context: &Context, line: &Line) -> Job {
             Ok(Step::Save(attempt)) => save_job(context, line, &attempt, &mut progress).await.map(|end| (id, end)),
             Err(e) => Some((id, End::Unsent(Some(Box::new(e))))),
         };
-        if let Some((id, end)) = ended {
+        if let Some((id, mut end)) = ended {
+            if let End::InDoubt(doubt) = &mut end {
+                doubt.job = context.job_of_sidecar(&doubt.key.custom_id).await;
+            }
             return Job { custom_id: line.custom_id.clone(), id, end };
         }
     }
@@ -150,6 +153,7 @@ async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Pr
                 fingerprint: attempt.fingerprint,
                 since: attempt.begun,
                 fault: fault.clone(),
+                job: None,
             })),
         ),
         State::NoJob(NoJob::Rejected { status, kind }) => {

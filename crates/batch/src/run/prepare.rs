@@ -72,9 +72,8 @@ impl Batch {
 
     async fn check(&self, journal: Option<Journal>) -> Result<Checked> {
         let (input, prices, names) = (self.input.clone(), self.prices.clone(), self.names.clone());
-        let known = move |id: &CustomId| {
-            journal.as_ref().and_then(|journal| journal.line(id)).map_or(Known::default(), |last| Known::of(&last))
-        };
+        let known =
+            move |id: &CustomId| journal.as_ref().map_or(Known::default(), |journal| Known::in_journal(journal, id));
         blocking(move || input.check().prices(prices).existing(names.existing()?).run(known)).await
     }
 

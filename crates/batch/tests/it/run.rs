@@ -13,6 +13,7 @@ use luma_agents_batch::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 struct Bench {
     emulator: Emulator,
@@ -256,6 +257,41 @@ async fn a_job_in_doubt_is_reported_and_not_sent_again() {
     drop((doubts, opened));
     let (report, _) = bench.run().await;
     assert_eq!((report.saved, report.in_doubt, bench.posts()), (2, 0, 2));
+}
+
+#[tokio::test]
+async fn a_line_in_doubt_needs_no_free_name_and_says_which_job_its_sidecar_names() {
+    let bench = Bench::new(2).await;
+    bench.emulator.next_create(Reply::raw(504, "").after_effect());
+    let (report, _) = bench.run().await;
+    let (doubt, saved) = (&report.doubts[0].key.custom_id, bench.lines("catalogue.results.jsonl"));
+    let is_saved = |job: Uuid| saved.iter().any(|line| line["id"] == job.to_string());
+    let job = bench.emulator.jobs().into_iter().map(|job| job.id).find(|job| !is_saved(*job)).unwrap();
+    assert!(report.doubts[0].to_string().contains(&format!("--found {doubt}=ID` (or `--none {doubt}`)")));
+    let sidecar = json!({"custom_id": doubt.as_str(), "id": job.to_string()});
+    fs::write(bench.path(&format!("out/{doubt}.json")), sidecar.to_string()).unwrap();
+    bench.input((0..3).map(|number| json!({"custom_id": id(number), "body": {"prompt": format!("duck {number}")}})));
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, report.in_doubt, bench.posts()), (2, 1, 3));
+    assert_eq!(report.doubts[0].job, Some(job));
+    let text = report.doubts[0].to_string();
+    assert!(text.contains(&format!("`luma batch doubt FILE --found {doubt}={job}`")), "{text}");
+}
+
+#[tokio::test]
+async fn after_a_repair_the_outputs_of_lost_lines_are_in_nobodys_way() {
+    let bench = Bench::new(2).await;
+    bench.run().await;
+    let journal = bench.path("catalogue.journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    let damaged = text.replace("\"custom_id\":\"sku-000\"", "\"custom_id\":\"sku-00x\"");
+    fs::write(&journal, damaged).unwrap();
+    assert_eq!(luma_agents_batch::repair(&journal).await.unwrap().lost, 4);
+    let (report, jobs) = bench.run().await;
+    assert_eq!((report.saved, report.in_doubt, bench.posts()), (1, 1, 2));
+    let job = bench.emulator.jobs().into_iter().find(|job| jobs.iter().all(|it| it.id != Some(job.id))).unwrap();
+    let in_doubt = jobs.iter().find_map(|it| if let End::InDoubt(doubt) = &it.end { Some(doubt) } else { None });
+    assert_eq!(in_doubt.unwrap().job, Some(job.id));
 }
 
 #[tokio::test]
