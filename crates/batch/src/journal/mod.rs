@@ -4,6 +4,7 @@ mod contents;
 mod file;
 mod line;
 mod lock;
+mod nearby;
 mod reader;
 #[cfg(test)]
 mod recording;
@@ -24,7 +25,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{Stream, stream};
 use uuid::Uuid;
 
-pub(crate) use self::scan::has_input;
+pub(crate) use self::nearby::{find_run, journals};
 pub use self::{
     contents::{Run, Uploaded},
     reader::JournalView,

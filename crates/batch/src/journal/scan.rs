@@ -2,13 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
-    io::{self, BufRead, BufReader},
-    path::Path,
+    io::{self, BufRead},
 };
 
-use super::line::{Bad, Entry, Line, whole_lines};
-use crate::digest::Sha256;
+use super::line::{Bad, Line, whole_lines};
 
 /// No line is shorter.
 const SHORTEST: usize = 60;
@@ -127,10 +124,10 @@ fn behind(problem: &mut Option<Problem>, line: Line, number: u64) -> Result<(), 
     Ok(())
 }
 
-type Placed = ((usize, usize), Line);
+pub(super) type Placed = ((usize, usize), Line);
 
 /// The good lines in a piece, and whether it ends with something else.
-fn read_piece(bytes: &[u8]) -> Result<(Vec<Placed>, bool), ScanError> {
+pub(super) fn read_piece(bytes: &[u8]) -> Result<(Vec<Placed>, bool), ScanError> {
     let mut lines = Vec::new();
     let mut end = 0;
     for (from, to) in whole_lines(bytes) {
@@ -150,21 +147,21 @@ fn has_hole(bytes: &[u8]) -> bool {
 }
 
 /// What stands between two newlines.
-struct Piece {
-    bytes: Vec<u8>,
+pub(super) struct Piece {
+    pub(super) bytes: Vec<u8>,
     is_terminated: bool,
     start: u64,
     /// Behind its newline.
     end: u64,
 }
 
-struct Pieces<R> {
+pub(super) struct Pieces<R> {
     reader: R,
     at: u64,
 }
 
 impl<R: BufRead> Pieces<R> {
-    fn new(reader: R) -> Self {
+    pub(super) fn new(reader: R) -> Self {
         Self { reader, at: 0 }
     }
 
@@ -190,14 +187,6 @@ impl<R: BufRead> Iterator for Pieces<R> {
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()
     }
-}
-
-/// Whether a run of this input is in a journal, also in a damaged one.
-pub(crate) fn has_input(path: &Path, input: Sha256) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    let mut pieces = Pieces::new(BufReader::with_capacity(256 * 1024, file)).map_while(Result::ok);
-    let is_run = |line: &Line| matches!(line.entry, Entry::Run { input_sha256: Some(it), .. } if it == input);
-    pieces.any(|piece| read_piece(&piece.bytes).is_ok_and(|(lines, _)| lines.iter().any(|(_, line)| is_run(line))))
 }
 
 /// Every good line, in order, and how many are missing at least. For a repair.

@@ -15,7 +15,7 @@ use super::{
     policy::Policy,
     prepare::{age, blocking},
     report::Stop,
-    save::{is_there, save},
+    save::{is_there, restore_sidecar, save},
 };
 use crate::{
     digest::Sha256,
@@ -129,7 +129,11 @@ async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Pr
         State::Saved { id, file, more } => {
             let files = || std::iter::once(file).chain(more);
             if is_there(context.batch.folder(), files()) {
-                Step::End(Some(*id), End::Saved(files().cloned().collect()))
+                let files: Vec<_> = files().cloned().collect();
+                match restore_sidecar(context, line, *id, files.clone()).await {
+                    Ok(()) => Step::End(Some(*id), End::Saved(files)),
+                    Err(e) => Step::End(Some(*id), End::Open(Some(Box::new(e)))),
+                }
             } else {
                 Step::Save(attempt.clone())
             }

@@ -1,10 +1,6 @@
 //! Before the first request: the input is checked, the journal opened, and the account recognised.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use chrono::{DateTime, Utc};
 use luma_agents::error::RejectionKind;
@@ -16,10 +12,10 @@ use crate::{
     doubt::Doubts,
     error::{Error, JournalError, JournalProblem, Result},
     input::{Checked, Known},
-    journal::{Journal, Run, has_input},
+    journal::{Journal, Run, find_run, journals},
     key::CustomId,
     ledger::State,
-    output::claim,
+    output::{check_owner, claim},
     quota::{Class, Place},
 };
 
@@ -42,10 +38,13 @@ impl Batch {
     /// # Errors
     ///
     /// [`Error::Input`] with everything that is wrong with the input; [`Error::Journal`] and [`Error::Io`] if the journal
-    /// cannot be used; [`Error::InvalidInput`] if another journal has this input, in the folder of the journal or of the input.
+    /// cannot be used; [`Error::InvalidInput`] if another journal has this input, in the folder of the journal or of the input, or if
+    /// the folder of the outputs belongs to another batch.
     pub async fn open(self) -> Result<Opened> {
         let sha256 = self.sha256().await?;
         self.is_only_journal(sha256).await?;
+        let (folder, journal) = (self.names.folder().to_owned(), self.journal.clone());
+        blocking(move || check_owner(&folder, &journal)).await?;
         // A wrong input leaves no new journal behind.
         let is_new = !self.journal.exists();
         if is_new {
@@ -87,7 +86,7 @@ impl Batch {
             for folder in [own_folder, folder] {
                 for path in journals(&folder)? {
                     let is_own = path.canonicalize().is_ok_and(|path| Some(path) == own);
-                    if !is_own && has_input(&path, input) {
+                    if !is_own && find_run(&path, |run| run.input == Some(input)).is_some() {
                         return Ok(Some(path));
                     }
                 }
@@ -101,19 +100,6 @@ impl Batch {
              copy the input to an empty folder"
         )))
     }
-}
-
-/// The journals in a folder, in the order of their names.
-fn journals(folder: &Path) -> Result<Vec<PathBuf>> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|e| Error::io("read", folder, e))?,
-    };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut paths: Vec<_> = paths.filter(|path| path.to_string_lossy().ends_with(".journal.jsonl")).collect();
-    paths.sort_unstable();
-    Ok(paths)
 }
 
 impl Opened {

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use luma_agents::{
     Client,
-    mock::{Emulator, Reply, Script},
+    mock::{Emulator, Operation, Reply, Script},
     types::GenerationFailureCode,
 };
 use luma_agents_batch::{
@@ -111,6 +111,27 @@ async fn an_output_that_is_gone_is_fetched_again_without_paying() {
     assert_eq!((report.saved, bench.posts()), (2, 2));
     assert!(fs::metadata(bench.path("out/sku-000.png")).unwrap().len() > 20);
     assert!(fs::metadata(bench.path("out/sku-001.png")).unwrap().len() > 20);
+}
+
+#[tokio::test]
+async fn a_sidecar_that_is_gone_is_written_again_if_the_service_still_knows_the_job() {
+    let bench = Bench::new(2).await;
+    bench.run().await;
+    let sidecar = bench.path("out/sku-000.json");
+    let before = fs::read_to_string(&sidecar).unwrap();
+    let output = fs::metadata(bench.path("out/sku-000.png")).unwrap().modified().unwrap();
+    fs::remove_file(&sidecar).unwrap();
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, bench.posts()), (2, 2));
+    assert_eq!(fs::read_to_string(&sidecar).unwrap(), before);
+    let unchanged = fs::metadata(bench.path("out/sku-000.png")).unwrap().modified().unwrap();
+    assert_eq!(output, unchanged, "the output is not fetched again");
+    // The output is what counts.
+    fs::remove_file(&sidecar).unwrap();
+    let running = bench.batch().open().await.unwrap().start().await.unwrap();
+    bench.emulator.next_reply(Operation::GetGeneration, Reply::not_found());
+    assert_eq!(running.finish().await.saved, 2);
+    assert!(!sidecar.exists());
 }
 
 #[tokio::test]
@@ -385,6 +406,23 @@ async fn the_journal_of_a_copied_input_is_named_before_the_files_that_are_there(
     let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
     assert!(message.contains("catalogue.journal.jsonl is the journal of this very input"), "{message}");
     assert!(!bench.path("copy.journal.jsonl").exists());
+}
+
+#[tokio::test]
+async fn a_second_batch_in_the_folder_of_another_is_an_error_before_its_journal_is_made() {
+    let bench = Bench::new(1).await;
+    bench.run().await;
+    let line = json!({"custom_id": "other", "body": {"prompt": "a swan"}});
+    fs::write(bench.path("swans.jsonl"), line.to_string()).unwrap();
+    let batch = || Batch::new(bench.emulator.client(), bench.path("swans.jsonl")).unwrap();
+    let opened = batch().open().await.map(drop);
+    let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+    let (out, owner) = (bench.path("out"), bench.path("catalogue.journal.jsonl"));
+    let expected = format!("{} belongs to the batch of {}; take", out.display(), owner.display());
+    assert!(message.starts_with(&expected), "{message}");
+    assert!(!bench.path("swans.journal.jsonl").exists());
+    let (report, _) = run(batch().names(luma_agents_batch::output::Names::new(bench.path("swans")))).await;
+    assert_eq!((report.saved, bench.posts()), (1, 2));
 }
 
 #[tokio::test]
