@@ -148,7 +148,7 @@ impl Context {
         let last = self.journal.line(&line.custom_id);
         let begun = self.tracker.begin();
         let units = last.map_or(1, |last| last.attempt.weight);
-        let job = job::run(self, &line).await;
+        let job = job::run(self, &line, &begun).await;
         begun.end(
             match &job.end {
                 End::Saved(_) => Ended::Done,
@@ -270,6 +270,7 @@ async fn drive(
     stop: CancellationToken,
 ) -> Result<()> {
     let waiting = tokio::spawn(give_places_back(Arc::clone(&context), stop.clone()));
+    let waits = tokio::spawn(emit_waits(Arc::clone(&context)));
     let failed = Mutex::new(None);
     {
         let mut lines = context.batch.input.lines(input)?;
@@ -303,9 +304,11 @@ async fn drive(
             let _ = jobs.send(job);
         }
     }
-    waiting.abort();
-    // It holds the journal until it is gone.
-    let _ = waiting.await;
+    for task in [waiting, waits] {
+        task.abort();
+        // It holds the journal until it is gone.
+        let _ = task.await;
+    }
     context.submitter.drain().await;
     context.update().await;
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
@@ -318,5 +321,17 @@ async fn give_places_back(context: Arc<Context>, stop: CancellationToken) {
     let mut ended = context.batch.client.generations().wait_all(ids).timeout(hour);
     while let Some(Some((id, _))) = stop.run_until_cancelled(ended.next()).await {
         drop(context.take_place(id));
+    }
+}
+
+/// Emits the progress each second while jobs wait for a place, since nothing else may happen for a minute.
+async fn emit_waits(context: Arc<Context>) {
+    let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        let had_wait = context.tracker.subscribe().borrow().rate_wait.is_some();
+        if had_wait || context.batch.quota.status().waiting > 0 {
+            context.update().await;
+        }
     }
 }

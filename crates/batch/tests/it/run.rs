@@ -211,6 +211,25 @@ async fn a_rejected_line_is_sent_again_when_it_has_changed_only() {
 }
 
 #[tokio::test]
+async fn the_progress_says_how_long_the_rate_limit_makes_it_wait_and_counts_what_is_sent() {
+    let bench = Bench::new(4).await;
+    let token = CancellationToken::new();
+    let batch = bench.batch().quota(Quota::builder().per_minute(2).build()).stop(token.clone());
+    let running = batch.open().await.unwrap().start().await.unwrap();
+    let mut progress = running.progress();
+    let it = *progress.wait_for(|it| it.done == 2 && it.rate_wait.is_some()).await.unwrap();
+    assert_eq!((it.queued, it.in_flight), (2, 0));
+    let wait = it.rate_wait.unwrap();
+    assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
+    assert!(it.eta.unwrap() >= wait);
+    // Each second, though nothing happens.
+    progress.wait_for(|it| it.rate_wait.is_some_and(|rest| rest < wait)).await.unwrap();
+    token.cancel();
+    let report = running.finish().await;
+    assert_eq!((report.saved, report.left, bench.posts()), (2, 2, 2));
+}
+
+#[tokio::test]
 async fn a_cap_stops_the_run_and_holds_over_runs() {
     let bench = Bench::new(5).await;
     let cap = Cap::NONE.usd("0.1300".parse().unwrap());
