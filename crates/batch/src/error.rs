@@ -79,8 +79,8 @@ impl fmt::Display for Error {
             Self::Cap(e) => e.fmt(f),
             Self::Stopped => f.write_str("the run was stopped before this was sent; run again to go on"),
             Self::LedgerFailed => f.write_str(
-                "the ledger could not be written, so that nothing more is sent; free the disk or restore the \
-                 database, append the lines that were printed, then run again",
+                "the journal could not be written, so that nothing more is sent; free the disk, append every line \
+                 that was printed, then run again",
             ),
             Self::NotRecorded(e) => e.fmt(f),
         }

@@ -138,7 +138,7 @@ impl<'a> Check<'a> {
                 if found.is_empty() {
                     let request = line.request(|_| uuid::Uuid::nil())?;
                     let conflict = |it| Problem::new(number, "body", Code::InvalidValue, it);
-                    found.extend(request.conflicts().into_iter().map(conflict));
+                    found.extend(request.conflicts().into_iter().map(|it| with_model(&line, it)).map(conflict));
                     let estimate = self.prices.estimate(&request, line.source_seconds);
                     total.add(&estimate);
                     is_good = found.is_empty();
@@ -174,6 +174,12 @@ impl<'a> Check<'a> {
         problems.problems.sort_by_key(|it| it.line);
         Err(Error::Input(Box::new(problems)))
     }
+}
+
+/// A video without a model goes to the default one, which makes none.
+fn with_model(line: &Line, conflict: String) -> String {
+    let is_video = line.body["type"].as_str().is_some_and(|it| it.starts_with("video"));
+    if is_video && line.body["model"].is_null() { format!("{conflict}; add \"model\": \"ray-3.2\"") } else { conflict }
 }
 
 fn file_exists(line: &Line) -> Problem {

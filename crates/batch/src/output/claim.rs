@@ -9,6 +9,7 @@ use std::{
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
+use super::replace::failed;
 use crate::{
     error::{Error, Result},
     journal::{find_run, journals},
@@ -27,7 +28,7 @@ const NAME: &str = ".batch";
 pub fn claim(folder: &Path, batch: Uuid) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     let path = folder.join(NAME);
-    let broken = |e| Error::io("write", &path, e);
+    let broken = |e| failed(&path, e);
     let mut file = NamedTempFile::new_in(folder).map_err(broken)?;
     writeln!(file, "{batch}").and_then(|()| file.as_file().sync_all()).map_err(broken)?;
     match file.persist_noclobber(&path) {
