@@ -97,7 +97,10 @@ impl Doubts {
     pub async fn resend(&self, number: usize) -> Result<()> {
         let doubts = self.list();
         if doubts.len() != number {
-            return Err(Error::Doubt(format!("{} are in doubt, not {number}; read the list first", doubts.len())));
+            return Err(Error::Doubt(format!(
+                "{} are in doubt, not {number}; read the list of `luma batch doubt FILE` first",
+                doubts.len()
+            )));
         }
         doubts.iter().try_for_each(|doubt| self.is_over(doubt))?;
         for doubt in doubts {

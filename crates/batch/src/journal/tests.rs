@@ -371,7 +371,7 @@ fn a_repair_takes_a_job_from_any_line_that_names_it() {
             for event in lost {
                 let from = text.find(&format!("\"e\":\"{event}\"")).unwrap();
                 let at = from + text[from..].find(&id_text).unwrap();
-                text.replace_range(at..at + 1, "f");
+                text.replace_range(at..=at, "f");
             }
             let medium = Recording::of(text.into_bytes());
             let repair = repair_file(Path::new("a.journal.jsonl"), &mut medium.clone(), &clock()).unwrap();

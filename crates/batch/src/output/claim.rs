@@ -72,13 +72,11 @@ fn belongs(folder: &Path, owner: &str) -> Error {
 /// The batch that a claim names, if it is not this one.
 fn other_owner(path: &Path, batch: Option<Uuid>) -> Result<Option<Uuid>> {
     let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    match text.trim().parse::<Uuid>() {
-        Ok(owner) => Ok(Some(owner).filter(|_| Some(owner) != batch)),
-        Err(_) => {
-            let path = path.display();
-            Err(Error::InvalidInput(format!("{path} names no batch; remove it if the folder may be used")))
-        }
-    }
+    let Ok(owner) = text.trim().parse::<Uuid>() else {
+        let path = path.display();
+        return Err(Error::InvalidInput(format!("{path} names no batch; remove it if the folder may be used")));
+    };
+    Ok(Some(owner).filter(|_| Some(owner) != batch))
 }
 
 fn check(folder: &Path, path: &Path, batch: Uuid) -> Result<()> {

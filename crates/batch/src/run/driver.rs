@@ -226,6 +226,11 @@ impl Running {
             None => Ok(()),
         };
         report.spent = self.context.journal.spent().await.unwrap_or_default();
+        let is_open = |id: &CustomId| {
+            let last = self.context.journal.line(id);
+            last.is_some_and(|it| matches!(it.attempt.state, State::Accepted { .. } | State::Completed { .. }))
+        };
+        report.open = self.context.journal.unsettled().iter().filter(|id| is_open(id)).count() as u64;
         {
             let mut shared = self.context.shared();
             report.stop = shared.stop.take();

@@ -151,6 +151,8 @@ async fn a_run_that_is_stopped_is_gone_on_with() {
     assert_eq!((report.in_doubt, report.doubts.len()), (0, 0), "requests in flight are awaited");
     let sent = bench.posts();
     assert!(sent < 15, "all were sent");
+    assert_eq!((report.saved + report.open, report.left - report.open), (sent as u64, 15 - sent as u64));
+    assert!(report.open > 0);
     let (report, _) = bench.run().await;
     assert_eq!((report.saved, bench.posts(), bench.emulator.jobs().len()), (15, 15, 15));
 }
