@@ -275,7 +275,7 @@ async fn drive(
     stop: CancellationToken,
 ) -> Result<()> {
     let waiting = tokio::spawn(give_places_back(Arc::clone(&context), stop.clone()));
-    let waits = tokio::spawn(emit_waits(Arc::clone(&context)));
+    let waits = tokio::spawn(emit_waits(Arc::clone(&context), stop.clone()));
     let failed = Mutex::new(None);
     {
         let mut lines = context.batch.input.lines(input)?;
@@ -330,10 +330,9 @@ async fn give_places_back(context: Arc<Context>, stop: CancellationToken) {
 }
 
 /// Emits the progress each second while jobs wait for a place, since nothing else may happen for a minute.
-async fn emit_waits(context: Arc<Context>) {
+async fn emit_waits(context: Arc<Context>, stop: CancellationToken) {
     let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
-    loop {
-        second.tick().await;
+    while stop.run_until_cancelled(second.tick()).await.is_some() {
         let had_wait = context.tracker.subscribe().borrow().rate_wait.is_some();
         if had_wait || context.batch.quota.status().waiting > 0 {
             context.update().await;

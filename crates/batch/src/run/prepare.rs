@@ -79,11 +79,15 @@ impl Batch {
     /// A batch is known by its content: with another journal it would be paid for again. So the folders of the journal and
     /// of the input must have no other one with this input, not even a damaged one.
     async fn is_only_journal(&self, input: Sha256) -> Result<()> {
-        let (own, folder) = (self.journal.clone(), self.input.folder().to_owned());
+        let (own, folder, path) = (self.journal.clone(), self.input.folder().to_owned(), self.input.path().to_owned());
         let find = move || {
             let own_folder = own.parent().unwrap_or(Path::new("")).to_owned();
             let own = own_folder.canonicalize().ok().zip(own.file_name()).map(|(folder, name)| folder.join(name));
-            for folder in [own_folder, folder] {
+            // Behind a symbolic link too, but not where a spooled input is.
+            let is_file = path.parent() == Some(&folder);
+            let target = path.canonicalize().ok().filter(|_| is_file);
+            let target = target.and_then(|path| Some(path.parent()?.to_owned()));
+            for folder in [own_folder, folder].into_iter().chain(target) {
                 for path in journals(&folder)? {
                     let is_own = path.canonicalize().is_ok_and(|path| Some(path) == own);
                     if !is_own && find_run(&path, |run| run.input == Some(input)).is_some() {

@@ -419,6 +419,28 @@ async fn a_second_journal_in_another_folder_does_not_pay_again_for_the_input() {
 }
 
 #[tokio::test]
+#[cfg(unix)]
+async fn a_link_to_an_input_is_that_input() {
+    let bench = Bench::new(1).await;
+    bench.run().await;
+    fs::create_dir(bench.path("links")).unwrap();
+    std::os::unix::fs::symlink(bench.path("catalogue.jsonl"), bench.path("links/b.jsonl")).unwrap();
+    let opened = Batch::new(bench.emulator.client(), bench.path("links/b.jsonl")).unwrap().open().await.map(drop);
+    let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+    assert!(message.contains("catalogue.journal.jsonl is the journal of this very input"), "{message}");
+}
+
+#[tokio::test]
+async fn a_run_whose_input_is_gone_ends_and_gives_the_journal_back() {
+    let bench = Bench::new(1).await;
+    let opened = bench.batch().open().await.unwrap();
+    fs::remove_file(bench.path("catalogue.jsonl")).unwrap();
+    let report = opened.start().await.unwrap().finish().await;
+    assert!(report.error.is_some() && bench.posts() == 0, "{report:?}");
+    Journal::existing(bench.path("catalogue.journal.jsonl")).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_journal_of_a_copied_input_is_named_before_the_files_that_are_there() {
     let bench = Bench::new(3).await;
     bench.run().await;
