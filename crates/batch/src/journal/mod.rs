@@ -25,7 +25,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{Stream, stream};
 use uuid::Uuid;
 
-pub(crate) use self::nearby::{find_run, journals};
+pub(crate) use self::nearby::{find_run, is_same, journals};
 pub use self::{
     contents::{Run, Uploaded},
     reader::JournalView,

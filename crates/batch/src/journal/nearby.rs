@@ -9,6 +9,7 @@ use std::{
 use uuid::Uuid;
 
 use super::{
+    file::folder,
     line::{Entry, Line},
     scan::{Pieces, read_piece},
 };
@@ -37,6 +38,13 @@ pub(crate) fn journals(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Whether both paths name one file, which need not be there.
+pub(crate) fn is_same(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| folder(path).canonicalize().ok().zip(path.file_name().map(ToOwned::to_owned));
+    let is_one = |a: Option<PathBuf>, b: Option<PathBuf>| a.is_some() && a == b;
+    a == b || place(a).is_some_and(|a| Some(a) == place(b)) || is_one(a.canonicalize().ok(), b.canonicalize().ok())
+}
+
 /// The first run of this kind in a journal. None if it cannot be read.
 pub(crate) fn find_run(path: &Path, is_wanted: impl Fn(&RunLine) -> bool) -> Option<RunLine> {
     let pieces = Pieces::new(BufReader::with_capacity(256 * 1024, File::open(path).ok()?)).map_while(io::Result::ok);
@@ -47,4 +55,23 @@ pub(crate) fn find_run(path: &Path, is_wanted: impl Fn(&RunLine) -> bool) -> Opt
 fn run(line: &Line) -> Option<RunLine> {
     let Entry::Run { batch, input_sha256: input, .. } = line.entry else { return None };
     Some(RunLine { batch, input })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_file_is_the_same_by_any_path() {
+        let root = tempfile::tempdir().unwrap();
+        let (a, b) = (root.path().join("a.journal.jsonl"), root.path().join("b.journal.jsonl"));
+        assert!(is_same(Path::new("a.journal.jsonl"), Path::new("./a.journal.jsonl")), "it need not be there");
+        assert!(!is_same(&a, &b) && !is_same(&a, Path::new("a.journal.jsonl")));
+        #[cfg(unix)]
+        {
+            fs::write(&a, "").unwrap();
+            std::os::unix::fs::symlink(&a, &b).unwrap();
+            assert!(is_same(&a, &b) && is_same(&b, &b));
+        }
+    }
 }

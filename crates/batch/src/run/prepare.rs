@@ -12,7 +12,7 @@ use crate::{
     doubt::Doubts,
     error::{Error, JournalError, JournalProblem, Result},
     input::{Checked, Known},
-    journal::{Journal, Run, find_run, journals},
+    journal::{Journal, Run, find_run, is_same, journals},
     key::CustomId,
     ledger::State,
     output::{check_owner, claim},
@@ -82,15 +82,13 @@ impl Batch {
         let (own, folder, path) = (self.journal.clone(), self.input.folder().to_owned(), self.input.path().to_owned());
         let find = move || {
             let own_folder = own.parent().unwrap_or(Path::new("")).to_owned();
-            let own = own_folder.canonicalize().ok().zip(own.file_name()).map(|(folder, name)| folder.join(name));
             // Behind a symbolic link too, but not where a spooled input is.
             let is_file = path.parent() == Some(&folder);
             let target = path.canonicalize().ok().filter(|_| is_file);
             let target = target.and_then(|path| Some(path.parent()?.to_owned()));
             for folder in [own_folder, folder].into_iter().chain(target) {
                 for path in journals(&folder)? {
-                    let is_own = path.canonicalize().is_ok_and(|path| Some(path) == own);
-                    if !is_own && find_run(&path, |run| run.input == Some(input)).is_some() {
+                    if !is_same(&path, &own) && find_run(&path, |run| run.input == Some(input)).is_some() {
                         return Ok(Some(path));
                     }
                 }
