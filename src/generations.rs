@@ -16,7 +16,7 @@ use crate::{
     error::{Error, GenerationFailed, Result, WaitTimeout},
     http::{retry::Retry, trace::Subject},
     id::GenerationId,
-    types::{CreateGeneration, Generation, GenerationState, GenerationType, Model},
+    types::{CreateGeneration, Generation, GenerationFailureCode, GenerationState, GenerationType, Model},
     util::redact,
     wait::{Job, Outcome, POLL_TIMEOUT, TimedOut, Timing, Wait},
 };
@@ -147,6 +147,8 @@ impl Generations {
 
 /// Waits for many generations at once. A [`Stream`] too, of each generation's id and outcome.
 ///
+/// [`Stream`]: https://docs.rs/futures-core/latest/futures_core/stream/trait.Stream.html
+///
 /// It begins when it is first awaited, and makes progress while it is awaited. Dropping it stops all
 /// waiting; the jobs go on.
 ///
@@ -237,6 +239,10 @@ fn check(generation: &Generation, id: Uuid) -> Result<(), String> {
 }
 
 impl Job for Generation {
+    fn failure_code(&self) -> Option<&str> {
+        self.failure_code.as_ref().map(GenerationFailureCode::as_str)
+    }
+
     const KIND: &str = "generation";
 
     fn state(&self) -> &str {

@@ -7,7 +7,7 @@ use crate::{
     types::{File, Generation},
 };
 
-/// Names a generation or a file: by its id, as a [`Uuid`] or text, or by any copy of it.
+/// Names a generation or a file: by its id, as a [`Uuid`](uuid::Uuid) or text, or by any copy of it.
 ///
 /// From a copy, a wait also knows the kind of job and its age.
 #[derive(Debug)]

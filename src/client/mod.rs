@@ -15,6 +15,20 @@ use crate::{
 
 /// A client of the Luma Agents API. Clones are cheap and share connections, limits and the key.
 ///
+/// [`generations`](Self::generations) submits and waits, [`files`](Self::files) uploads,
+/// [`download`](Self::download) saves outputs, and [`check`](Self::check) proves key, base URL and TLS
+/// free of charge. [`builder`](Self::builder) has the settings.
+///
+/// ```no_run
+/// # async fn example() -> luma_agents::Result<()> {
+/// use luma_agents::{Client, types::CreateGeneration};
+///
+/// let luma = Client::from_env()?;
+/// let request = CreateGeneration::builder().prompt("A lighthouse at dusk");
+/// let saved = luma.generations().create_and_wait(request).save("lighthouse.png").await?;
+/// # Ok(()) }
+/// ```
+///
 /// # Runtimes
 ///
 /// A submission, like all that must not be sent twice, goes out on a connection of its own, made in

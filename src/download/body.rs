@@ -79,6 +79,8 @@ impl Body {
     }
 
     /// The chunks as a [`Stream`], which ends after the first error.
+    ///
+    /// [`Stream`]: https://docs.rs/futures-core/latest/futures_core/stream/trait.Stream.html
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
         futures_util::stream::try_unfold(
             self,

@@ -51,7 +51,7 @@ impl fmt::Display for GenerationFailed {
             write!(f, ": {}", redact::excerpt(code.as_str()))?;
         }
         if let Some(reason) = self.reason() {
-            write!(f, ": {}", redact::excerpt(reason))?;
+            write!(f, ": {}", redact::excerpt(reason).trim_end_matches('.'))?;
         }
         write!(f, "; {}", self.code().map_or("contact support with this id", GenerationFailureCode::advice))
     }
@@ -74,7 +74,7 @@ impl fmt::Display for FileFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "file {} is {}", self.file.id, redact::excerpt(self.file.state.as_str()))?;
         if let Some(reason) = &self.file.failure_reason {
-            write!(f, ": {}", redact::excerpt(reason))?;
+            write!(f, ": {}", redact::excerpt(reason).trim_end_matches('.'))?;
         }
         f.write_str("; upload another one")
     }

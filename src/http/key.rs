@@ -91,6 +91,14 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+impl std::str::FromStr for ApiKey {
+    type Err = Error;
+
+    fn from_str(key: &str) -> Result<Self> {
+        Self::new(key)
+    }
+}
+
 impl TryFrom<&str> for ApiKey {
     type Error = Error;
 

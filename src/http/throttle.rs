@@ -16,6 +16,9 @@ use crate::{rate_limit::Limit, util::clock};
 /// However long the service asks to wait, one request probes the limit after this time.
 const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
+/// A wait that an operator wants to see in the log.
+const NOTICEABLE: Duration = Duration::from_secs(1);
+
 /// The limits of submissions apart from those of all other calls: a full queue of jobs stops neither
 /// polls nor uploads.
 #[derive(Debug, Default)]
@@ -82,7 +85,12 @@ impl Throttle {
             if !accept(turn) || hold.next > deadline {
                 return Err(hold.closed(Instant::now(), 0));
             }
-            tracing::debug!(delay_ms = turn.as_secs_f64() * 1000.0, "waiting for a limit");
+            let seconds = turn.as_secs_f64();
+            if turn < NOTICEABLE {
+                tracing::debug!(seconds, "waiting for a limit");
+            } else {
+                tracing::info!(seconds, "waiting for a limit");
+            }
             sleep_until(hold.next).await;
         }
         if let Some(hold) = self.lock().as_mut() {

@@ -4,8 +4,8 @@
 //! values that this version does not know in `Unknown`. They follow the API, so that minor
 //! releases may add fields and values.
 //!
-//! What the API has since yesterday can be used today: an enum takes any text, and the builder of each
-//! object of a request has `extra` for a field without a setter. `from_json` reads a request that somebody
+//! A field or value that is newer than this crate can be used: an enum takes any text, and the builder of
+//! each object of a request has `extra` for a field without a setter. `from_json` reads a request that somebody
 //! else wrote.
 //!
 //! ```
@@ -13,7 +13,8 @@
 //!
 //! let request = CreateGeneration::builder()
 //!     .prompt("a lighthouse at dusk")
-//!     .model("uni-2")
+//!     .type_("video")
+//!     .model("ray-4")
 //!     .video(VideoOptions::builder().hdr(true).extra("fps", 24))
 //!     .build()?;
 //!

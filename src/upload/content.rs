@@ -24,7 +24,7 @@ const CHUNK: usize = 1024 * 1024;
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// What to upload: text and paths are the path of a file; `Vec<u8>`, slices and [`Bytes`] are its bytes;
+/// What to upload: text and paths are the path of a file; `Vec<u8>`, slices and [`Bytes`](bytes::Bytes) are its bytes;
 /// [`stream`](Self::stream) and [`reader`](Self::reader) are for what is read once and has a known length.
 pub struct Content(Kind);
 

@@ -15,6 +15,10 @@ pub(crate) trait Job: Clone + Send + Sync + Unpin + 'static {
 
     fn state(&self) -> &str;
     fn is_terminal(&self) -> bool;
+    /// Why it failed, for programs, if it did and the service says so.
+    fn failure_code(&self) -> Option<&str> {
+        None
+    }
     fn timing(&self) -> Timing;
     /// Jobs of one kind take about as long. `None` if that is not so.
     fn kind(&self) -> Option<String>;

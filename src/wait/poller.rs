@@ -31,6 +31,8 @@ const NOT_FOUND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The states of a job, as they change. A [`Stream`] too.
 ///
+/// [`Stream`]: https://docs.rs/futures-core/latest/futures_core/stream/trait.Stream.html
+///
 /// It ends after the final state: a completed job, or the first error. It makes progress while it is
 /// awaited; if it is not awaited until after its limit, it polls once more before it gives up.
 ///
@@ -271,8 +273,9 @@ impl<J: Job> Updates<J> {
     fn log(&self, job: &J) {
         let (id, state) = (self.id.unwrap_or_default(), redact::excerpt(job.state()));
         let (polls, seconds) = (self.polls, self.started.elapsed().as_secs_f64());
-        let step = if job.is_terminal() { "ended" } else { "goes on" };
-        tracing::info!(%id, %state, polls, seconds, "{} {step}", J::KIND);
+        let step = if job.is_terminal() { "has ended" } else { "is under way" };
+        let code = job.failure_code().map(redact::excerpt);
+        tracing::info!(%id, %state, code, polls, seconds, "{} {step}", J::KIND);
     }
 
     /// Whether another poll cannot help.

@@ -113,8 +113,8 @@ async fn the_life_of_a_job_is_a_few_lines() {
     let (first, rest) = said.split_first().unwrap();
     assert_eq!(*first, ("INFO", "generation created"));
     assert_eq!(rest[0], ("WARN", "a poll failed: the wait goes on"));
-    assert_eq!(rest[rest.len() - 2..], [("INFO", "generation ended"), ("INFO", "output saved")]);
-    assert!(rest.contains(&("INFO", "generation goes on")) && lines.len() <= 6, "{said:?}");
+    assert_eq!(rest[rest.len() - 2..], [("INFO", "generation has ended"), ("INFO", "output saved")]);
+    assert!(rest.contains(&("INFO", "generation is under way")) && lines.len() <= 6, "{said:?}");
     for line in &lines {
         assert_eq!(line.fields["id"], id, "{line:?}");
         let text = format!("{line:?}");

@@ -97,7 +97,10 @@ impl Doubts {
     pub async fn resend(&self, number: usize) -> Result<()> {
         let doubts = self.list();
         if doubts.len() != number {
-            return Err(Error::Doubt(format!("{} are in doubt, not {number}; read the list first", doubts.len())));
+            return Err(Error::Doubt(format!(
+                "{} are in doubt, not {number}; read the list of `luma batch doubt FILE` first",
+                doubts.len()
+            )));
         }
         doubts.iter().try_for_each(|doubt| self.is_over(doubt))?;
         for doubt in doubts {
@@ -110,7 +113,9 @@ impl Doubts {
         let mut doubts = self.journal.doubts();
         doubts.extend(self.journal.unnamed_doubt(&key.custom_id));
         let mut doubts = doubts.into_iter().filter(|doubt| doubt.key == *key);
-        doubts.next().ok_or_else(|| Error::Doubt(format!("{key} is not in doubt; list those that are")))
+        doubts
+            .next()
+            .ok_or_else(|| Error::Doubt(format!("{key} is not in doubt; `luma batch doubt FILE` lists what is")))
     }
 
     /// The try that is in doubt, unless its intent is lost.

@@ -71,16 +71,16 @@ impl fmt::Display for Error {
             Self::Journal(e) => e.fmt(f),
             Self::ChangedRequest(key) => write!(
                 f,
-                "changed_request: {key} stands in the ledger with another request, whose job may exist; \
+                "changed_request: {key} stands in the journal with another request, whose job may exist; \
                  restore the line, or give the changed one a new custom_id"
             ),
             Self::InFlight(key) => write!(f, "{key} is being submitted elsewhere; try again in some minutes"),
-            Self::Outdated(key) => write!(f, "{key} has changed in the ledger meanwhile; read it again"),
+            Self::Outdated(key) => write!(f, "{key} has changed in the journal meanwhile; read it again"),
             Self::Cap(e) => e.fmt(f),
             Self::Stopped => f.write_str("the run was stopped before this was sent; run again to go on"),
             Self::LedgerFailed => f.write_str(
-                "the ledger could not be written, so that nothing more is sent; free the disk or restore the \
-                 database, append the lines that were printed, then run again",
+                "the journal could not be written, so that nothing more is sent; free the disk, append every line \
+                 that was printed, then run again",
             ),
             Self::NotRecorded(e) => e.fmt(f),
         }
@@ -253,7 +253,10 @@ impl fmt::Display for CapReached {
                     "the price of this request is not known, so the cap of ${cap} cannot be kept; remove the cap or the line"
                 )
             }
-            Self::Jobs { cap } => write!(f, "the cap of {cap} jobs is reached; raise the cap to go on"),
+            Self::Jobs { cap } => {
+                let jobs = if *cap == 1 { "job" } else { "jobs" };
+                write!(f, "the cap of {cap} {jobs} is reached; raise the cap to go on")
+            }
         }
     }
 }

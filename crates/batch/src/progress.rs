@@ -1,6 +1,9 @@
 //! How far a batch is: a snapshot that a bar or a dashboard draws.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -15,9 +18,9 @@ const NEW: f64 = 0.1;
 pub struct Progress {
     /// All jobs of the batch.
     pub total: u64,
-    /// Jobs that wait to be submitted.
+    /// Jobs that wait to be submitted, also those that wait for a place within the account's limits.
     pub queued: u64,
-    /// Jobs that are being submitted, run, or are being saved.
+    /// Jobs whose request was sent: they are being submitted, run, or are being saved.
     pub in_flight: u64,
     /// Jobs whose outputs are saved, by this run or an earlier one.
     pub done: u64,
@@ -31,6 +34,9 @@ pub struct Progress {
     pub spent_high: Usd,
     /// How long it will take, by the durations of the jobs so far and the quota. None before the first has ended.
     pub eta: Option<Duration>,
+    /// For how long the limit on requests holds up the next job, as of this snapshot; a run emits one each second then.
+    /// `None` if it does not.
+    pub rate_wait: Option<Duration>,
     /// Whether other programs hold the whole account, so that nothing goes on.
     pub held_by_others: bool,
 }
@@ -54,7 +60,7 @@ pub enum Ended {
 pub struct Tracker {
     progress: watch::Sender<Progress>,
     /// Means over the last jobs: seconds, units.
-    means: std::sync::Mutex<Option<Means>>,
+    means: Mutex<Option<Means>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +74,7 @@ impl Tracker {
     #[must_use]
     pub fn new(total: u64) -> Self {
         let progress = Progress { total, queued: total, ..Progress::default() };
-        Self { progress: watch::Sender::new(progress), means: std::sync::Mutex::default() }
+        Self { progress: watch::Sender::new(progress), means: Mutex::default() }
     }
 
     /// Receives the progress: always the latest.
@@ -85,28 +91,24 @@ impl Tracker {
         });
     }
 
-    /// A queued job begins.
+    /// A job is taken up. It stays queued until it is [`sent`](Begun::sent).
     pub fn begin(&self) -> Begun<'_> {
-        self.progress.send_modify(|it| {
-            it.queued = it.queued.saturating_sub(1);
-            it.in_flight += 1;
-        });
-        Begun { tracker: self, since: Instant::now(), ended: Ended::Queued }
+        Begun { tracker: self, since: Mutex::new(None), ended: Ended::Queued }
     }
 
     /// Takes what was spent and what the quota allows, and estimates how long it will take.
     pub fn update(&self, spent: &Spent, quota: &QuotaStatus) {
-        let means = *self.means.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let means = *self.means.lock().unwrap_or_else(PoisonError::into_inner);
         self.progress.send_modify(|it| {
             (it.spent_low, it.spent_high) = (spent.low, spent.high);
-            it.held_by_others = quota.held_by_others;
+            (it.rate_wait, it.held_by_others) = (quota.rate_wait, quota.held_by_others);
             it.eta = means.map(|means| eta(it, means, quota));
         });
     }
 
     fn learn(&self, took: Duration, units: u32) {
         let (seconds, units) = (took.as_secs_f64(), f64::from(units));
-        let mut means = self.means.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut means = self.means.lock().unwrap_or_else(PoisonError::into_inner);
         let old = means.unwrap_or(Means { seconds, units });
         let mean = |old: f64, new: f64| old + NEW * (new - old);
         *means = Some(Means { seconds: mean(old.seconds, seconds), units: mean(old.units, units) });
@@ -134,37 +136,63 @@ fn eta(progress: &Progress, means: Means, quota: &QuotaStatus) -> Duration {
         (0, _) => means.seconds / 2.0,
         _ => means.seconds,
     };
-    Duration::try_from_secs_f64(by_concurrency.max(by_rate) + rest).unwrap_or(Duration::MAX)
+    let wait = quota.rate_wait.map_or(0.0, |wait| wait.as_secs_f64());
+    Duration::try_from_secs_f64(by_concurrency.max(by_rate).max(wait) + rest).unwrap_or(Duration::MAX)
 }
 
-/// A job in flight. From [`Tracker::begin`]. It is queued again if this is dropped without an end.
+/// A job that was taken up. From [`Tracker::begin`]. It is queued again if this is dropped without an end.
 #[derive(Debug)]
 #[must_use = "the job is queued again when this is dropped"]
 pub struct Begun<'a> {
     tracker: &'a Tracker,
-    since: Instant,
+    /// When it was sent, while it is in flight.
+    since: Mutex<Option<Instant>>,
     ended: Ended,
 }
 
 impl Begun<'_> {
-    /// The job was accepted, so that from now on it runs.
-    pub fn accepted(&mut self) {
-        self.since = Instant::now();
+    /// Its request goes out, or went out in an earlier run: it is in flight, and its duration counts from now on.
+    pub fn sent(&self) {
+        self.fly(true);
+    }
+
+    /// It has no job after all, and waits to be sent again: it is queued.
+    pub fn waits(&self) {
+        self.fly(false);
+    }
+
+    fn fly(&self, flies: bool) {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.is_some() == flies {
+            return;
+        }
+        *since = flies.then(Instant::now);
+        self.tracker.progress.send_modify(|it| {
+            let (from, to) =
+                if flies { (&mut it.queued, &mut it.in_flight) } else { (&mut it.in_flight, &mut it.queued) };
+            *from = from.saturating_sub(1);
+            *to += 1;
+        });
     }
 
     /// The job ended in this way. `units` is its weight.
     pub fn end(mut self, ended: Ended, units: u32) {
         self.ended = ended;
-        if ended == Ended::Done {
-            self.tracker.learn(self.since.elapsed(), units);
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = since
+            && ended == Ended::Done
+        {
+            self.tracker.learn(since.elapsed(), units);
         }
     }
 }
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
+        let flies = self.since.get_mut().unwrap_or_else(PoisonError::into_inner).is_some();
         self.tracker.progress.send_modify(|it| {
-            it.in_flight = it.in_flight.saturating_sub(1);
+            let from = if flies { &mut it.in_flight } else { &mut it.queued };
+            *from = from.saturating_sub(1);
             count(it, self.ended);
         });
     }
@@ -194,6 +222,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_not_sent_is_not_in_flight() {
+        let tracker = Tracker::new(3);
+        let counts = || {
+            let it = *tracker.subscribe().borrow();
+            (it.queued, it.in_flight, it.done)
+        };
+        let (first, second) = (tracker.begin(), tracker.begin());
+        assert_eq!(counts(), (3, 0, 0));
+        first.sent();
+        first.sent();
+        assert_eq!(counts(), (2, 1, 0));
+        first.waits();
+        assert_eq!(counts(), (3, 0, 0));
+        first.sent();
+        first.end(Ended::Done, 1);
+        // Saved by an earlier run.
+        second.end(Ended::Done, 1);
+        assert_eq!(counts(), (1, 0, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_rest_is_estimated_by_the_slower_limit() {
         let quota = Quota::new().status();
         for (seconds, units, expected) in [(45, 3, 999 * 15 + 45), (45, 1, 999 * 45 / 10 + 45), (5, 1, 999 * 2 + 5_u64)]
@@ -201,9 +250,9 @@ mod tests {
             let tracker = Tracker::new(1000);
             tracker.update(&Spent::default(), &quota);
             assert_eq!(tracker.subscribe().borrow().eta, None);
-            let mut job = tracker.begin();
+            let job = tracker.begin();
             sleep(100 * SECOND).await;
-            job.accepted();
+            job.sent();
             sleep(seconds * SECOND).await;
             job.end(Ended::Done, units);
             tracker.update(&Spent::default(), &quota);

@@ -183,6 +183,16 @@ impl<L: Ledger + 'static> Submitter<L> {
     /// Dropping it before step 3 leaves nothing behind. From then on it runs in a task of its own, so that dropping it only
     /// stops the waiting: the end is recorded all the same. [`drain`](Self::drain) waits for that.
     pub async fn submit_once(&self, key: &Key, submission: &Submission) -> Result<Submitted> {
+        self.submit_watched(key, submission, |_| ()).await
+    }
+
+    /// As `submit_once`. `is_sent` is called when there is a place, and with `false` when another one is waited for.
+    pub(crate) async fn submit_watched(
+        &self,
+        key: &Key,
+        submission: &Submission,
+        is_sent: impl Fn(bool) + Sync,
+    ) -> Result<Submitted> {
         let shared = &self.shared;
         let mut intent = shared.intent(submission);
         if let Some(known) = shared.known(key, &intent).await? {
@@ -190,6 +200,7 @@ impl<L: Ledger + 'static> Submitter<L> {
         }
         let mut place = shared.unless_stopped(shared.quota.acquire(submission.weight.clone())).await?;
         loop {
+            is_sent(true);
             intent.weight = shared.quota.units(submission.weight.clone());
             match self.send(key, &intent, &submission.request, place).await? {
                 Sent::Done(submitted) => return Ok(submitted),
@@ -197,9 +208,11 @@ impl<L: Ledger + 'static> Submitter<L> {
                     if let Some(known) = shared.known(key, &intent).await? {
                         return Ok(known);
                     }
+                    is_sent(false);
                     place = shared.unless_stopped(shared.quota.acquire(submission.weight.clone())).await?;
                 }
                 Sent::Limited { attempt, limited, place: refused } => {
+                    is_sent(false);
                     place = shared.unless_stopped(refused.limited(*limited)).await?;
                     intent.request_id = Uuid::new_v4();
                     intent.after = Some(attempt);
@@ -331,7 +344,7 @@ impl<L: Ledger> Shared<L> {
                 recorded?;
                 let (request_id, fingerprint) = (Some(intent.request_id), Some(intent.fingerprint));
                 let (key, attempt, since) = (key.clone(), ticket.attempt, chrono::Utc::now());
-                let doubt = Doubt { key, attempt, request_id, fingerprint, since, fault: Some(fault) };
+                let doubt = Doubt { key, attempt, request_id, fingerprint, since, fault: Some(fault), job: None };
                 Ok(Sent::Done(Submitted::InDoubt(Box::new(doubt))))
             }
             event => {

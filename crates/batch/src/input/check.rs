@@ -18,6 +18,7 @@ use crate::{
     digest::Sha256,
     error::{Error, Result},
     estimate::{Prices, Total},
+    journal::Journal,
     key::CustomId,
     ledger::{Last, State},
     output::Existing,
@@ -42,7 +43,7 @@ pub struct Check<'a> {
 pub struct Known {
     /// The fingerprint of a request whose job may exist.
     pub request: Option<Sha256>,
-    /// Whether files with the names of its outputs are those of its job.
+    /// Whether files with the names of its outputs are those of its job, or may be: while it is in doubt, it is not sent.
     pub owns_files: bool,
 }
 
@@ -52,7 +53,19 @@ impl Known {
     pub fn of(last: &Last) -> Self {
         let attempt = &last.attempt;
         let may_exist = !matches!(attempt.state, State::NoJob(_) | State::Failed { .. });
-        Self { request: attempt.fingerprint.filter(|_| may_exist), owns_files: attempt.state.is_live() }
+        let owns_files = attempt.state.is_live() || matches!(attempt.state, State::InFlight | State::InDoubt { .. });
+        Self { request: attempt.fingerprint.filter(|_| may_exist), owns_files }
+    }
+
+    /// Of a line in a journal, also of one that a repair may have lost.
+    pub(crate) fn in_journal(journal: &Journal, id: &CustomId) -> Self {
+        match journal.line(id) {
+            Some(last) => {
+                let known = Self::of(&last);
+                Self { owns_files: known.owns_files || journal.is_suspected(id), ..known }
+            }
+            None => Self { owns_files: journal.is_suspected(id), ..Self::default() },
+        }
     }
 }
 
@@ -125,7 +138,7 @@ impl<'a> Check<'a> {
                 if found.is_empty() {
                     let request = line.request(|_| uuid::Uuid::nil())?;
                     let conflict = |it| Problem::new(number, "body", Code::InvalidValue, it);
-                    found.extend(request.conflicts().into_iter().map(conflict));
+                    found.extend(request.conflicts().into_iter().map(|it| with_model(&line, it)).map(conflict));
                     let estimate = self.prices.estimate(&request, line.source_seconds);
                     total.add(&estimate);
                     is_good = found.is_empty();
@@ -161,6 +174,12 @@ impl<'a> Check<'a> {
         problems.problems.sort_by_key(|it| it.line);
         Err(Error::Input(Box::new(problems)))
     }
+}
+
+/// A video without a model goes to the default one, which makes none.
+fn with_model(line: &Line, conflict: String) -> String {
+    let is_video = line.body["type"].as_str().is_some_and(|it| it.starts_with("video"));
+    if is_video && line.body["model"].is_null() { format!("{conflict}; add \"model\": \"ray-3.2\"") } else { conflict }
 }
 
 fn file_exists(line: &Line) -> Problem {

@@ -1,6 +1,9 @@
 //! What is wrong with an input, all of it, in the words that people know.
 
-use std::fmt;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+};
 
 /// The most problems that are kept, so that a wrong file does not fill the memory.
 const MOST: usize = 1_000;
@@ -101,6 +104,24 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Those that are kept, without repetition: the first of each kind, at the same place and with the same message, and how
+    /// many more lines have it.
+    #[must_use]
+    pub fn grouped(&self) -> Vec<(&Problem, u64)> {
+        let mut groups: Vec<(&Problem, u64)> = Vec::new();
+        let mut found: HashMap<_, usize> = HashMap::new();
+        for problem in &self.problems {
+            match found.entry((&problem.param, problem.code, &problem.message)) {
+                Entry::Occupied(at) => groups[*at.get()].1 += 1,
+                Entry::Vacant(place) => {
+                    place.insert(groups.len());
+                    groups.push((problem, 0));
+                }
+            }
+        }
+        groups
+    }
+
     pub(super) fn add(&mut self, problem: Problem) {
         self.total += 1;
         if self.problems.len() < MOST {

@@ -69,6 +69,25 @@ fn options_that_exclude_each_other_are_found_before_anything_is_paid() {
 }
 
 #[test]
+fn a_video_without_a_model_is_said_to_need_one() {
+    for (body, suggests) in
+        [(r#"{"prompt":"a","type":"video"}"#, true), (r#"{"prompt":"a","type":"video","model":"uni-1"}"#, false)]
+    {
+        let Err(Error::Input(problems)) = check(body) else { panic!("{body}") };
+        let message = &problems.problems[0].message;
+        assert_eq!(message.ends_with("; add \"model\": \"ray-3.2\""), suggests, "{message}");
+    }
+}
+
+#[test]
+fn problems_that_repeat_are_shown_once_with_their_number() {
+    let text = "{\"prompt\":\"\"}\n{\"prompt\":\"\"}\n{\"prompt\":\"a\",\"colour\":1}\n{\"prompt\":\"\"}\n";
+    let Err(Error::Input(problems)) = check(text) else { panic!() };
+    let groups: Vec<_> = problems.grouped().iter().map(|(first, more)| (first.line, first.code, *more)).collect();
+    assert_eq!(groups, [(Some(1), Code::InvalidValue, 2), (Some(3), Code::UnknownParameter, 0)]);
+}
+
+#[test]
 fn an_input_without_a_request_is_empty() {
     for text in ["", "\n \r\n"] {
         assert_eq!(problems(check(text)), ["0 empty_file"]);

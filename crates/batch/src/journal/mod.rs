@@ -4,6 +4,7 @@ mod contents;
 mod file;
 mod line;
 mod lock;
+mod nearby;
 mod reader;
 #[cfg(test)]
 mod recording;
@@ -24,6 +25,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{Stream, stream};
 use uuid::Uuid;
 
+pub(crate) use self::nearby::{find_run, is_same, journals};
 pub use self::{
     contents::{Run, Uploaded},
     reader::JournalView,
@@ -166,6 +168,11 @@ impl Journal {
             let is_named = writer.last(&key).ok()?.is_some();
             writer.contents.book.suspected(&key).filter(|_| !is_named)
         })
+    }
+
+    /// Whether a repair may have lost the intent of a line, and nobody has decided since.
+    pub(crate) fn is_suspected(&self, id: &CustomId) -> bool {
+        self.read(|writer| writer.key(id).is_ok_and(|key| writer.contents.book.suspected(&key).is_some()))
     }
 
     /// How many lines a repair has lost, each of which may have been an intent.

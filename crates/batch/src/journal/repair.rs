@@ -1,11 +1,12 @@
 //! Repairs a damaged journal: keeps every good line, and puts in doubt what the lost ones may have paid for.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +17,10 @@ use super::{
     scan::salvage,
     writer::{Clock, lost_thread, scan_error},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    key::CustomId,
+};
 
 /// What a repair has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub struct Repair {
 
 /// Repairs a damaged journal. The damaged file stays, under another name beside it.
 ///
-/// Every good line is kept. If lines are lost, every key without a job is in doubt from now on, also one that the journal
+/// Every good line is kept. A job whose `accepted` line is lost is taken from its `completed`, `failed` or `saved` line. If lines are lost, every key without a job is in doubt from now on, also one that the journal
 /// does not name: its intent may have been in a lost line. [`Doubts`](crate::Doubts) ends that.
 ///
 /// # Errors
@@ -61,7 +65,7 @@ pub(crate) fn repair_file(path: &Path, medium: &mut dyn Medium, clock: &Clock) -
         .map_err(|e| failed("set aside", e))?;
     let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let kept = lines.len() as u64;
-    let mut entries: Vec<_> = lines.into_iter().map(|line| (line.at, line.entry)).collect();
+    let mut entries = with_ids(lines);
     if !matches!(entries.first(), Some((_, Entry::Run { .. }))) {
         // The line of the first run is lost, and with it, if there is no other, the name of the batch.
         let batch = contents.batch.unwrap_or_else(Uuid::new_v4);
@@ -83,4 +87,34 @@ pub(crate) fn repair_file(path: &Path, medium: &mut dyn Medium, clock: &Clock) -
     }
     medium.replace(&content).map_err(|e| failed("write", e))?;
     Ok(Repair { aside, kept, lost })
+}
+
+/// The lines, and before the first one that names the job of a try, what it says of a line that is lost.
+fn with_ids(lines: Vec<Line>) -> Vec<(DateTime<Utc>, Entry)> {
+    let mut jobs: HashMap<(CustomId, u32), (Uuid, bool)> = HashMap::new();
+    for line in &lines {
+        let (Entry::Accepted { custom_id, r#try, id } | Entry::Found { custom_id, r#try, id }) = &line.entry else {
+            continue;
+        };
+        jobs.insert((custom_id.clone(), *r#try), (*id, false));
+    }
+    let mut entries = Vec::with_capacity(lines.len());
+    for Line { at, entry, .. } in lines {
+        if let Entry::Completed { custom_id, r#try, id }
+        | Entry::Failed { custom_id, r#try, id, .. }
+        | Entry::Saved { custom_id, r#try, id, .. } = &entry
+        {
+            let (custom_id, r#try, id) = (custom_id.clone(), *r#try, *id);
+            let (job, is_completed) = jobs.entry((custom_id.clone(), r#try)).or_insert_with(|| {
+                entries.push((at, Entry::Accepted { custom_id: custom_id.clone(), r#try, id }));
+                (id, false)
+            });
+            if *job == id && !*is_completed && matches!(entry, Entry::Saved { .. }) {
+                entries.push((at, Entry::Completed { custom_id, r#try, id }));
+            }
+            *is_completed |= !matches!(entry, Entry::Failed { .. });
+        }
+        entries.push((at, entry));
+    }
+    entries
 }

@@ -124,10 +124,10 @@ fn behind(problem: &mut Option<Problem>, line: Line, number: u64) -> Result<(), 
     Ok(())
 }
 
-type Placed = ((usize, usize), Line);
+pub(super) type Placed = ((usize, usize), Line);
 
 /// The good lines in a piece, and whether it ends with something else.
-fn read_piece(bytes: &[u8]) -> Result<(Vec<Placed>, bool), ScanError> {
+pub(super) fn read_piece(bytes: &[u8]) -> Result<(Vec<Placed>, bool), ScanError> {
     let mut lines = Vec::new();
     let mut end = 0;
     for (from, to) in whole_lines(bytes) {
@@ -147,21 +147,21 @@ fn has_hole(bytes: &[u8]) -> bool {
 }
 
 /// What stands between two newlines.
-struct Piece {
-    bytes: Vec<u8>,
+pub(super) struct Piece {
+    pub(super) bytes: Vec<u8>,
     is_terminated: bool,
     start: u64,
     /// Behind its newline.
     end: u64,
 }
 
-struct Pieces<R> {
+pub(super) struct Pieces<R> {
     reader: R,
     at: u64,
 }
 
 impl<R: BufRead> Pieces<R> {
-    fn new(reader: R) -> Self {
+    pub(super) fn new(reader: R) -> Self {
         Self { reader, at: 0 }
     }
 

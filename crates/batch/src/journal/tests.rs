@@ -351,6 +351,45 @@ fn after_a_repair_with_a_lost_line_each_key_waits_for_a_decision() {
 }
 
 #[test]
+fn a_repair_takes_a_job_from_any_line_that_names_it() {
+    let id = job(7);
+    let file = SavedFile::new("out/a.png", 3, Sha256::of("png"));
+    for lost in [&["accepted"][..], &["completed"], &["accepted", "completed"]] {
+        for is_saved in [true, false] {
+            let medium = Recording::default();
+            let mut writer = open(&medium).unwrap();
+            writer.start(job(99), &Run::new("u")).unwrap();
+            let ticket = fresh(&mut writer, "a", None);
+            writer.record(&ticket, &Event::Accepted { id }).unwrap();
+            writer.record(&ticket, &Event::Completed { id }).unwrap();
+            if is_saved {
+                writer.record(&ticket, &Event::Saved { id, file: file.clone(), more: Vec::new() }).unwrap();
+            }
+            drop(writer);
+            let mut text = String::from_utf8(medium.content()).unwrap();
+            let id_text = id.to_string();
+            for event in lost {
+                let from = text.find(&format!("\"e\":\"{event}\"")).unwrap();
+                let at = from + text[from..].find(&id_text).unwrap();
+                text.replace_range(at..=at, "f");
+            }
+            let medium = Recording::of(text.into_bytes());
+            let repair = repair_file(Path::new("a.journal.jsonl"), &mut medium.clone(), &clock()).unwrap();
+            assert_eq!(repair.lost, lost.len() as u64, "{lost:?}");
+            let mut writer = open(&medium).unwrap();
+            let key = key(&writer, "a");
+            let names_the_job = is_saved || !lost.contains(&"completed") || !lost.contains(&"accepted");
+            let state = writer.last(&key).unwrap().unwrap().attempt.state;
+            assert_eq!(state.id(), names_the_job.then_some(id), "{lost:?}");
+            assert_eq!(matches!(state, State::Saved { .. }), is_saved, "{lost:?}: {state:?}");
+            let begun = writer.begin(&key, &intent("a", None)).unwrap();
+            assert_eq!(matches!(begun, Begin::Accepted(_)), names_the_job, "{begun:?}");
+            assert_eq!(matches!(begun, Begin::InDoubt(_)), !names_the_job, "{begun:?}");
+        }
+    }
+}
+
+#[test]
 fn a_full_disk_before_the_request_costs_nothing_and_can_be_tried_again() {
     let medium = Recording::default();
     let mut writer = open(&medium).unwrap();

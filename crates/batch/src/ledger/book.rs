@@ -297,7 +297,7 @@ impl Book {
         let suspicion = self.suspicion.as_ref().filter(|it| !it.lifted.contains(&key.custom_id))?;
         let attempt = self.tries(&key.custom_id).last().map_or(0, |attempt| attempt.number);
         let (key, since) = (key.clone(), suspicion.since);
-        Some(Doubt { key, attempt, request_id: None, fingerprint: None, since, fault: None })
+        Some(Doubt { key, attempt, request_id: None, fingerprint: None, since, fault: None, job: None })
     }
 
     fn tries(&self, id: &CustomId) -> &[Attempt] {
@@ -353,6 +353,7 @@ fn doubt(key: &Key, attempt: &Attempt) -> Doubt {
         fingerprint: attempt.fingerprint,
         since: attempt.begun,
         fault,
+        job: None,
     }
 }
 

@@ -355,6 +355,8 @@ pub struct Doubt {
     pub since: DateTime<Utc>,
     /// What broke, if that was recorded.
     pub fault: Option<String>,
+    /// The job that a sidecar in the folder of the outputs names. Known to a run only.
+    pub job: Option<Uuid>,
 }
 
 impl fmt::Display for Doubt {
@@ -364,7 +366,11 @@ impl fmt::Display for Doubt {
             Some(id) => write!(f, " (request {id}, {})", self.since.format("%Y-%m-%d %H:%M:%S UTC"))?,
             None => f.write_str(" (its line in the journal may be lost)")?,
         }
-        f.write_str("; ask support, then say --found KEY=ID or --none KEY")
+        let id = &self.key.custom_id;
+        match self.job {
+            Some(job) => write!(f, "; its sidecar names the job {job}: run `luma batch doubt FILE --found {id}={job}`"),
+            None => write!(f, "; ask support, then run `luma batch doubt FILE --found {id}=ID` (or `--none {id}`)"),
+        }
     }
 }
 

@@ -9,7 +9,11 @@ use std::{
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
+use super::replace::failed;
+use crate::{
+    error::{Error, Result},
+    journal::{find_run, journals},
+};
 
 const NAME: &str = ".batch";
 
@@ -24,7 +28,7 @@ const NAME: &str = ".batch";
 pub fn claim(folder: &Path, batch: Uuid) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     let path = folder.join(NAME);
-    let broken = |e| Error::io("write", &path, e);
+    let broken = |e| failed(&path, e);
     let mut file = NamedTempFile::new_in(folder).map_err(broken)?;
     writeln!(file, "{batch}").and_then(|()| file.as_file().sync_all()).map_err(broken)?;
     match file.persist_noclobber(&path) {
@@ -34,18 +38,51 @@ pub fn claim(folder: &Path, batch: Uuid) -> Result<()> {
     }
 }
 
-fn check(folder: &Path, path: &Path, batch: Uuid) -> Result<()> {
+/// Checks that a folder of outputs belongs to no batch yet, or to that of this journal. Writes nothing.
+///
+/// It blocks.
+///
+/// # Errors
+///
+/// [`InvalidInput`](Error::InvalidInput) if it belongs to another batch; [`Io`](Error::Io) if it cannot be read.
+pub fn check_owner(folder: &Path, journal: &Path) -> Result<()> {
+    let path = folder.join(NAME);
+    if !path.try_exists().map_err(|e| Error::io("read", &path, e))? {
+        return Ok(());
+    }
+    let own = find_run(journal, |_| true).map(|run| run.batch);
+    if own.is_none() && journal.exists() {
+        // To open it says what is wrong with it.
+        return Ok(());
+    }
+    let Some(owner) = other_owner(&path, own)? else { return Ok(()) };
+    let beside = |path: &Path| journals(path.parent().unwrap_or(Path::new("")));
+    for other in beside(folder)?.into_iter().chain(beside(journal)?) {
+        if find_run(&other, |run| run.batch == owner).is_some() {
+            return Err(belongs(folder, &format!("of {}", other.display())));
+        }
+    }
+    Err(belongs(folder, &owner.to_string()))
+}
+
+fn belongs(folder: &Path, owner: &str) -> Error {
+    Error::InvalidInput(format!("{} belongs to the batch {owner}; take another folder with --out", folder.display()))
+}
+
+/// The batch that a claim names, if it is not this one.
+fn other_owner(path: &Path, batch: Option<Uuid>) -> Result<Option<Uuid>> {
     let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-    match text.trim().parse::<Uuid>() {
-        Ok(owner) if owner == batch => Ok(()),
-        Ok(owner) => {
-            let folder = folder.display();
-            Err(Error::InvalidInput(format!("{folder} belongs to the batch {owner}; take another folder with --out")))
-        }
-        Err(_) => {
-            let path = path.display();
-            Err(Error::InvalidInput(format!("{path} names no batch; remove it if the folder may be used")))
-        }
+    let Ok(owner) = text.trim().parse::<Uuid>() else {
+        let path = path.display();
+        return Err(Error::InvalidInput(format!("{path} names no batch; remove it if the folder may be used")));
+    };
+    Ok(Some(owner).filter(|_| Some(owner) != batch))
+}
+
+fn check(folder: &Path, path: &Path, batch: Uuid) -> Result<()> {
+    match other_owner(path, Some(batch))? {
+        None => Ok(()),
+        Some(owner) => Err(belongs(folder, &owner.to_string())),
     }
 }
 

@@ -7,7 +7,7 @@ mod results;
 mod sidecar;
 
 pub use self::{
-    claim::claim,
+    claim::{check_owner, claim},
     names::{Existing, Names},
     results::{ResultError, ResultLine, Results},
     sidecar::Sidecar,

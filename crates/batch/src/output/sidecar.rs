@@ -6,6 +6,7 @@ use base64::Engine as _;
 use luma_agents::{reqwest::Url, types::Generation};
 use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::replace::Replacement;
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     error::{Error, Result},
     fingerprint::local_path,
     input::Line,
+    key::CustomId,
     ledger::SavedFile,
 };
 
@@ -63,6 +65,13 @@ impl Sidecar {
             files,
             by: concat!("luma-agents-batch ", env!("CARGO_PKG_VERSION")),
         })
+    }
+
+    /// The job that the sidecar of a line names.
+    pub(crate) fn job(path: &Path, custom_id: &CustomId) -> Option<Uuid> {
+        let sidecar: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        let is_of_line = sidecar["custom_id"] == custom_id.as_str();
+        sidecar["id"].as_str().filter(|_| is_of_line)?.parse().ok()
     }
 
     /// Writes it by rename, readable by the owner only. It blocks.

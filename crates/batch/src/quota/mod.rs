@@ -81,7 +81,7 @@ struct Shared {
 struct Inner {
     state: State,
     /// Who waits, by the order in which they asked.
-    waiting: BTreeMap<u64, Arc<Notify>>,
+    waiting: BTreeMap<u64, (Arc<Notify>, Weight)>,
     next: u64,
 }
 
@@ -154,8 +154,9 @@ impl Quota {
     #[must_use]
     pub fn status(&self) -> QuotaStatus {
         let mut inner = self.shared.lock();
-        let waiting = inner.waiting.len();
-        inner.state.status(self.shared.now(), waiting)
+        let Inner { state, waiting, .. } = &mut *inner;
+        let first = waiting.first_key_value().map(|(_, (_, weight))| weight);
+        state.status(self.shared.now(), waiting.len(), first)
     }
 
     /// The units that a job of this weight takes, as far as learnt.
@@ -197,7 +198,7 @@ impl Shared {
     /// Gets in line, then makes a change, then waits.
     async fn acquire(self: &Arc<Self>, turn: u64, weight: Weight, change: impl FnOnce(&mut State, Duration)) -> Place {
         let notify = Arc::new(Notify::new());
-        self.lock().waiting.insert(turn, Arc::clone(&notify));
+        self.lock().waiting.insert(turn, (Arc::clone(&notify), weight.clone()));
         let _waiter = Waiter { shared: self, turn };
         self.change(change);
         loop {
@@ -229,7 +230,7 @@ impl Inner {
     }
 
     fn wake_first(&self) {
-        if let Some((_, first)) = self.waiting.first_key_value() {
+        if let Some((_, (first, _))) = self.waiting.first_key_value() {
             first.notify_one();
         }
     }

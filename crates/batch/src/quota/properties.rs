@@ -50,13 +50,13 @@ proptest! {
             match step {
                 Step::Pass(millis) => now += Duration::from_millis(millis),
                 Step::Enter(units) => {
-                    let before = state.status(now, 0);
+                    let before = state.status(now, 0, None);
                     let weight = weigh(units);
                     let units = state.units(&weight);
                     match state.enter(now, &weight) {
                         Ok(id) => {
                             jobs.push(id);
-                            let it = state.status(now, 0);
+                            let it = state.status(now, 0, None);
                             prop_assert!(before.in_flight == 0 || it.in_flight <= 10);
                             prop_assert!(before.in_window == 0 || it.in_window <= 30);
                             prop_assert_eq!(it.in_flight, before.in_flight + units);
@@ -85,7 +85,7 @@ proptest! {
         for id in jobs {
             state.ended(now, id);
         }
-        let end = state.status(now + 2 * LONGEST_JOB, 0);
+        let end = state.status(now + 2 * LONGEST_JOB, 0, None);
         prop_assert_eq!((end.in_flight, end.in_window), (0, 0), "everything is given back");
     }
 }

@@ -65,6 +65,8 @@ pub struct QuotaStatus {
     pub per_minute: u32,
     /// Jobs that wait for a place.
     pub waiting: usize,
+    /// For how long the limit on requests holds the first of them up at least. `None` if it does not.
+    pub rate_wait: Option<Duration>,
     /// Whether other programs hold the whole account, so that no job of ours can run.
     pub held_by_others: bool,
 }
@@ -85,8 +87,9 @@ impl State {
         }
     }
 
-    pub(super) fn status(&mut self, now: Time, waiting: usize) -> QuotaStatus {
+    pub(super) fn status(&mut self, now: Time, waiting: usize, first: Option<&Weight>) -> QuotaStatus {
         self.advance(now);
+        let opens = first.and_then(|weight| self.window.fits(now, self.posting, self.units(weight)).err().flatten());
         QuotaStatus {
             in_flight: self.held,
             capacity: self.capacity.now(),
@@ -94,6 +97,7 @@ impl State {
             in_window: self.window.used() + self.posting,
             per_minute: self.window.limit(),
             waiting,
+            rate_wait: opens.map(|at| at.saturating_sub(now)),
             held_by_others: self.capacity.is_held_by_others(),
         }
     }

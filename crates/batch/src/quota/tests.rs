@@ -51,6 +51,29 @@ async fn places_go_in_the_order_of_asking_whatever_the_weight() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_status_says_how_long_the_rate_limit_holds_up_who_waits() {
+    let quota = Quota::builder().concurrency(10).per_minute(2).build();
+    let first = running(&quota, 1).await;
+    sleep(12 * SECOND).await;
+    let second = running(&quota, 1).await;
+    assert_eq!(quota.status().rate_wait, None, "nobody waits");
+    let mut third = Box::pin(quota.acquire(1));
+    assert!((&mut third).now_or_never().is_none());
+    assert_eq!(quota.status().rate_wait, Some(48 * SECOND));
+    sleep(18 * SECOND).await;
+    assert_eq!(quota.status().rate_wait, Some(30 * SECOND));
+    let third = third.await;
+    assert_eq!(quota.status().rate_wait, None);
+    drop((first, second, third));
+    // A running job, which holds others up, is no matter of the rate.
+    let quota = self::quota(1);
+    let first = running(&quota, 1).await;
+    assert!(Box::pin(quota.acquire(1)).as_mut().now_or_never().is_none());
+    assert_eq!(quota.status().rate_wait, None);
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_stops_waiting_holds_nobody_up() {
     let quota = quota(3);
     let _first = running(&quota, 2).await;

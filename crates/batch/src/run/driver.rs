@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     Batch,
     job::{self, End, Job},
-    prepare::Opened,
+    prepare::{Opened, blocking},
     report::{Report, Stop, write_results},
     save::PARTIAL,
 };
@@ -29,6 +29,7 @@ use crate::{
     journal::Journal,
     key::CustomId,
     ledger::{Event, Ledger as _, State, Ticket},
+    output::Sidecar,
     progress::{Ended, Progress, Tracker},
     quota::Place,
     submit::Submitter,
@@ -91,6 +92,12 @@ impl Context {
         }
     }
 
+    /// The job whose outputs are there, for a line in doubt.
+    pub(super) async fn job_of_sidecar(&self, id: &CustomId) -> Option<Uuid> {
+        let (path, id) = (self.batch.names.sidecar(id, Uuid::nil()), id.clone());
+        blocking(move || Ok(Sidecar::job(&path, &id))).await.ok().flatten()
+    }
+
     /// What an error of a submission means for the line and for the run.
     pub(super) fn failed_to_submit(&self, error: Error) -> End {
         match error {
@@ -141,7 +148,7 @@ impl Context {
         let last = self.journal.line(&line.custom_id);
         let begun = self.tracker.begin();
         let units = last.map_or(1, |last| last.attempt.weight);
-        let job = job::run(self, &line).await;
+        let job = job::run(self, &line, &begun).await;
         begun.end(
             match &job.end {
                 End::Saved(_) => Ended::Done,
@@ -219,6 +226,11 @@ impl Running {
             None => Ok(()),
         };
         report.spent = self.context.journal.spent().await.unwrap_or_default();
+        let is_open = |id: &CustomId| {
+            let last = self.context.journal.line(id);
+            last.is_some_and(|it| matches!(it.attempt.state, State::Accepted { .. } | State::Completed { .. }))
+        };
+        report.open = self.context.journal.unsettled().iter().filter(|id| is_open(id)).count() as u64;
         {
             let mut shared = self.context.shared();
             report.stop = shared.stop.take();
@@ -228,6 +240,9 @@ impl Running {
             report.stop = Some(Stop::Token);
         }
         report.doubts = self.context.journal.doubts();
+        for doubt in &mut report.doubts {
+            doubt.job = self.context.job_of_sidecar(&doubt.key.custom_id).await;
+        }
         let progress = *self.context.tracker.subscribe().borrow();
         (report.saved, report.failed, report.in_doubt) = (progress.done, progress.failed, progress.in_doubt);
         report.left = progress.total.saturating_sub(progress.done + progress.failed + progress.in_doubt);
@@ -260,6 +275,7 @@ async fn drive(
     stop: CancellationToken,
 ) -> Result<()> {
     let waiting = tokio::spawn(give_places_back(Arc::clone(&context), stop.clone()));
+    let waits = tokio::spawn(emit_waits(Arc::clone(&context), stop.clone()));
     let failed = Mutex::new(None);
     {
         let mut lines = context.batch.input.lines(input)?;
@@ -293,9 +309,11 @@ async fn drive(
             let _ = jobs.send(job);
         }
     }
-    waiting.abort();
-    // It holds the journal until it is gone.
-    let _ = waiting.await;
+    for task in [waiting, waits] {
+        task.abort();
+        // It holds the journal until it is gone.
+        let _ = task.await;
+    }
     context.submitter.drain().await;
     context.update().await;
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
@@ -308,5 +326,16 @@ async fn give_places_back(context: Arc<Context>, stop: CancellationToken) {
     let mut ended = context.batch.client.generations().wait_all(ids).timeout(hour);
     while let Some(Some((id, _))) = stop.run_until_cancelled(ended.next()).await {
         drop(context.take_place(id));
+    }
+}
+
+/// Emits the progress each second while jobs wait for a place, since nothing else may happen for a minute.
+async fn emit_waits(context: Arc<Context>, stop: CancellationToken) {
+    let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+    while stop.run_until_cancelled(second.tick()).await.is_some() {
+        let had_wait = context.tracker.subscribe().borrow().rate_wait.is_some();
+        if had_wait || context.batch.quota.status().waiting > 0 {
+            context.update().await;
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     policy::Policy,
     prepare::{age, blocking},
     report::Stop,
-    save::{is_there, save},
+    save::{is_there, restore_sidecar, save},
 };
 use crate::{
     digest::Sha256,
@@ -24,6 +24,7 @@ use crate::{
     journal::Uploaded,
     key::CustomId,
     ledger::{Attempt, Doubt, Event, Last, NoJob, SavedFile, State, Ticket},
+    progress::Begun,
     quota::Place,
     submit::{Submission, Submitted},
 };
@@ -82,8 +83,9 @@ enum Step {
 }
 
 /// What this run has done about a line so far.
-#[derive(Default)]
-struct Progress {
+struct Progress<'a> {
+    /// Where it is counted.
+    begun: &'a Begun<'a>,
     /// How often it was submitted without a job.
     tries: u32,
     /// The place of its job.
@@ -96,9 +98,15 @@ struct Progress {
     was_rejected: bool,
 }
 
+impl<'a> Progress<'a> {
+    fn new(begun: &'a Begun<'a>) -> Self {
+        Self { begun, tries: 0, place: None, generation: None, was_submitted: false, was_rejected: false }
+    }
+}
+
 /// Submits, waits and saves, until there is nothing more to do in this run.
-pub(super) async fn run(context: &Context, line: &Line) -> Job {
-    let mut progress = Progress::default();
+pub(super) async fn run(context: &Context, line: &Line, begun: &Begun<'_>) -> Job {
+    let mut progress = Progress::new(begun);
     loop {
         let last = context.journal.line(&line.custom_id);
         let id = last.as_ref().and_then(|last| last.attempt.state.id());
@@ -109,13 +117,16 @@ pub(super) async fn run(context: &Context, line: &Line) -> Job {
             Ok(Step::Save(attempt)) => save_job(context, line, &attempt, &mut progress).await.map(|end| (id, end)),
             Err(e) => Some((id, End::Unsent(Some(Box::new(e))))),
         };
-        if let Some((id, end)) = ended {
+        if let Some((id, mut end)) = ended {
+            if let End::InDoubt(doubt) = &mut end {
+                doubt.job = context.job_of_sidecar(&doubt.key.custom_id).await;
+            }
             return Job { custom_id: line.custom_id.clone(), id, end };
         }
     }
 }
 
-async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Progress) -> Result<Step> {
+async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Progress<'_>) -> Result<Step> {
     let Some(last) = last else { return Ok(Step::Submit(None)) };
     let attempt = &last.attempt;
     let next = Step::Submit(Some(last.last));
@@ -126,7 +137,11 @@ async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Pr
         State::Saved { id, file, more } => {
             let files = || std::iter::once(file).chain(more);
             if is_there(context.batch.folder(), files()) {
-                Step::End(Some(*id), End::Saved(files().cloned().collect()))
+                let files: Vec<_> = files().cloned().collect();
+                match restore_sidecar(context, line, *id, files.clone()).await {
+                    Ok(()) => Step::End(Some(*id), End::Saved(files)),
+                    Err(e) => Step::End(Some(*id), End::Open(Some(Box::new(e)))),
+                }
             } else {
                 Step::Save(attempt.clone())
             }
@@ -150,6 +165,7 @@ async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Pr
                 fingerprint: attempt.fingerprint,
                 since: attempt.begun,
                 fault: fault.clone(),
+                job: None,
             })),
         ),
         State::NoJob(NoJob::Rejected { status, kind }) => {
@@ -190,7 +206,7 @@ async fn fingerprint(context: &Context, line: &Line) -> Result<Sha256> {
 }
 
 /// One submission. `None`: go on with what the journal says now.
-async fn submit(context: &Context, line: &Line, after: Option<u32>, progress: &mut Progress) -> Option<End> {
+async fn submit(context: &Context, line: &Line, after: Option<u32>, progress: &mut Progress<'_>) -> Option<End> {
     if context.is_stopped() {
         return Some(End::Unsent(None));
     }
@@ -199,6 +215,7 @@ async fn submit(context: &Context, line: &Line, after: Option<u32>, progress: &m
         return Some(End::Unsent(None));
     }
     progress.was_submitted = true;
+    progress.begun.waits();
     match try_submit(context, line, after, progress).await {
         Ok(end) => end,
         Err(e) => Some(context.failed_to_submit(e)),
@@ -209,7 +226,7 @@ async fn try_submit(
     context: &Context,
     line: &Line,
     after: Option<u32>,
-    progress: &mut Progress,
+    progress: &mut Progress<'_>,
 ) -> Result<Option<End>> {
     let fingerprint = fingerprint(context, line).await?;
     let uploads = upload(context, line).await?;
@@ -222,7 +239,9 @@ async fn try_submit(
     let mut submission = Submission::new(request, fingerprint).usd(estimate.high());
     submission.after = after;
     let key = context.journal.key(&line.custom_id)?;
-    let submitted = Box::pin(context.submitter.submit_once(&key, &submission)).await?;
+    let begun = progress.begun;
+    let is_sent = |is_sent| if is_sent { begun.sent() } else { begun.waits() };
+    let submitted = Box::pin(context.submitter.submit_watched(&key, &submission, is_sent)).await?;
     match submitted {
         Submitted::Accepted(accepted) => {
             if let Some(not_recorded) = accepted.not_recorded {
@@ -253,6 +272,7 @@ async fn try_submit(
                 return Box::pin(submit_again(context, line, progress)).await;
             }
             let may_pass = status == 0 || Policy::is_passing(&kind);
+            progress.begun.waits();
             if may_pass && progress.tries < TRIES {
                 context.pause(Duration::from_secs(1 << progress.tries.min(4))).await;
                 return Ok(None);
@@ -268,7 +288,7 @@ async fn try_submit(
 }
 
 /// Once more, with files that are uploaded anew.
-async fn submit_again(context: &Context, line: &Line, progress: &mut Progress) -> Result<Option<End>> {
+async fn submit_again(context: &Context, line: &Line, progress: &mut Progress<'_>) -> Result<Option<End>> {
     let after = context.journal.line(&line.custom_id).map(|last| last.last);
     try_submit(context, line, after, progress).await
 }
@@ -288,8 +308,9 @@ async fn upload(context: &Context, line: &Line) -> Result<Vec<(String, Uploaded)
 }
 
 /// Waits for the end of a job and records it. `None`: go on.
-async fn wait(context: &Context, line: &Line, attempt: &Attempt, progress: &mut Progress) -> Option<End> {
+async fn wait(context: &Context, line: &Line, attempt: &Attempt, progress: &mut Progress<'_>) -> Option<End> {
     let id = attempt.state.id()?;
+    progress.begun.sent();
     let generations = context.batch.client.generations();
     let wait = match progress.generation.take().filter(|generation| generation.id == id) {
         Some(generation) => generations.wait(&generation),
@@ -326,8 +347,9 @@ fn open(context: &Context, error: luma_agents::Error) -> End {
     }
 }
 
-async fn save_job(context: &Context, line: &Line, attempt: &Attempt, progress: &mut Progress) -> Option<End> {
+async fn save_job(context: &Context, line: &Line, attempt: &Attempt, progress: &mut Progress<'_>) -> Option<End> {
     let id = attempt.state.id()?;
+    progress.begun.sent();
     let ticket = Ticket::new(context.journal.key(&line.custom_id).ok()?, attempt.number);
     let generation = match progress.generation.take().filter(|generation| generation.id == id) {
         Some(generation) => generation,

@@ -12,10 +12,10 @@ use crate::{
     doubt::Doubts,
     error::{Error, JournalError, JournalProblem, Result},
     input::{Checked, Known},
-    journal::{Journal, JournalView, Run},
+    journal::{Journal, Run, find_run, is_same, journals},
     key::CustomId,
     ledger::State,
-    output::claim,
+    output::{check_owner, claim},
     quota::{Class, Place},
 };
 
@@ -38,8 +38,13 @@ impl Batch {
     /// # Errors
     ///
     /// [`Error::Input`] with everything that is wrong with the input; [`Error::Journal`] and [`Error::Io`] if the journal
-    /// cannot be used; [`Error::InvalidInput`] if another journal in the folder has this input.
+    /// cannot be used; [`Error::InvalidInput`] if another journal has this input, in the folder of the journal or of the input, or if
+    /// the folder of the outputs belongs to another batch.
     pub async fn open(self) -> Result<Opened> {
+        let sha256 = self.sha256().await?;
+        self.is_only_journal(sha256).await?;
+        let (folder, journal) = (self.names.folder().to_owned(), self.journal.clone());
+        blocking(move || check_owner(&folder, &journal)).await?;
         // A wrong input leaves no new journal behind.
         let is_new = !self.journal.exists();
         if is_new {
@@ -47,40 +52,55 @@ impl Batch {
         }
         let journal = Journal::open(&self.journal).await?;
         let checked = self.check(Some(journal.clone())).await?;
-        self.is_only_journal(checked.sha256).await?;
+        if checked.sha256 != sha256 {
+            let path = self.input.path().display();
+            return Err(Error::invalid_input(format!("{path} has changed while it was checked; run again")));
+        }
         journal.set_cap(self.cap);
         Ok(Opened { batch: self, journal, checked })
     }
 
+    async fn sha256(&self) -> Result<Sha256> {
+        let path = self.input.path().to_owned();
+        blocking(move || {
+            let read = fs::File::open(&path).and_then(Sha256::of_reader);
+            read.map(|(sha256, _)| sha256).map_err(|e| Error::io("read", path, e))
+        })
+        .await
+    }
+
     async fn check(&self, journal: Option<Journal>) -> Result<Checked> {
         let (input, prices, names) = (self.input.clone(), self.prices.clone(), self.names.clone());
-        let known = move |id: &CustomId| {
-            journal.as_ref().and_then(|journal| journal.line(id)).map_or(Known::default(), |last| Known::of(&last))
-        };
+        let known =
+            move |id: &CustomId| journal.as_ref().map_or(Known::default(), |journal| Known::in_journal(journal, id));
         blocking(move || input.check().prices(prices).existing(names.existing()?).run(known)).await
     }
 
-    /// A batch is known by its content: under another name it would be paid for again.
+    /// A batch is known by its content: with another journal it would be paid for again. So the folders of the journal and
+    /// of the input must have no other one with this input, not even a damaged one.
     async fn is_only_journal(&self, input: Sha256) -> Result<()> {
-        let folder = if self.folder().as_os_str().is_empty() { Path::new(".") } else { self.folder() }.to_owned();
-        let own = self.journal.file_name().map(ToOwned::to_owned);
-        let list = move || {
-            let entries = fs::read_dir(&folder).map_err(|e| Error::io("read", &folder, e))?;
-            let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-            let is_journal = |path: &std::path::PathBuf| path.to_string_lossy().ends_with(".journal.jsonl");
-            Ok(paths.filter(is_journal).filter(|path| path.file_name() != own.as_deref()).collect::<Vec<_>>())
-        };
-        for path in blocking(list).await? {
-            let Ok(view) = JournalView::read(&path).await else { continue };
-            if view.last_run().and_then(|run| run.input_sha256) == Some(input) {
-                return Err(Error::invalid_input(format!(
-                    "{} is the journal of this very input; go on with `--journal {}`, or remove the input's copy",
-                    path.display(),
-                    path.display()
-                )));
+        let (own, folder, path) = (self.journal.clone(), self.input.folder().to_owned(), self.input.path().to_owned());
+        let find = move || {
+            let own_folder = own.parent().unwrap_or(Path::new("")).to_owned();
+            // Behind a symbolic link too, but not where a spooled input is.
+            let is_file = path.parent() == Some(&folder);
+            let target = path.canonicalize().ok().filter(|_| is_file);
+            let target = target.and_then(|path| Some(path.parent()?.to_owned()));
+            for folder in [own_folder, folder].into_iter().chain(target) {
+                for path in journals(&folder)? {
+                    if !is_same(&path, &own) && find_run(&path, |run| run.input == Some(input)).is_some() {
+                        return Ok(Some(path));
+                    }
+                }
             }
-        }
-        Ok(())
+            Ok(None)
+        };
+        let Some(other) = blocking(find).await? else { return Ok(()) };
+        let other = other.display();
+        Err(Error::invalid_input(format!(
+            "{other} is the journal of this very input; go on with `--journal {other}`, or, to pay for all of it again, \
+             copy the input to an empty folder"
+        )))
     }
 }
 

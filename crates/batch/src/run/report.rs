@@ -23,6 +23,8 @@ pub struct Report {
     pub in_doubt: u64,
     /// Lines that the next run goes on with.
     pub left: u64,
+    /// Those of them whose job is accepted, and so paid for. The others are not sent yet.
+    pub open: u64,
     /// What the batch has cost so far.
     pub spent: Spent,
     /// Why nothing more was submitted, if there was a reason.

@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use luma_agents::types::Generation;
+use luma_agents::{error::RejectionKind, types::Generation};
+use uuid::Uuid;
 
 use super::{driver::Context, prepare::blocking};
 use crate::{
@@ -63,15 +64,40 @@ impl Publish {
             fs::rename(from, &to).map_err(|e| Error::io("write", &to, e))?;
             saved.push(SavedFile::new(relative(&to, &self.base), bytes, sha256));
         }
-        let content = |path: &str| {
-            let path = self.media.join(path);
-            // A source that is gone by now is no reason to lose an output.
-            Ok(fs::File::open(path).and_then(Sha256::of_reader).map_or(Sha256::of(""), |(sha256, _)| sha256))
-        };
-        let sidecar = Sidecar::new(&self.line, &self.generation, saved.clone(), content)?;
-        sidecar.write(&self.names.sidecar(custom_id, id))?;
+        write_sidecar(&self.names, &self.media, &self.line, &self.generation, saved.clone())?;
         Ok(saved)
     }
+}
+
+/// Writes how the outputs were made. `media` is what local media are relative to.
+fn write_sidecar(
+    names: &Names,
+    media: &Path,
+    line: &Line,
+    generation: &Generation,
+    files: Vec<SavedFile>,
+) -> Result<()> {
+    let content = |path: &str| {
+        // A source that is gone by now is no reason to lose an output.
+        let read = fs::File::open(media.join(path)).and_then(Sha256::of_reader);
+        Ok(read.map_or(Sha256::of(""), |(sha256, _)| sha256))
+    };
+    Sidecar::new(line, generation, files, content)?.write(&names.sidecar(&line.custom_id, generation.id))
+}
+
+/// Writes the sidecar of a saved job again if it is gone. A job that the service no longer knows stays without.
+pub(super) async fn restore_sidecar(context: &Context, line: &Line, id: Uuid, files: Vec<SavedFile>) -> Result<()> {
+    let names = context.batch.names.clone();
+    if line.body.is_null() || names.sidecar(&line.custom_id, id).exists() {
+        return Ok(());
+    }
+    let generation = match context.batch.client.generations().get(id).await {
+        Ok(generation) => generation,
+        Err(luma_agents::Error::Rejected(e)) if e.kind() == RejectionKind::NotFound => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    let (media, line) = (context.batch.input.folder().to_owned(), line.clone());
+    blocking(move || write_sidecar(&names, &media, &line, &generation, files)).await
 }
 
 /// A path as the journal writes it.

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use luma_agents::{
     Client,
-    mock::{Emulator, Reply, Script},
+    mock::{Emulator, Operation, Reply, Script},
     types::GenerationFailureCode,
 };
 use luma_agents_batch::{
@@ -13,6 +13,7 @@ use luma_agents_batch::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 struct Bench {
     emulator: Emulator,
@@ -113,6 +114,27 @@ async fn an_output_that_is_gone_is_fetched_again_without_paying() {
 }
 
 #[tokio::test]
+async fn a_sidecar_that_is_gone_is_written_again_if_the_service_still_knows_the_job() {
+    let bench = Bench::new(2).await;
+    bench.run().await;
+    let sidecar = bench.path("out/sku-000.json");
+    let before = fs::read_to_string(&sidecar).unwrap();
+    let output = fs::metadata(bench.path("out/sku-000.png")).unwrap().modified().unwrap();
+    fs::remove_file(&sidecar).unwrap();
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, bench.posts()), (2, 2));
+    assert_eq!(fs::read_to_string(&sidecar).unwrap(), before);
+    let unchanged = fs::metadata(bench.path("out/sku-000.png")).unwrap().modified().unwrap();
+    assert_eq!(output, unchanged, "the output is not fetched again");
+    // The output is what counts.
+    fs::remove_file(&sidecar).unwrap();
+    let running = bench.batch().open().await.unwrap().start().await.unwrap();
+    bench.emulator.next_reply(Operation::GetGeneration, Reply::not_found());
+    assert_eq!(running.finish().await.saved, 2);
+    assert!(!sidecar.exists());
+}
+
+#[tokio::test]
 async fn a_run_that_is_stopped_is_gone_on_with() {
     let bench = Bench::new(15).await;
     for _ in 0..15 {
@@ -129,6 +151,8 @@ async fn a_run_that_is_stopped_is_gone_on_with() {
     assert_eq!((report.in_doubt, report.doubts.len()), (0, 0), "requests in flight are awaited");
     let sent = bench.posts();
     assert!(sent < 15, "all were sent");
+    assert_eq!((report.saved + report.open, report.left - report.open), (sent as u64, 15 - sent as u64));
+    assert!(report.open > 0);
     let (report, _) = bench.run().await;
     assert_eq!((report.saved, bench.posts(), bench.emulator.jobs().len()), (15, 15, 15));
 }
@@ -186,6 +210,25 @@ async fn a_rejected_line_is_sent_again_when_it_has_changed_only() {
     }));
     let (report, _) = bench.run().await;
     assert_eq!((report.saved, report.failed, bench.posts()), (2, 0, 3));
+}
+
+#[tokio::test]
+async fn the_progress_says_how_long_the_rate_limit_makes_it_wait_and_counts_what_is_sent() {
+    let bench = Bench::new(4).await;
+    let token = CancellationToken::new();
+    let batch = bench.batch().quota(Quota::builder().per_minute(2).build()).stop(token.clone());
+    let running = batch.open().await.unwrap().start().await.unwrap();
+    let mut progress = running.progress();
+    let it = *progress.wait_for(|it| it.done == 2 && it.rate_wait.is_some()).await.unwrap();
+    assert_eq!((it.queued, it.in_flight), (2, 0));
+    let wait = it.rate_wait.unwrap();
+    assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
+    assert!(it.eta.unwrap() >= wait);
+    // Each second, though nothing happens.
+    progress.wait_for(|it| it.rate_wait.is_some_and(|rest| rest < wait)).await.unwrap();
+    token.cancel();
+    let report = running.finish().await;
+    assert_eq!((report.saved, report.left, bench.posts()), (2, 2, 2));
 }
 
 #[tokio::test]
@@ -259,6 +302,41 @@ async fn a_job_in_doubt_is_reported_and_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_line_in_doubt_needs_no_free_name_and_says_which_job_its_sidecar_names() {
+    let bench = Bench::new(2).await;
+    bench.emulator.next_create(Reply::raw(504, "").after_effect());
+    let (report, _) = bench.run().await;
+    let (doubt, saved) = (&report.doubts[0].key.custom_id, bench.lines("catalogue.results.jsonl"));
+    let is_saved = |job: Uuid| saved.iter().any(|line| line["id"] == job.to_string());
+    let job = bench.emulator.jobs().into_iter().map(|job| job.id).find(|job| !is_saved(*job)).unwrap();
+    assert!(report.doubts[0].to_string().contains(&format!("--found {doubt}=ID` (or `--none {doubt}`)")));
+    let sidecar = json!({"custom_id": doubt.as_str(), "id": job.to_string()});
+    fs::write(bench.path(&format!("out/{doubt}.json")), sidecar.to_string()).unwrap();
+    bench.input((0..3).map(|number| json!({"custom_id": id(number), "body": {"prompt": format!("duck {number}")}})));
+    let (report, _) = bench.run().await;
+    assert_eq!((report.saved, report.in_doubt, bench.posts()), (2, 1, 3));
+    assert_eq!(report.doubts[0].job, Some(job));
+    let text = report.doubts[0].to_string();
+    assert!(text.contains(&format!("`luma batch doubt FILE --found {doubt}={job}`")), "{text}");
+}
+
+#[tokio::test]
+async fn after_a_repair_the_outputs_of_lost_lines_are_in_nobodys_way() {
+    let bench = Bench::new(2).await;
+    bench.run().await;
+    let journal = bench.path("catalogue.journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    let damaged = text.replace("\"custom_id\":\"sku-000\"", "\"custom_id\":\"sku-00x\"");
+    fs::write(&journal, damaged).unwrap();
+    assert_eq!(luma_agents_batch::repair(&journal).await.unwrap().lost, 4);
+    let (report, jobs) = bench.run().await;
+    assert_eq!((report.saved, report.in_doubt, bench.posts()), (1, 1, 2));
+    let job = bench.emulator.jobs().into_iter().find(|job| jobs.iter().all(|it| it.id != Some(job.id))).unwrap();
+    let in_doubt = jobs.iter().find_map(|it| if let End::InDoubt(doubt) = &it.end { Some(doubt) } else { None });
+    assert_eq!(in_doubt.unwrap().job, Some(job.id));
+}
+
+#[tokio::test]
 async fn a_job_whose_line_is_gone_is_still_saved() {
     let bench = Bench::new(3).await;
     for _ in 0..3 {
@@ -318,6 +396,76 @@ async fn an_input_under_another_name_is_not_paid_for_again() {
     let opened = batch.names(luma_agents_batch::output::Names::new(bench.path("elsewhere"))).open().await.map(drop);
     let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
     assert!(message.contains("--journal") && message.contains("catalogue.journal.jsonl"), "{message}");
+}
+
+#[tokio::test]
+async fn a_second_journal_in_another_folder_does_not_pay_again_for_the_input() {
+    let bench = Bench::new(1).await;
+    bench.run().await;
+    let journal = bench.path("catalogue.journal.jsonl");
+    fs::create_dir(bench.path("j2")).unwrap();
+    // Not even if the first one is damaged.
+    for is_damaged in [false, true] {
+        if is_damaged {
+            let text = fs::read_to_string(&journal).unwrap();
+            fs::write(&journal, text.replacen("\"e\":\"accepted\"", "\"e\":\"accepteD\"", 1)).unwrap();
+            assert!(matches!(Journal::open(&journal).await, Err(Error::Journal(_))));
+        }
+        let opened = bench.batch().journal(bench.path("j2/other.journal.jsonl")).open().await.map(drop);
+        let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+        assert!(message.contains(&format!("--journal {}", journal.display())), "{message}");
+        assert!(!bench.path("j2/other.journal.jsonl").exists());
+    }
+}
+
+#[tokio::test]
+#[cfg(unix)]
+async fn a_link_to_an_input_is_that_input() {
+    let bench = Bench::new(1).await;
+    bench.run().await;
+    fs::create_dir(bench.path("links")).unwrap();
+    std::os::unix::fs::symlink(bench.path("catalogue.jsonl"), bench.path("links/b.jsonl")).unwrap();
+    let opened = Batch::new(bench.emulator.client(), bench.path("links/b.jsonl")).unwrap().open().await.map(drop);
+    let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+    assert!(message.contains("catalogue.journal.jsonl is the journal of this very input"), "{message}");
+}
+
+#[tokio::test]
+async fn a_run_whose_input_is_gone_ends_and_gives_the_journal_back() {
+    let bench = Bench::new(1).await;
+    let opened = bench.batch().open().await.unwrap();
+    fs::remove_file(bench.path("catalogue.jsonl")).unwrap();
+    let report = opened.start().await.unwrap().finish().await;
+    assert!(report.error.is_some() && bench.posts() == 0, "{report:?}");
+    Journal::existing(bench.path("catalogue.journal.jsonl")).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_journal_of_a_copied_input_is_named_before_the_files_that_are_there() {
+    let bench = Bench::new(3).await;
+    bench.run().await;
+    fs::copy(bench.path("catalogue.jsonl"), bench.path("copy.jsonl")).unwrap();
+    let opened = Batch::new(bench.emulator.client(), bench.path("copy.jsonl")).unwrap().open().await.map(drop);
+    let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+    assert!(message.contains("catalogue.journal.jsonl is the journal of this very input"), "{message}");
+    assert!(!bench.path("copy.journal.jsonl").exists());
+}
+
+#[tokio::test]
+async fn a_second_batch_in_the_folder_of_another_is_an_error_before_its_journal_is_made() {
+    let bench = Bench::new(1).await;
+    bench.run().await;
+    let line = json!({"custom_id": "other", "body": {"prompt": "a swan"}});
+    fs::write(bench.path("swans.jsonl"), line.to_string()).unwrap();
+    let batch = || Batch::new(bench.emulator.client(), bench.path("swans.jsonl")).unwrap();
+    let opened = batch().open().await.map(drop);
+    let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+    let (out, owner) = (bench.path("out"), bench.path("catalogue.journal.jsonl"));
+    let expected = format!("{} belongs to the batch of {}; take", out.display(), owner.display());
+    assert!(message.starts_with(&expected), "{message}");
+    assert!(!bench.path("swans.journal.jsonl").exists());
+    let (report, _) = run(batch().names(luma_agents_batch::output::Names::new(bench.path("swans")))).await;
+    assert_eq!((report.saved, bench.posts()), (1, 2));
 }
 
 #[tokio::test]
