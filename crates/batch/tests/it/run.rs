@@ -408,7 +408,7 @@ async fn a_second_journal_in_another_folder_does_not_pay_again_for_the_input() {
     for is_damaged in [false, true] {
         if is_damaged {
             let text = fs::read_to_string(&journal).unwrap();
-            fs::write(&journal, text.replacen("\"e\":\"accepted\"", "\"e\":\"accepteD\"", 1)).unwrap();
+            fs::write(&journal, text.replacen("\"e\":\"accepted\"", "\"e\":\"ACCEPTED\"", 1)).unwrap();
             assert!(matches!(Journal::open(&journal).await, Err(Error::Journal(_))));
         }
         let opened = bench.batch().journal(bench.path("j2/other.journal.jsonl")).open().await.map(drop);

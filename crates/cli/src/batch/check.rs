@@ -44,8 +44,13 @@ pub(super) async fn run(context: &Context, place: &Place, prices: Prices) -> Res
 /// An error of the batch; of an input, every problem on a line of its own.
 pub(super) fn explain(output: &Output, error: Error) -> Failure {
     let Error::Input(problems) = error else { return error.into() };
-    for problem in &problems.problems {
-        output.note(if output.is_json() { to_json(problem).to_string() } else { problem.to_string() });
+    if output.is_json() {
+        problems.problems.iter().for_each(|problem| output.note(to_json(problem)));
+    } else {
+        for (problem, more) in problems.grouped() {
+            let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            output.note(format_args!("{problem}{more}"));
+        }
     }
     let (total, shown) = (problems.total, problems.problems.len() as u64);
     let more = if total > shown { format!(" (the first {shown} are shown)") } else { String::new() };

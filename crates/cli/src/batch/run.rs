@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use luma_agents_batch::{
-    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, State, Stop, Usd,
+    Cap, End, Job, JournalView, Ledger as _, Opened, Policy, Quota, Report, Running, Stop, Usd,
     error::{CapReached, NotRecorded},
     output::Names,
 };
@@ -136,8 +136,8 @@ async fn start(
     let client = context.connection.client()?;
     let journal = place.journal_path()?;
     let stop = CancellationToken::new();
-    let quota = options.quota();
-    let mut batch = place.batch(client)?.cap(cap).quota(quota.clone()).prices(prices).policy(policy).stop(stop.clone());
+    let mut batch =
+        place.batch(client)?.cap(cap).quota(options.quota()).prices(prices).policy(policy).stop(stop.clone());
     if let Some(out) = &options.out {
         batch = batch.names(Names::new(out));
     }
@@ -147,11 +147,8 @@ async fn start(
     };
     confirm(context, &opened, options, &as_of.to_string()).await?;
     let running = context.signals.stop(async { Ok(opened.start().await?) }).await?;
-    let (report, ended) = drive(context, running, quota, &stop, &journal).await?;
-    let open = JournalView::read(&journal)
-        .await
-        .map_or(0, |view| view.iter().filter(|(_, last)| is_open(&last.attempt.state)).count() as u64);
-    Ok(end(context, place, &report, open, &ended, is_sample))
+    let (report, ended) = drive(context, running, &stop, &journal).await?;
+    Ok(end(context, place, &report, &ended, is_sample))
 }
 
 /// Says what it costs, and asks.
@@ -204,12 +201,11 @@ enum Ended {
 async fn drive(
     context: &mut Context,
     mut running: Running,
-    quota: Quota,
     stop: &CancellationToken,
     journal: &std::path::Path,
 ) -> Result<(Report, Ended), Failure> {
     let mut progress = running.progress();
-    let mut shown = Shown::new(&context.output, progress.borrow().total, quota);
+    let mut shown = Shown::new(&context.output, progress.borrow().total);
     let mut tick = tokio::time::interval(TICK);
     let (mut signal, mut unread) = (None, None);
     loop {
@@ -298,13 +294,8 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
     files.iter().try_for_each(|path| output.path(path.as_ref()))
 }
 
-/// Whether there is a job whose outputs are not saved.
-fn is_open(state: &State) -> bool {
-    matches!(state, State::Accepted { .. } | State::Completed { .. })
-}
-
 /// The last words, and the exit code.
-fn end(context: &Context, place: &Place, report: &Report, open: u64, ended: &Ended, is_sample: bool) -> Exit {
+fn end(context: &Context, place: &Place, report: &Report, ended: &Ended, is_sample: bool) -> Exit {
     let (output, name) = (&context.output, place.shown());
     let is_sample =
         is_sample && matches!(&report.stop, Some(Stop::Cap(cap)) if matches!(**cap, CapReached::Jobs { .. }));
@@ -331,11 +322,12 @@ fn end(context: &Context, place: &Place, report: &Report, open: u64, ended: &End
     }
     let spent = report.spent;
     output.note(format_args!(
-        "{} saved, {} failed, {} in doubt, {open} paid and open, {} not submitted; up to ${} spent",
+        "{} saved, {} failed, {} in doubt, {} paid and open, {} not submitted; up to ${} spent",
         report.saved,
         report.failed,
         report.in_doubt,
-        report.left.saturating_sub(open),
+        report.open,
+        report.left.saturating_sub(report.open),
         spent.high
     ));
     match &report.stop {
