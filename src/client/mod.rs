@@ -25,7 +25,8 @@ use crate::{
 ///
 /// let luma = Client::from_env()?;
 /// let request = CreateGeneration::builder().prompt("A lighthouse at dusk");
-/// let saved = luma.generations().create_and_wait(request).save("lighthouse.png").await?;
+/// let job = luma.generations().create_and_wait(request);
+/// let saved = job.save("lighthouse.png").await?;
 /// # Ok(()) }
 /// ```
 ///
