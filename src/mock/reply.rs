@@ -34,18 +34,19 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// By its `operationId` in the document.
+    /// Those of the API, by their `operationId` in the document.
+    pub(super) const BY_ID: [(&'static str, Self); 7] = [
+        ("create_generation", Self::CreateGeneration),
+        ("get_generation", Self::GetGeneration),
+        ("create_file", Self::CreateFile),
+        ("list_files", Self::ListFiles),
+        ("get_file", Self::GetFile),
+        ("complete_file", Self::CompleteFile),
+        ("delete_file", Self::DeleteFile),
+    ];
+
     pub(super) fn by_id(id: &str) -> Option<Self> {
-        Some(match id {
-            "create_generation" => Self::CreateGeneration,
-            "get_generation" => Self::GetGeneration,
-            "create_file" => Self::CreateFile,
-            "list_files" => Self::ListFiles,
-            "get_file" => Self::GetFile,
-            "complete_file" => Self::CompleteFile,
-            "delete_file" => Self::DeleteFile,
-            _ => return None,
-        })
+        Self::BY_ID.iter().find(|(it, _)| *it == id).map(|(_, operation)| *operation)
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn read(json: &str, scripts: &mut Scripts) -> Result<(), String> {
         }
     }
     for it in replies {
-        let (operation, times) = (it.operation(), it.times.into());
+        let (operation, times) = (it.operation, it.times.into());
         scripts.replies.entry(operation).or_default().extend(repeat_n(it.reply()?, times));
     }
     Ok(())
@@ -63,6 +63,14 @@ fn once() -> u16 {
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
     Duration::try_from_secs_f64(seconds).map(Some).map_err(|_| D::Error::custom("expected seconds, zero or more"))
+}
+
+fn operation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Operation, D::Error> {
+    let id = String::deserialize(deserializer)?;
+    Operation::by_id(&id).ok_or_else(|| {
+        let known = Operation::BY_ID.map(|(id, _)| format!("`{id}`")).join(", ");
+        D::Error::custom(format!("unknown variant `{id}`, expected one of {known}"))
+    })
 }
 
 #[derive(Deserialize)]
@@ -145,7 +153,8 @@ impl Moved {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Response {
-    operation: ApiOperation,
+    #[serde(deserialize_with = "operation")]
+    operation: Operation,
     #[serde(default = "once")]
     times: u16,
     reply: Option<Known>,
@@ -159,18 +168,6 @@ struct Response {
     delay: Option<Duration>,
     #[serde(default)]
     after_effect: bool,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ApiOperation {
-    CreateGeneration,
-    GetGeneration,
-    CreateFile,
-    ListFiles,
-    GetFile,
-    CompleteFile,
-    DeleteFile,
 }
 
 /// The replies that the service documents.
@@ -191,18 +188,6 @@ enum Known {
 }
 
 impl Response {
-    fn operation(&self) -> Operation {
-        match self.operation {
-            ApiOperation::CreateGeneration => Operation::CreateGeneration,
-            ApiOperation::GetGeneration => Operation::GetGeneration,
-            ApiOperation::CreateFile => Operation::CreateFile,
-            ApiOperation::ListFiles => Operation::ListFiles,
-            ApiOperation::GetFile => Operation::GetFile,
-            ApiOperation::CompleteFile => Operation::CompleteFile,
-            ApiOperation::DeleteFile => Operation::DeleteFile,
-        }
-    }
-
     fn reply(self) -> Result<Reply, String> {
         let reply = match (self.reply, self.status, self.detail, self.body) {
             (Some(known), None, None, None) => known.reply(self.retry_after.unwrap_or(1)),
