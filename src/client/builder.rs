@@ -15,7 +15,7 @@ use crate::{
     http::{
         key::ApiKey,
         retry::Retry,
-        shared::Shared,
+        shared::{FreshHttp, Shared},
         throttle::Throttles,
         url::{base_url, is_loopback},
     },
@@ -204,12 +204,18 @@ impl ClientBuilder {
                 .map_err(|_| Error::invalid_input("the user agent has characters that a header cannot have"))?,
             None => HeaderValue::from_static(USER_AGENT),
         };
-        let ours = |keep: bool| http_client(self.connect_timeout, &base_url, keep);
-        let (http, fresh_http) = match (self.http, self.submit_http) {
-            (Some(http), Some(submit)) => (http, submit),
-            (Some(http), None) => (http.clone(), http),
-            (None, Some(submit)) => (ours(true)?, submit),
-            (None, None) => (ours(true)?, ours(false)?),
+        let connect_timeout = self.connect_timeout;
+        let fresh_http = match (&self.http, self.submit_http) {
+            (_, Some(submit)) => submit.into(),
+            (Some(http), None) => http.clone().into(),
+            (None, None) => {
+                let base_url = base_url.clone();
+                FreshHttp::lazy(move || http_client(connect_timeout, &base_url, false))
+            }
+        };
+        let http = match self.http {
+            Some(http) => http,
+            None => http_client(connect_timeout, &base_url, true)?,
         };
         let server =
             (base_url.host_str().unwrap_or_default().to_owned(), base_url.port_or_known_default().unwrap_or_default());

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     client::Client,
     error::{Error, Exchange, Result},
-    http::{failure::unusable, retry::Retry, trace::Subject, transport::CallOptions},
+    http::{failure::unusable, retry::Retry, trace::Subject, transport::{CallOptions, Watcher}},
     rate_limit::RateLimit,
     raw::{self, Record, ResponseValue},
 };
@@ -152,6 +152,14 @@ impl<T: 'static> Call<T> {
             }
             _ => {}
         }
+        self
+    }
+
+    /// Calls `watch` with the `X-Request-Id` of each request just before it is sent, and with `None` as soon as it is
+    /// no longer under way. If the call is dropped, the last value thus names the request whose outcome nobody
+    /// knows. It must not block.
+    pub fn on_request(mut self, watch: impl Fn(Option<&str>) + Send + Sync + 'static) -> Self {
+        self.options.watcher = Some(Watcher::new(watch));
         self
     }
 

@@ -291,6 +291,28 @@ pub struct WaitTimeout {
     pub(crate) is_known: bool,
 }
 
+impl WaitTimeout {
+    /// What happened, in one line without advice: how the job stood, after how long and how many polls.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let generation = self.generation.as_ref().map(|it| it.state.as_str());
+        let state = generation.or_else(|| self.file.as_ref().map(|it| it.state.as_str()));
+        let polls = match self.polls {
+            1 => "1 poll".to_owned(),
+            polls => format!("{polls} polls"),
+        };
+        let (what, seconds) = (&self.waited_for, self.elapsed.as_secs_f64());
+        match (state, self.polls) {
+            (Some(state), _) => {
+                let state = redact::excerpt(state);
+                format!("{what} was still {state} after {seconds:.1} s and {polls}; it goes on")
+            }
+            (None, 0) => format!("{what} was never polled in {seconds:.1} s; its state is unknown"),
+            (None, _) => format!("{what} had no usable response in {seconds:.1} s and {polls}; its state is unknown"),
+        }
+    }
+}
+
 impl fmt::Debug for WaitTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WaitTimeout")
@@ -309,24 +331,7 @@ impl fmt::Debug for WaitTimeout {
 
 impl fmt::Display for WaitTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let generation = self.generation.as_ref().map(|it| it.state.as_str());
-        let state = generation.or_else(|| self.file.as_ref().map(|it| it.state.as_str()));
-        let polls = match self.polls {
-            1 => "1 poll".to_owned(),
-            polls => format!("{polls} polls"),
-        };
-        let (what, seconds) = (&self.waited_for, self.elapsed.as_secs_f64());
-        match (state, self.polls) {
-            (Some(state), _) => {
-                let state = redact::excerpt(state);
-                write!(f, "{what} was still {state} after {seconds:.1} s and {polls}; it goes on")?;
-            }
-            (None, 0) => write!(f, "{what} was never polled in {seconds:.1} s; its state is unknown")?,
-            (None, _) => {
-                write!(f, "{what} had no usable response in {seconds:.1} s and {polls}; its state is unknown")?;
-            }
-        }
-        f.write_str(": wait again with this id")?;
+        write!(f, "{}: wait again with this id", self.summary())?;
         if let Some(source) = &self.source {
             write!(f, " (last error: {source})")?;
         }

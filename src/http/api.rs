@@ -95,7 +95,10 @@ impl Request for ApiRequest<'_> {
     }
 
     async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<CompleteResponse, Failure> {
-        let http = if exchange.effect == Effect::Idempotent { &self.shared.http } else { &self.shared.fresh_http };
+        let http = match exchange.effect {
+            Effect::Idempotent => &self.shared.http,
+            Effect::Changes | Effect::Pays => self.shared.fresh_http.get().map_err(Failure::Local)?,
+        };
         let request = self.attempt(exchange).map_err(Failure::Local)?;
         let mut end = pin!(sleep_until(end));
         let response = match before(end.as_mut(), http.execute(request)).await {
