@@ -10,7 +10,12 @@ use uuid::Uuid;
 use crate::{
     client::Client,
     error::{Error, Exchange, Result},
-    http::{failure::unusable, retry::Retry, trace::Subject, transport::{CallOptions, Watcher}},
+    http::{
+        failure::unusable,
+        retry::Retry,
+        trace::Subject,
+        transport::{CallOptions, Watcher},
+    },
     rate_limit::RateLimit,
     raw::{self, Record, ResponseValue},
 };

@@ -30,8 +30,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, named for what to do next.
 ///
 /// `Display` is one self-sufficient line: the operation, what happened, what to do, the request id
-/// to quote to support. Neither `Display` nor `Debug` ever shows the key or a signed URL.
-#[derive(Debug)]
+/// to quote to support. `Debug` is that same line, for a `main` that returns a `Result`, and `{:?}` of what a variant
+/// holds has all its fields. None of them ever shows the key or a signed URL.
 #[non_exhaustive]
 pub enum Error {
     /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
@@ -239,6 +239,13 @@ impl fmt::Display for Error {
             Self::WaitTimeout(e) => e.fmt(f),
             Self::Io(e) => e.fmt(f),
         }
+    }
+}
+
+/// As `Display`.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -27,13 +27,11 @@ use super::{
     storage,
     upload::Upload,
 };
+pub(super) use crate::http::key::EMULATOR_KEY as KEY;
 use crate::{
     rate_limit::Limit,
     types::{FileState, GenerationState},
 };
-
-/// The only key.
-pub(super) const KEY: &str = "luma-api-emulator";
 
 const API_VERSION: &str = "2026-04-01";
 

@@ -26,9 +26,6 @@ use crate::{
     types::File,
 };
 
-/// The interval of polls of the emulator's own client: nothing there takes long.
-const PACE: Duration = Duration::from_millis(10);
-
 /// The service on this machine: jobs that run as you script them, files, and a storage with signed
 /// URLs on an origin of its own. Nothing is paid for.
 ///
@@ -114,7 +111,8 @@ impl Emulator {
         EmulatorBuilder::default()
     }
 
-    /// A client of the emulator, whose waits poll every 10 ms. All clients from here share what they learn
+    /// A client of the emulator. Its waits poll every 10 ms, as those of every client with
+    /// [its key](Self::api_key). All clients from here share what they learn
     /// of rate limits.
     #[must_use]
     pub fn client(&self) -> Client {
@@ -337,7 +335,7 @@ impl EmulatorBuilder {
         let state = State::new(clock, self.scripts, self.quota, format!("http://{storage_address}"));
         let shared = Shared::new(document, clock, self.listener, state);
         let base_url = format!("http://{address}{}", api::PREFIX);
-        let client = Client::builder(ApiKey::new(api::KEY)?).base_url(base_url).pace(PACE, PACE).build()?;
+        let client = Client::builder(ApiKey::new(api::KEY)?).base_url(base_url).build()?;
         let servers = [
             Server::start(api, {
                 let shared = shared.clone();

@@ -2,7 +2,12 @@
 
 use std::{fmt, io, path::Path};
 
-use luma_agents::{Error, error::{Outcome, WaitTimeout}, reqwest::StatusCode, uuid::Uuid};
+use luma_agents::{
+    Error,
+    error::{Outcome, WaitTimeout},
+    reqwest::StatusCode,
+    uuid::Uuid,
+};
 use luma_agents_batch as batch;
 use serde_json::{Value, json};
 

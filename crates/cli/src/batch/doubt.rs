@@ -55,8 +55,10 @@ pub(super) async fn run(context: &mut Context, args: DoubtArgs) -> Result<Exit, 
         }
         doubts.list()
     };
-    for doubt in &doubts {
-        show(context, doubt)?;
+    let names = Place::names(&args.place.journal_path()?);
+    for mut doubt in doubts.iter().cloned() {
+        doubt.job = names.job(&doubt.key.custom_id);
+        show(context, &doubt)?;
     }
     if doubts.is_empty() {
         return Ok(Exit::Success);
@@ -82,10 +84,15 @@ fn show(context: &Context, doubt: &Doubt) -> Result<(), Failure> {
             "x_request_id": doubt.request_id,
             "since": since,
             "fault": doubt.fault,
+            "generation_id": doubt.job,
         }));
     }
     let request = doubt.request_id.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
-    context.output.line(format_args!("{id}\t{request}\t{since}"))
+    context.output.line(format_args!("{id}\t{request}\t{since}"))?;
+    if let Some(job) = doubt.job {
+        context.output.note(format_args!("{id}: out/ has the outputs of the job {job}: --found {id}={job}"));
+    }
+    Ok(())
 }
 
 /// After a repair that lost lines, also what the journal does not name is in doubt.
