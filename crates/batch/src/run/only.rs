@@ -137,8 +137,8 @@ mod tests {
             path
         };
         let sha256 = Sha256::of("a");
+        let all: Vec<_> = (0..8).map(journal).collect();
         let won = std::thread::scope(|scope| {
-            let all: Vec<_> = (0..8).map(journal).collect();
             let runs: Vec<_> = all.iter().map(|path| scope.spawn(|| claim(&input, sha256, path).is_ok())).collect();
             runs.into_iter().map(|run| usize::from(run.join().unwrap())).sum::<usize>()
         });

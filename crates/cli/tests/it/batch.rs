@@ -253,3 +253,14 @@ fn a_long_wait_for_the_rate_limit_is_on_stderr() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn a_check_says_that_the_outputs_of_another_batch_are_in_the_way() {
+    let emulator = Emulator::start();
+    emulator.write("a.jsonl", "{\"prompt\": \"a duck\"}\n");
+    assert_eq!(emulator.run(&["batch", "run", "a.jsonl", "--yes"]).code, Some(0));
+    emulator.write("b.jsonl", "{\"prompt\": \"a swan\"}\n");
+    let checked = emulator.run(&["batch", "check", "b.jsonl"]);
+    assert!(checked.code == Some(2) && checked.stderr.contains("belongs to the batch of"), "{checked:?}");
+    assert_eq!(emulator.run(&["batch", "check", "a.jsonl"]).code, Some(0));
+}
