@@ -37,11 +37,6 @@ mod upload;
 mod util;
 mod wait;
 
-#[doc(inline)]
-pub use self::{
-    download::{Download, Saved},
-    error::{Error, Result},
-};
 pub use self::{
     client::{
         Client,
@@ -57,6 +52,11 @@ pub use self::{
     rate_limit::RateLimit,
     upload::{Content, Upload},
     wait::{Updates, Wait},
+};
+#[doc(inline)]
+pub use self::{
+    download::{Download, Saved},
+    error::{Error, Result},
 };
 
 #[doc(no_inline)]

@@ -61,6 +61,7 @@ pub(super) async fn run(context: &mut Context, args: DoubtArgs) -> Result<Exit, 
         show(context, &doubt)?;
     }
     if doubts.is_empty() {
+        context.output.note("nothing is in doubt");
         return Ok(Exit::Success);
     }
     if !context.output.is_json() {

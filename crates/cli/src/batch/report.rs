@@ -207,7 +207,11 @@ impl Page<'_> {
     /// Why a job failed, if that is known of this code.
     fn reason(&self, id: &CustomId, code: &str) -> String {
         let reason = self.reasons.get(id).filter(|it| code.starts_with(&it.code));
-        reason.map_or_else(String::new, |it| format!("<br><small>{}</small>", escape(&it.message)))
+        reason.map_or_else(String::new, |it| {
+            // The id and the code stand beside it.
+            let (_, message) = it.message.split_once(&format!("{}: ", it.code)).unwrap_or(("", &it.message));
+            format!("<br><small>{}</small>", escape(message))
+        })
     }
 
     fn prompt(&self, id: &CustomId) -> &str {

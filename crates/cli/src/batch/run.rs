@@ -351,6 +351,9 @@ fn end(context: &Context, place: &Place, report: &Report, ended: &Ended, is_samp
     if let Some(error) = &report.error {
         output.failure(&Failure::new(exit, "batch", error.to_string()));
     }
+    if report.failed > 0 {
+        output.note(format_args!("to see what failed, and why: luma batch report {name}"));
+    }
     if report.in_doubt > 0 {
         output.note(format_args!("to see what is in doubt: luma batch doubt {name}"));
     }
