@@ -12,7 +12,7 @@ use std::{
 use luma_agents::{
     Client, Retry,
     error::Outcome,
-    types::{CreateGeneration, Generation, GenerationType},
+    types::{CreateGeneration, Generation},
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -238,7 +238,7 @@ impl<L: Ledger + 'static> Submitter<L> {
         let (shared, key, intent, request) = (Arc::clone(&self.shared), key.clone(), intent.clone(), request.clone());
         let submitted = key.clone();
         self.shared.tasks.spawn(async move {
-            let hold = hold(&request);
+            let hold = Class::of(&request).longest();
             let sent = shared.begin_and_post(&key, &intent, request, place).await;
             shared.ended.notify_waiters();
             // Nobody waits for the end of this job, so that its place is held as long as such a job takes.
@@ -315,7 +315,7 @@ impl<L: Ledger> Shared<L> {
                 return other.map(|reply| found(reply).map_or(Sent::Nothing, Sent::Done));
             }
         };
-        let hold = hold(&request);
+        let hold = Class::of(&request).longest();
         let call = self.client.generations().create(request).retry(Retry::none()).timeout(self.submit_timeout);
         let response = call.request_id(intent.request_id).response().await;
         let event = event(&response);
@@ -437,15 +437,6 @@ fn kind(error: &luma_agents::Error) -> String {
         _ => "other",
     };
     kind.to_owned()
-}
-
-/// How long a job takes at most that nobody waits for: the default deadlines of waits.
-fn hold(request: &CreateGeneration) -> Duration {
-    Duration::from_secs(match request.type_.as_ref().unwrap_or(&GenerationType::Image) {
-        GenerationType::Image | GenerationType::ImageEdit => 120,
-        GenerationType::Layering => 240,
-        _ => 600,
-    })
 }
 
 impl<L> Clone for Submitter<L> {

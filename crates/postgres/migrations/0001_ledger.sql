@@ -11,7 +11,7 @@ CREATE TABLE luma.accounts (
     -- Units to be had at the same time, as far as the service has not refused more.
     capacity integer NOT NULL,
     -- The highest sum granted since the last refusal.
-    granted integer NOT NULL DEFAULT 0,
+    granted integer NOT NULL,
     -- Jobs that have ended since the capacity changed, and how many must end before more is tried.
     ends integer NOT NULL DEFAULT 0,
     ends_needed integer NOT NULL DEFAULT 5,

@@ -53,7 +53,8 @@ impl Database {
         };
         let (per_minute, concurrency) = (limit(account.per_minute)?, limit(account.concurrency)?);
         let base_url: String = sqlx::query_scalar(
-            "INSERT INTO luma.accounts (account, base_url, per_minute, concurrency, capacity) VALUES ($1, $2, $3, $4, $4) \
+            "INSERT INTO luma.accounts (account, base_url, per_minute, concurrency, capacity, granted) \
+             VALUES ($1, $2, $3, $4, $4, $4) \
              ON CONFLICT (account) DO UPDATE \
              SET per_minute = excluded.per_minute, concurrency = excluded.concurrency, capacity = excluded.concurrency \
              WHERE accounts.base_url = excluded.base_url \

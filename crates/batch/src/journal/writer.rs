@@ -188,6 +188,11 @@ impl Writer {
         Ok(done)
     }
 
+    /// Every try of a key.
+    pub(crate) fn attempts(&mut self, id: &CustomId) -> Result<Vec<Attempt>> {
+        self.with_key(id, |writer| writer.contents.book.tries(id).to_vec())
+    }
+
     /// The only try of a settled key, read again.
     fn settled(&mut self, id: &CustomId) -> Result<Option<Attempt>> {
         let Some(lines) = self.contents.settled.find(id) else { return Ok(None) };

@@ -315,6 +315,10 @@ impl Book {
         doubts
     }
 
+    pub(crate) fn suspected_since(&self) -> Option<DateTime<Utc>> {
+        self.suspicion.as_ref().map(|suspicion| suspicion.since)
+    }
+
     /// How many lines a repair has lost.
     pub(crate) fn lost(&self) -> u64 {
         self.suspicion.as_ref().map_or(0, |suspicion| suspicion.lost)
