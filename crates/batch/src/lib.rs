@@ -28,7 +28,8 @@ pub use self::{
     journal::{Journal, JournalView, Repair, Run, Uploaded, repair},
     key::{CustomId, Key},
     ledger::{
-        Attempt, Begin, Cap, Doubt, Event, Intent, Last, Ledger, MemoryLedger, NoJob, SavedFile, Spent, State, Ticket,
+        Attempt, Begin, Book, Cap, Decision, Doubt, Event, Intent, Last, Ledger, MemoryLedger, NoJob, SavedFile, Spent,
+        State, Ticket,
     },
     quota::Quota,
     run::{Batch, End, Job, Opened, Policy, Report, Running, Stop},

@@ -20,7 +20,7 @@ use crate::{
     key::{CustomId, Key},
     ledger::{
         Attempt, Begin, Event, Intent, Last, State, Ticket,
-        book::{Cap, Decision, attempt},
+        book::{Cap, Decision},
     },
 };
 
@@ -207,7 +207,7 @@ impl Writer {
             return Err(changed());
         }
         let state = State::Saved { id: job, file, more };
-        Ok(Some(Attempt { at: saved.at, ..attempt(number, &begun, intent.at, state) }))
+        Ok(Some(Attempt { at: saved.at, ..Attempt::new(number, &begun, intent.at, state) }))
     }
 
     fn line_at(&mut self, offset: u64) -> Result<Line> {
