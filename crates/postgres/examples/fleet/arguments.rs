@@ -3,14 +3,15 @@
 use std::{error::Error, path::PathBuf, time::Duration};
 
 use lexopt::{Arg, ValueExt as _};
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use luma_agents_postgres::{Database, Settings};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+
+use crate::steps::SUBMIT_TIMEOUT;
 
 pub(crate) const USAGE: &str = "\
 usage: fleet migrate [--slots N]          create or update the tables
        fleet add FILE                     put the lines of a batch on the queue
+                  [--per-minute UNITS] [--concurrency UNITS]
        fleet work [--processes N]         run jobs, in this process or in N
                   [--id ID] [--out FOLDER] [--until-done]
        fleet status                       what became of the jobs
@@ -41,6 +42,9 @@ pub(crate) struct Arguments {
     pub(crate) slots: i32,
     /// For how long somebody has to be gone before his work is given to others.
     pub(crate) grace: Duration,
+    /// The account's limits.
+    pub(crate) per_minute: u32,
+    pub(crate) concurrency: u32,
     /// How often a job is asked for.
     pub(crate) pace: Duration,
     /// The version of the steps, and those whose work they can go on with: to rehearse an upgrade.
@@ -59,6 +63,8 @@ impl Arguments {
             until_done: false,
             slots: 16,
             grace: Duration::from_secs(30),
+            per_minute: 30,
+            concurrency: 10,
             pace: Duration::from_secs(2),
             steps: crate::engine::STEPS.to_owned(),
             compatible: crate::engine::COMPATIBLE.iter().map(|&it| it.to_owned()).collect(),
@@ -86,6 +92,8 @@ impl Arguments {
                 Arg::Long("until-done") => arguments.until_done = true,
                 Arg::Long("slots") => arguments.slots = parser.value()?.parse()?,
                 Arg::Long("grace") => arguments.grace = seconds(parser.value()?.parse()?)?,
+                Arg::Long("per-minute") => arguments.per_minute = parser.value()?.parse()?,
+                Arg::Long("concurrency") => arguments.concurrency = parser.value()?.parse()?,
                 Arg::Long("pace") => arguments.pace = seconds(parser.value()?.parse()?)?,
                 Arg::Long("steps") => arguments.steps = parser.value()?.string()?,
                 Arg::Long("compatible") => arguments.compatible.push(parser.value()?.string()?),
@@ -100,12 +108,15 @@ impl Arguments {
         std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL, such as postgres://fleet:fleet@localhost/fleet".into())
     }
 
-    pub(crate) fn options(&self) -> Result<PgConnectOptions, Box<dyn Error>> {
-        Ok(self.database_url()?.parse()?)
+    /// Ledger and quota.
+    pub(crate) async fn database(&self) -> Result<Database, Box<dyn Error>> {
+        let settings = Settings::default().grace(self.grace).submit_timeout(SUBMIT_TIMEOUT);
+        Ok(Database::connect(&self.database_url()?, settings).await?)
     }
 
+    /// For the tables of DBOS.
     pub(crate) async fn pool(&self) -> Result<PgPool, Box<dyn Error>> {
-        Ok(PgPoolOptions::new().max_connections(8).connect_with(self.options()?).await?)
+        Ok(PgPoolOptions::new().max_connections(2).connect(&self.database_url()?).await?)
     }
 }
 

@@ -6,7 +6,7 @@ use luma_agents_batch::{CustomId, Key};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::worker::Worker;
+use crate::steps::Steps;
 
 /// How many jobs of a key may fail before it counts as failed.
 const TRIES: u32 = 3;
@@ -53,20 +53,20 @@ pub(crate) enum Waited {
 }
 
 /// Runs, or goes on with what an earlier process has done of it.
-pub(crate) async fn run(worker: Arc<Worker>, job: Job) -> dbos::Result<End> {
-    let _running = worker.running.enter(dbos::workflow_id().unwrap_or_default());
+pub(crate) async fn run(steps: Arc<Steps>, job: Job) -> dbos::Result<End> {
+    let _running = steps.running.enter(dbos::workflow_id().unwrap_or_default());
     let key = Key::new(job.batch, job.custom_id);
     let mut after = None;
     for number in 1..=TRIES {
-        let submitted = dbos::step("submit", || async { Ok(worker.submit(&key, after).await) }).await?;
+        let submitted = dbos::step("submit", || async { Ok(steps.submit(&key, after).await) }).await?;
         let id = match submitted {
             Submitted::Accepted { id } => id,
             Submitted::Over(end) => return Ok(end),
         };
-        dbos::sleep(worker.first_poll()).await?;
-        let waited = dbos::step("wait", || async { Ok(worker.wait(&key, id, number < TRIES).await) }).await?;
+        dbos::sleep(steps.pace).await?;
+        let waited = dbos::step("wait", || async { Ok(steps.wait(&key, id, number < TRIES).await) }).await?;
         match waited {
-            Waited::Completed => return dbos::step("save", || async { Ok(worker.save(&key, id).await) }).await,
+            Waited::Completed => return dbos::step("save", || async { Ok(steps.save(&key, id).await) }).await,
             Waited::Again { after: failed } => after = Some(failed),
             Waited::Over(end) => return Ok(end),
         }

@@ -7,11 +7,10 @@ mod engine;
 mod job;
 mod running;
 mod service;
-mod session;
 mod status;
+mod steps;
 mod sweep;
 mod work;
-mod worker;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -48,7 +47,6 @@ async fn main() -> ExitCode {
 
 /// The only command that creates anything in the database: its role needs rights that those of the workers do not.
 async fn migrate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let url = arguments.database_url()?;
-    luma_agents_postgres::migrate(&arguments.pool().await?).await?;
-    engine::migrate(&url, arguments.slots, Duration::from_secs(1).min(arguments.grace)).await
+    arguments.database().await?.migrate().await?;
+    engine::migrate(&arguments.database_url()?, arguments.slots, Duration::from_secs(1).min(arguments.grace)).await
 }

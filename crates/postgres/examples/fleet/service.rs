@@ -17,6 +17,11 @@ pub(crate) fn has_key() -> bool {
     env::var(KEY).is_ok_and(|key| !key.trim().is_empty())
 }
 
+/// What the account is called in the database. Its key is not stored.
+pub(crate) fn account() -> &'static str {
+    if env::var(BASE_URL).is_ok_and(|url| url.contains("//127.0.0.1")) || !has_key() { "emulator" } else { "main" }
+}
+
 /// The base URL of the jobs of a batch.
 pub(crate) fn base_url() -> Result<String, Box<dyn Error>> {
     if has_key() { Ok(Client::from_env()?.base_url().to_owned()) } else { Ok(format!("http://127.0.0.1:{PORT}/v1")) }

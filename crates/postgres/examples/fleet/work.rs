@@ -3,29 +3,22 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use dbos::DBOS;
-use luma_agents_batch::{Quota, Submitter};
+use luma_agents_postgres::Worker;
 use tokio::{
     process::{Child, Command},
     signal::unix::{SignalKind, signal},
-    sync::watch,
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     arguments::Arguments,
     engine::{self, Engine},
-    job,
-    running::Running,
+    job::{self, Job},
     service,
-    session::Session,
+    steps::Steps,
     sweep::Sweeper,
-    worker::Worker,
 };
-
-/// A submission that takes longer is in doubt.
-const SUBMIT_TIMEOUT: Duration = Duration::from_secs(180);
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let emulator = if service::has_key() { None } else { Some(service::emulator().await?) };
@@ -34,45 +27,31 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None => service::client(arguments.pace)?,
     };
     let me = arguments.id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-    // Before anything is claimed: nobody takes this worker for dead from here on.
-    let session = Session::begin(&arguments.options()?, &me).await?;
-    let (has_lock, sees_lock) = watch::channel(true);
-    let stop = CancellationToken::new();
-    let pool = arguments.pool().await?;
-    let ledger = Arc::new(crate::add::ledger(arguments, &pool).await?);
-    // The quota is the ledger's, for all workers together.
-    let submitter =
-        Submitter::with(client.clone(), Arc::clone(&ledger), Quota::unlimited(), SUBMIT_TIMEOUT, stop.clone());
-    let worker = Arc::new(Worker {
-        client,
-        ledger,
-        submitter: submitter.clone(),
-        running: Running::default(),
-        has_lock: sees_lock,
-        out: arguments.out.clone(),
-        first_poll: arguments.pace,
-        stop: stop.clone(),
-    });
+    let database = arguments.database().await?;
+    // Before anything is claimed: from here on nobody takes this worker for dead.
+    let worker = Worker::start(&database, &me, service::account(), client.base_url()).await?;
+    let steps = Arc::new(Steps::new(client, database.clone(), worker.clone(), arguments));
     let url = arguments.database_url()?;
     let dbos = DBOS::new(engine::config(&url, &me, &arguments.steps));
-    let of_workflow = Arc::clone(&worker);
-    dbos.register_workflow(engine::WORKFLOW, move |it: job::Job| job::run(Arc::clone(&of_workflow), it))?;
+    let of_workflow = Arc::clone(&steps);
+    dbos.register_workflow(engine::WORKFLOW, move |it: Job| job::run(Arc::clone(&of_workflow), it))?;
     dbos.launch().await?;
+    let pool = arguments.pool().await?;
     let connect = || Engine::connect(&url, &pool, &arguments.steps, &arguments.compatible);
     let (grace, slots) = (arguments.grace, i64::from(arguments.slots));
-    let sweeper = Sweeper { worker, engine: connect().await?, session, me, has_lock, grace, slots };
+    let sweeper = Sweeper { steps: Arc::clone(&steps), engine: connect().await?, grace, slots };
     let sweep = tokio::spawn(sweeper.run());
 
     tokio::select! {
         () = interrupted() => {}
-        () = stop.cancelled() => {}
+        () = steps.stop.cancelled() => {}
         () = done(connect().await?), if arguments.until_done => {}
     }
     // Nothing more is submitted; what is under way is recorded, while the lock says that this worker lives.
-    stop.cancel();
-    submitter.drain().await;
+    steps.drain().await;
     dbos.shutdown().await;
     sweep.abort();
+    worker.stop().await;
     Ok(())
 }
 

@@ -1,6 +1,11 @@
-//! The steps of a job, as a worker does them. Only `submit` pays, and only by way of the ledger.
+//! The steps of a job. Only `submit` pays, and only by way of the ledger.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use luma_agents::{
     Client,
@@ -8,18 +13,16 @@ use luma_agents::{
     types::{CreateGeneration, Generation, GenerationFailureCode},
 };
 use luma_agents_batch::{
-    Error, Event, Key, Ledger as _, NoJob, Result, SavedFile, Sha256, Submission, Submitter, Ticket, estimate::Prices,
-    fingerprint,
+    Error, Event, Key, Ledger as _, NoJob, Quota, Result, SavedFile, Sha256, Submission, Submitter, Ticket,
+    estimate::Prices, fingerprint,
 };
-use luma_agents_postgres::PgLedger;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use luma_agents_postgres::{Database, PgLedger, Worker};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    arguments::Arguments,
     job::{End, PAUSE, Submitted, Waited},
     running::Running,
 };
@@ -27,37 +30,71 @@ use crate::{
 /// The service forgets a job after this.
 const HOUR: Duration = Duration::from_secs(3600);
 
-pub(crate) struct Worker {
+/// A submission that takes longer is in doubt.
+pub(crate) const SUBMIT_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// What the steps of all jobs of this process share.
+pub(crate) struct Steps {
     pub(crate) client: Client,
-    pub(crate) ledger: Arc<PgLedger>,
-    pub(crate) submitter: Submitter<PgLedger>,
+    pub(crate) database: Database,
+    pub(crate) worker: Worker,
     pub(crate) running: Running,
-    /// Whether this process has the lock on its id. Without it nothing is submitted.
-    pub(crate) has_lock: watch::Receiver<bool>,
     pub(crate) out: PathBuf,
-    pub(crate) first_poll: Duration,
-    /// Ends the worker: its workflows go on elsewhere, or here when it is started again.
+    /// How often a job is asked for.
+    pub(crate) pace: Duration,
+    /// Ends this process: its workflows go on elsewhere, or here when it is started again.
     pub(crate) stop: CancellationToken,
+    batches: Mutex<HashMap<Uuid, Batch>>,
 }
 
-impl Worker {
-    /// A job has no result before this.
-    pub(crate) fn first_poll(&self) -> Duration {
-        self.first_poll
+/// The ledger of a batch, and the only way to submit for it.
+#[derive(Clone)]
+pub(crate) struct Batch {
+    pub(crate) ledger: PgLedger,
+    submitter: Submitter<PgLedger>,
+}
+
+impl Steps {
+    pub(crate) fn new(client: Client, database: Database, worker: Worker, arguments: &Arguments) -> Self {
+        let (out, pace, stop) = (arguments.out.clone(), arguments.pace, CancellationToken::new());
+        Self { client, database, worker, running: Running::default(), out, pace, stop, batches: Mutex::default() }
+    }
+
+    /// The batch of this id, opened at the first call.
+    pub(crate) async fn batch(&self, id: Uuid) -> Result<Batch> {
+        let known = self.batches.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(batch) = known {
+            return Ok(batch);
+        }
+        let ledger = self.worker.ledger(id).await?;
+        // The limits are the ledger's, which shares them out among all workers.
+        let (client, quota, stop) = (self.client.clone(), Quota::unlimited(), self.stop.clone());
+        let submitter = Submitter::with(client, Arc::new(ledger.clone()), quota, SUBMIT_TIMEOUT, stop);
+        let batch = Batch { ledger, submitter };
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).insert(id, batch.clone());
+        Ok(batch)
+    }
+
+    /// Submits nothing more, and waits until what is under way is recorded.
+    pub(crate) async fn drain(&self) {
+        self.stop.cancel();
+        let batches: Vec<_> = self.batches.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for batch in batches {
+            batch.submitter.drain().await;
+        }
     }
 
     /// Submits the request of a key, unless there is a job, or may be one.
     pub(crate) async fn submit(&self, key: &Key, mut after: Option<u32>) -> Submitted {
         loop {
-            _ = self.has_lock.clone().wait_for(|has| *has).await;
             match self.try_submit(key, after).await {
                 Ok(Step::Done(submitted)) => return submitted,
                 Ok(Step::Again { after: last, pause }) => {
                     after = Some(last);
                     sleep(pause).await;
                 }
-                Err(Error::Stopped | Error::LedgerFailed) => self.end_worker("").await,
-                Err(Error::NotRecorded(line)) => self.end_worker(&line.to_string()).await,
+                Err(Error::Stopped | Error::LedgerFailed) => self.end("").await,
+                Err(Error::NotRecorded(line)) => self.end(&line.to_string()).await,
                 Err(e) if e.is_retryable() => sleep(PAUSE).await,
                 Err(e) => return Submitted::Over(End::NotSent { why: e.to_string() }),
             }
@@ -65,7 +102,7 @@ impl Worker {
     }
 
     async fn try_submit(&self, key: &Key, after: Option<u32>) -> Result<Step> {
-        let Some(body) = self.ledger.request(key).await? else {
+        let Some(body) = self.database.request(key).await? else {
             return Ok(Step::over(End::NotSent { why: "its request is no longer stored".to_owned() }));
         };
         let no_file = |path: &str| Err(Error::InvalidInput(format!("{path} is a file of another machine")));
@@ -75,7 +112,7 @@ impl Worker {
         let usd = Prices::default().estimate(&request, None).high();
         let mut submission = Submission::new(request, fingerprint).usd(usd);
         submission.after = after;
-        Ok(match Box::pin(self.submitter.submit_once(key, &submission)).await? {
+        Ok(match Box::pin(self.batch(key.batch).await?.submitter.submit_once(key, &submission)).await? {
             luma_agents_batch::Submitted::Accepted(accepted) => {
                 if let Some(line) = accepted.not_recorded {
                     // It is paid for: whoever runs this can write it into the database by hand.
@@ -101,7 +138,7 @@ impl Worker {
     async fn no_job(&self, after: u32, reason: NoJob) -> Step {
         match reason {
             NoJob::Rejected { kind, .. } if is_of_the_account(&kind) => {
-                self.end_worker(&format!("the account cannot submit: {kind}")).await
+                self.end(&format!("the account cannot submit: {kind}")).await
             }
             NoJob::Rejected { kind, .. } if is_passing(&kind) => Step::again(after, 5 * PAUSE),
             NoJob::Rejected { status, kind } => Step::over(End::NotSent { why: format!("{status} {kind}") }),
@@ -184,15 +221,16 @@ impl Worker {
     }
 
     async fn try_record(&self, key: &Key, id: Uuid, event: &Event) -> Result<Option<u32>> {
-        let Some(last) = self.ledger.get(key).await? else { return Ok(None) };
+        let ledger = self.batch(key.batch).await?.ledger;
+        let Some(last) = ledger.get(key).await? else { return Ok(None) };
         let mut tries = std::iter::once(&last.attempt).chain(&last.others);
         let Some(attempt) = tries.find(|attempt| attempt.state.id() == Some(id)) else { return Ok(None) };
-        self.ledger.record(&Ticket::new(key.clone(), attempt.number), event).await?;
+        ledger.record(&Ticket::new(key.clone(), attempt.number), event).await?;
         Ok(Some(attempt.number))
     }
 
     /// Stops the whole worker, and this step with it.
-    async fn end_worker<T>(&self, why: &str) -> T {
+    async fn end<T>(&self, why: &str) -> T {
         if !why.is_empty() {
             eprintln!("{why}");
         }
