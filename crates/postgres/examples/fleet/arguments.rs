@@ -59,7 +59,7 @@ impl Arguments {
             file: None,
             processes: 1,
             id: None,
-            out: PathBuf::from("out"),
+            out: std::env::var_os("FLEET_OUT").map_or_else(|| PathBuf::from("out"), PathBuf::from),
             until_done: false,
             slots: 16,
             grace: Duration::from_secs(30),
@@ -105,7 +105,8 @@ impl Arguments {
     }
 
     pub(crate) fn database_url(&self) -> Result<String, Box<dyn Error>> {
-        std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL, such as postgres://fleet:fleet@localhost/fleet".into())
+        std::env::var("DATABASE_URL")
+            .map_err(|_| "set DATABASE_URL, such as postgres://fleet:fleet@localhost/fleet".into())
     }
 
     /// Ledger and quota.

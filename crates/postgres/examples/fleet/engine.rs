@@ -98,11 +98,8 @@ impl Engine {
     /// Puts a job on the queue. Again for the same occasion, it changes nothing.
     pub(crate) async fn enqueue(&self, key: &Key, occasion: Occasion) -> dbos::Result<()> {
         let id = occasion.id(key);
-        let options = EnqueueOptions {
-            workflow_id: Some(&id),
-            app_version: Some(&self.steps),
-            ..EnqueueOptions::new(QUEUE)
-        };
+        let options =
+            EnqueueOptions { workflow_id: Some(&id), app_version: Some(&self.steps), ..EnqueueOptions::new(QUEUE) };
         self.client.enqueue_with::<_, End, EngineOnly>(WORKFLOW, Job::from(key), options).await?;
         Ok(())
     }

@@ -27,14 +27,23 @@ impl From<&Key> for Job {
 /// How a workflow ended, which DBOS stores too.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum End {
-    Saved { id: Uuid },
-    Failed { id: Uuid, code: Option<String> },
+    Saved {
+        id: Uuid,
+    },
+    Failed {
+        id: Uuid,
+        code: Option<String>,
+    },
     /// The service does not take the request, or the ledger does not let it out.
-    NotSent { why: String },
+    NotSent {
+        why: String,
+    },
     /// Nothing more is done until somebody has decided.
     InDoubt,
     /// The hour in which the service knows a job has passed.
-    Forgotten { id: Uuid },
+    Forgotten {
+        id: Uuid,
+    },
 }
 
 /// What a step says to the next.
@@ -48,7 +57,9 @@ pub(crate) enum Submitted {
 pub(crate) enum Waited {
     Completed,
     /// The next try begins after this one.
-    Again { after: u32 },
+    Again {
+        after: u32,
+    },
     Over(End),
 }
 

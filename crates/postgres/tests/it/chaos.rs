@@ -60,7 +60,7 @@ async fn build_example() -> PathBuf {
 async fn run(seed: u64, fleet: &Path) {
     let mut random = Rng::with_seed(seed);
     let start = Instant::now();
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start();
     let database = cluster.database("fleet").await;
     let pool = PgPool::connect(&database).await.unwrap();
     let proxy = Proxy::start(cluster.port()).await;
@@ -92,7 +92,7 @@ async fn run(seed: u64, fleet: &Path) {
     for trouble in troubles {
         sleep(pause.mul_f64(0.5 + random.f64())).await;
         match trouble {
-            Trouble::Restart(stop) => cluster.restart(stop).await,
+            Trouble::Restart(stop) => cluster.restart(stop),
             Trouble::Cut => proxy.cut(),
             Trouble::Kill(worker) => {
                 open_at_kills.extend(site.kill(worker, &pool).await);
@@ -280,7 +280,8 @@ impl Site {
             let Some(process) = &mut self.workers[index] else { continue };
             if let Some(status) = process.child.try_wait().unwrap() {
                 println!("{} ended with {status}", process.id);
-                let child = self.spawn(&self.workers[index].as_ref().unwrap().part, &self.workers[index].as_ref().unwrap().id);
+                let child =
+                    self.spawn(&self.workers[index].as_ref().unwrap().part, &self.workers[index].as_ref().unwrap().id);
                 self.workers[index].as_mut().unwrap().child = child;
             }
         }
