@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     arguments::Arguments,
-    engine::{Engine, Occasion},
+    engine::Engine,
     service,
 };
 
@@ -43,7 +43,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let pool = arguments.pool().await?;
     let engine = Engine::connect(&arguments.database_url()?, &pool, &arguments.steps, &[]).await?;
     for (custom_id, _) in requests {
-        engine.enqueue(&Key::new(batch, custom_id), Occasion::Added).await?;
+        engine.enqueue(&Key::new(batch, custom_id), 0).await?;
     }
     println!("{} jobs, up to ${}: batch {batch}", checked.lines, checked.total.high);
     Ok(())

@@ -28,26 +28,9 @@ pub(crate) const STEPS: &str = "1";
 /// Older versions whose unfinished work these steps can go on with.
 pub(crate) const COMPATIBLE: &[&str] = &[];
 
-/// Why a job is enqueued: once for each, however many ask.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Occasion {
-    /// It was added.
-    Added,
-    /// This try has a job that nobody saves.
-    HasJob(u32),
-    /// This try is settled: it may be sent again.
-    IsSettled(u32),
-}
-
-impl Occasion {
-    fn id(self, key: &Key) -> String {
-        let (batch, custom_id) = (key.batch, &key.custom_id);
-        match self {
-            Self::Added => format!("{batch}/{custom_id}"),
-            Self::HasJob(attempt) => format!("{batch}/{custom_id}/{attempt}/job"),
-            Self::IsSettled(attempt) => format!("{batch}/{custom_id}/{attempt}/settled"),
-        }
-    }
+/// The workflow that goes on with a key after this try: 0 is the first one. Each try has one, however many ask for it.
+fn workflow(key: &Key, attempt: u32) -> String {
+    format!("{}/{}/{attempt}", key.batch, key.custom_id)
 }
 
 /// Creates or updates the tables of DBOS, and the queue with this many jobs at once for each worker.
@@ -95,22 +78,21 @@ impl Engine {
         Ok(Self { client, sysdb, pool: pool.clone(), steps: steps.to_owned(), covers })
     }
 
-    /// Puts a job on the queue. Again for the same occasion, it changes nothing.
-    pub(crate) async fn enqueue(&self, key: &Key, occasion: Occasion) -> dbos::Result<()> {
-        let id = occasion.id(key);
-        let options =
-            EnqueueOptions { workflow_id: Some(&id), app_version: Some(&self.steps), ..EnqueueOptions::new(QUEUE) };
+    /// Puts a key on the queue, to go on after this try. Again for the same try, it changes nothing.
+    pub(crate) async fn enqueue(&self, key: &Key, attempt: u32) -> dbos::Result<()> {
+        let id = workflow(key, attempt);
+        let options = EnqueueOptions {
+            workflow_id: Some(&id),
+            app_version: Some(&self.steps),
+            ..EnqueueOptions::new(QUEUE)
+        };
         self.client.enqueue_with::<_, End, EngineOnly>(WORKFLOW, Job::from(key), options).await?;
         Ok(())
     }
 
     /// Whether a workflow of the key is on the queue or runs. `attempt` is its last try.
     pub(crate) async fn is_live(&self, key: &Key, attempt: u32) -> dbos::Result<bool> {
-        let mut ids = vec![Occasion::Added.id(key)];
-        for attempt in 1..=attempt {
-            ids.push(Occasion::HasJob(attempt).id(key));
-            ids.push(Occasion::IsSettled(attempt).id(key));
-        }
+        let ids: Vec<_> = (0..=attempt).map(|attempt| workflow(key, attempt)).collect();
         let filter = WorkflowFilter {
             workflow_ids: ids.iter().map(String::as_str).collect(),
             status: vec![WorkflowStatus::Enqueued, WorkflowStatus::Pending],
@@ -126,11 +108,12 @@ impl Engine {
         sqlx::query_scalar(query).bind(APP).fetch_one(&self.pool).await
     }
 
-    /// The workers with workflows that run, or did when they died.
-    pub(crate) async fn workers(&self) -> sqlx::Result<Vec<String>> {
-        let workers = "SELECT DISTINCT executor_id FROM dbos.workflow_status \
-             WHERE status = 'PENDING' AND executor_id IS NOT NULL AND application_version = ANY($1)";
-        sqlx::query_scalar(workers).bind(&self.covers).fetch_all(&self.pool).await
+    /// Workers that have left workflows behind, and have ended in good order: the ledger no longer knows them.
+    pub(crate) async fn ended_workers(&self) -> sqlx::Result<Vec<String>> {
+        let ended = "SELECT DISTINCT executor_id FROM dbos.workflow_status \
+             WHERE status = 'PENDING' AND application_version = ANY($1) \
+             AND NOT EXISTS (SELECT FROM luma.holders WHERE executor = executor_id)";
+        sqlx::query_scalar(ended).bind(&self.covers).fetch_all(&self.pool).await
     }
 
     /// Puts the workflows of a dead worker back on the queue. DBOS does it only when a worker of the same id starts.

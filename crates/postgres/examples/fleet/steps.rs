@@ -95,6 +95,8 @@ impl Steps {
                 }
                 Err(Error::Stopped | Error::LedgerFailed) => self.end("").await,
                 Err(Error::NotRecorded(line)) => self.end(&line.to_string()).await,
+                // Somebody else has gone on with the key.
+                Err(Error::Outdated(_)) => after = None,
                 Err(e) if e.is_retryable() => sleep(PAUSE).await,
                 Err(e) => return Submitted::Over(End::NotSent { why: e.to_string() }),
             }

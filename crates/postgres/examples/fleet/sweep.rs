@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{TimeDelta, Utc};
+use luma_agents_batch::Ticket;
+use luma_agents_postgres::OpenJob;
 use tokio::time::sleep;
 
-use crate::{
-    engine::{Engine, Occasion},
-    steps::Steps,
-};
+use crate::{engine::Engine, steps::Steps};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -33,8 +33,11 @@ impl Sweeper {
         }
     }
 
-    /// Workflows of workers that are gone go back on the queue.
+    /// Workflows of workers that were killed, or have ended, go back on the queue.
     async fn dead(&self) -> Result<()> {
+        for ended in self.engine.ended_workers().await? {
+            self.engine.requeue(&ended).await?;
+        }
         for dead in self.steps.worker.dead_executors().await? {
             let moved = self.engine.requeue(&dead).await?;
             eprintln!("{dead} is gone: {moved} of its workflows are on the queue again");
@@ -58,17 +61,12 @@ impl Sweeper {
     async fn jobs(&self) -> Result<()> {
         for batch in self.steps.database.batches().await?.into_iter().filter(|batch| batch.closed.is_none()) {
             let ledger = self.steps.batch(batch.batch).await?.ledger;
-            let open = ledger.open(self.grace).await?;
-            ledger.settle(&self.steps.client, &open).await?;
-            for job in open {
-                let (key, attempt) = (&job.ticket.key, job.ticket.attempt);
-                if !self.engine.is_live(key, attempt).await? {
-                    self.engine.enqueue(key, Occasion::HasJob(attempt)).await?;
-                }
-            }
-            for decided in ledger.decided().await? {
-                if !self.engine.is_live(&decided.key, decided.attempt).await? {
-                    self.engine.enqueue(&decided.key, Occasion::IsSettled(decided.attempt)).await?;
+            let is_old = |job: &OpenJob| Utc::now() - job.accepted > TimeDelta::from_std(self.grace).unwrap_or_default();
+            let open = ledger.open_jobs().await?;
+            ledger.settle(&self.steps.client, open.into_iter().filter(is_old)).await?;
+            for Ticket { key, attempt, .. } in ledger.unfinished(self.grace).await? {
+                if !self.engine.is_live(&key, attempt).await? {
+                    self.engine.enqueue(&key, attempt).await?;
                 }
             }
         }
