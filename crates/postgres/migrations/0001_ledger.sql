@@ -105,6 +105,7 @@ CREATE UNIQUE INDEX tries_request_id ON luma.tries (request_id);
 CREATE INDEX tries_job ON luma.tries (batch, job) WHERE job IS NOT NULL;
 CREATE INDEX tries_open ON luma.tries (batch, state, at)
     WHERE state IN ('intent', 'unknown', 'accepted', 'completed');
+CREATE INDEX tries_decided ON luma.tries (batch, custom_id, try) WHERE state IN ('settled', 'resent');
 CREATE INDEX tries_place ON luma.tries (account, place_until) INCLUDE (weight) WHERE place_until IS NOT NULL;
 CREATE INDEX tries_window ON luma.tries (account, counts_until) INCLUDE (weight) WHERE counts_until IS NOT NULL;
 

@@ -38,6 +38,12 @@ impl PgLedger {
         self.batch
     }
 
+    /// The process that it is for.
+    #[must_use]
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
     pub(crate) fn database(&self) -> &Database {
         &self.worker.shared.database
     }
