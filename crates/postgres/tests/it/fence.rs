@@ -19,7 +19,7 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_sixteen_that_submit_a_key_at_once_one_sends_and_all_get_its_job() {
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::start().await.unwrap();
     let client = emulator.client();
     let base_url = client.base_url().to_string();
     let bed = bed_with(settings(), Account::new(ACCOUNT, &base_url)).await;
