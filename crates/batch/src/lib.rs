@@ -22,7 +22,7 @@ mod usd;
 
 pub use self::{
     digest::Sha256,
-    doubt::Doubts,
+    doubt::{DoubtLedger, Doubts},
     error::{Error, Result},
     fingerprint::{fingerprint, local_path},
     journal::{Journal, JournalView, Repair, Run, Uploaded, repair},

@@ -39,6 +39,24 @@ impl Account {
 }
 
 impl Database {
+    /// Adds an account, unless there is one of this label, which keeps its limits.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_account`](Self::set_account).
+    pub async fn add_account(&self, account: &Account) -> Result<()> {
+        let known: Option<String> = sqlx::query_scalar("SELECT base_url FROM luma.accounts WHERE account = $1")
+            .bind(&account.name)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(database_error)?;
+        match known {
+            None => self.set_account(account).await,
+            Some(base_url) if base_url == account.base_url => Ok(()),
+            Some(_) => Err(other_service(&account.name, &account.base_url)),
+        }
+    }
+
     /// Adds an account, or changes the limits of one. Its base URL stays.
     ///
     /// # Errors

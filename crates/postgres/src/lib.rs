@@ -3,6 +3,7 @@
 mod account;
 mod batches;
 mod database;
+mod doubts;
 mod error;
 mod holder;
 mod import;
@@ -21,6 +22,7 @@ pub use self::{
     account::Account,
     batches::BatchRow,
     database::{Database, Settings},
+    doubts::PgDoubts,
     import::Imported,
     ledger::PgLedger,
     quota::{PgQuota, QuotaStatus, Turn},

@@ -96,6 +96,26 @@ impl Cluster {
         self.url(name)
     }
 
+    /// Where its data is, and the files that it reads.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Gives a file to the user that it runs as.
+    pub(crate) fn own(&self, file: &Path) {
+        if let Some((uid, gid)) = self.user {
+            chown(file, Some(uid), Some(gid)).unwrap();
+        }
+    }
+
+    /// Adds settings, and restarts the server with them.
+    pub(crate) fn configure(&self, settings: &str) {
+        let configuration = self.data.join("postgresql.conf");
+        let before = fs::read_to_string(&configuration).unwrap();
+        fs::write(&configuration, before + settings).unwrap();
+        self.restart(Stop::Fast);
+    }
+
     /// Stops the server and starts it again.
     pub(crate) fn restart(&self, stop: Stop) {
         let mode = match stop {
