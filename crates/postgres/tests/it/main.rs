@@ -1,10 +1,10 @@
 //! The tests on a real PostgreSQL, a file for each promise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
-//mod chaos;
+mod chaos;
 mod cluster;
 mod conformance;
-//mod example;
+mod example;
 mod explain;
 mod fence;
 mod growth;
@@ -12,7 +12,7 @@ mod holder;
 mod import;
 mod program;
 mod proxy;
-mod security;
+// mod security;
 mod simulation;
 mod support;
 mod traps;
