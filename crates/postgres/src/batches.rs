@@ -121,7 +121,8 @@ impl Database {
     ///
     /// [`Error::Ledger`] if the database cannot be read.
     pub async fn batches(&self) -> Result<Vec<BatchRow>> {
-        let rows = sqlx::query("SELECT * FROM luma.batches ORDER BY created_at DESC, batch").fetch_all(&self.pool).await;
+        let rows =
+            sqlx::query("SELECT * FROM luma.batches ORDER BY created_at DESC, batch").fetch_all(&self.pool).await;
         rows.and_then(|rows| rows.iter().map(BatchRow::from_row).collect()).map_err(database_error)
     }
 
@@ -131,7 +132,8 @@ impl Database {
     ///
     /// [`Error::InvalidInput`] if there is none of this id.
     pub async fn batch(&self, batch: Uuid) -> Result<BatchRow> {
-        let row = sqlx::query("SELECT * FROM luma.batches WHERE batch = $1").bind(batch).fetch_optional(&self.pool).await;
+        let row =
+            sqlx::query("SELECT * FROM luma.batches WHERE batch = $1").bind(batch).fetch_optional(&self.pool).await;
         let row = row.and_then(|row| row.as_ref().map(BatchRow::from_row).transpose()).map_err(database_error)?;
         row.ok_or_else(|| Error::InvalidInput(format!("the database has no batch {batch}; check the id")))
     }
@@ -142,7 +144,8 @@ impl Database {
     ///
     /// [`Error::Ledger`] if the database cannot be written.
     pub async fn close_batch(&self, batch: Uuid) -> Result<()> {
-        let closed = sqlx::query("UPDATE luma.batches SET closed_at = luma.clock() WHERE batch = $1 AND closed_at IS NULL");
+        let closed =
+            sqlx::query("UPDATE luma.batches SET closed_at = luma.clock() WHERE batch = $1 AND closed_at IS NULL");
         closed.bind(batch).execute(&self.pool).await.map_err(database_error)?;
         Ok(())
     }

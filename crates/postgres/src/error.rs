@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use luma_agents_batch::{
-    Error,
-    error::LedgerError,
-};
+use luma_agents_batch::{Error, error::LedgerError};
 use tokio::time::{Instant, sleep};
 
 /// One line that says what to do. The driver's own text is the source: it may name hosts, never a password.
@@ -20,7 +17,9 @@ pub(crate) fn database_error(error: sqlx::Error) -> Error {
         (_, "28000" | "28P01" | "3D000") => {
             "the database does not let this role in; check name, role and password".to_owned()
         }
-        (e, _) if is_untrusted(e) => "the certificate of the database is not trusted; check sslrootcert and the host".to_owned(),
+        (e, _) if is_untrusted(e) => {
+            "the certificate of the database is not trusted; check sslrootcert and the host".to_owned()
+        }
         _ if is_transient => "the database cannot be reached at the moment; try again when it is up".to_owned(),
         (sqlx::Error::Database(e), _) => format!("the database has refused this ({code}): {}", first_line(e.message())),
         _ => "the database cannot be used; the cause has the details".to_owned(),

@@ -109,13 +109,12 @@ impl Session {
         for row in rows {
             let executor: String = row.try_get(0).map_err(database_error)?;
             // Twice by one session is one more to unlock.
-            let locked: bool = sqlx::query_scalar(
-                "SELECT CASE WHEN luma.is_locked($1) THEN false ELSE pg_try_advisory_lock($1) END",
-            )
-            .bind(executor_key(&executor))
-            .fetch_one(&mut self.connection)
-            .await
-            .map_err(database_error)?;
+            let locked: bool =
+                sqlx::query_scalar("SELECT CASE WHEN luma.is_locked($1) THEN false ELSE pg_try_advisory_lock($1) END")
+                    .bind(executor_key(&executor))
+                    .fetch_one(&mut self.connection)
+                    .await
+                    .map_err(database_error)?;
             if locked {
                 dead.push(executor);
             }

@@ -71,7 +71,8 @@ impl Database {
         }
         write_spent(&mut transaction, batch, Spent::default(), journal.spent().await?).await?;
         if let Some(since) = journal.repaired() {
-            let doubted = sqlx::query("UPDATE luma.batches SET doubted_at = $2 WHERE batch = $1").bind(batch).bind(since);
+            let doubted =
+                sqlx::query("UPDATE luma.batches SET doubted_at = $2 WHERE batch = $1").bind(batch).bind(since);
             doubted.execute(&mut *transaction).await.map_err(database_error)?;
         }
         transaction.commit().await.map_err(database_error)?;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt as _, stream};
 use luma_agents_batch::{
-    Begin, Decision, Error, Event, Intent, Key, Last, Ledger, Result, Spent, State, Ticket,
-    error::NotRecorded,
+    Begin, Decision, Error, Event, Intent, Key, Last, Ledger, Result, Spent, State, Ticket, error::NotRecorded,
 };
 use sqlx::PgConnection;
 use tokio::time::timeout;
@@ -115,7 +114,8 @@ impl PgLedger {
             _ => return Ok(Ok(Begin::NoPlace)),
         };
         if capacity > standing.capacity() {
-            let grown = sqlx::query("UPDATE luma.accounts SET capacity = $2, ends = 0, capacity_at = $3 WHERE account = $1");
+            let grown =
+                sqlx::query("UPDATE luma.accounts SET capacity = $2, ends = 0, capacity_at = $3 WHERE account = $1");
             let grown = grown.bind(account).bind(i32::try_from(capacity).unwrap_or(i32::MAX)).bind(standing.now);
             grown.execute(&mut *connection).await.map_err(database_error)?;
         }

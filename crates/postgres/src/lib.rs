@@ -14,6 +14,7 @@ mod record;
 mod requests;
 mod rows;
 mod sweep;
+mod unfinished;
 mod view;
 mod worker;
 

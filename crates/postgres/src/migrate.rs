@@ -33,7 +33,9 @@ impl Database {
             MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
                 LedgerError::new("the database is of a newer version; update this program").source(e).into()
             }
-            e => Error::from(LedgerError::new("the migrations of the database failed; the cause has the details").source(e)),
+            e => Error::from(
+                LedgerError::new("the migrations of the database failed; the cause has the details").source(e),
+            ),
         })
     }
 
@@ -43,8 +45,11 @@ impl Database {
     ///
     /// [`Error::Ledger`] if there is no such role, or the caller does not own the schema.
     pub async fn grant(&self, role: &str) -> Result<()> {
-        let quoted: String =
-            sqlx::query_scalar("SELECT quote_ident($1)").bind(role).fetch_one(&self.pool).await.map_err(database_error)?;
+        let quoted: String = sqlx::query_scalar("SELECT quote_ident($1)")
+            .bind(role)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(database_error)?;
         let sql = format!(
             "GRANT USAGE ON SCHEMA luma TO {quoted}; \
              GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA luma TO {quoted}; \

@@ -7,11 +7,7 @@ use luma_agents_batch::{Error, Event, Result};
 use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
-use crate::{
-    database::Database,
-    error::database_error,
-    holder::lock_key,
-};
+use crate::{database::Database, error::database_error, holder::lock_key};
 
 /// Notifies waiters of an account, which is the payload.
 pub(crate) const CHANNEL: &str = "luma_turns";
@@ -167,7 +163,12 @@ impl PgQuota {
             "UPDATE luma.waiters SET turn_at = $3 \
              WHERE request_id = $1 AND number = $2 AND (turn_at IS NULL) = ($3 IS NOT NULL)",
         );
-        set.bind(first.request_id).bind(first.number).bind(at).execute(&self.database.pool).await.map_err(database_error)?;
+        set.bind(first.request_id)
+            .bind(first.number)
+            .bind(at)
+            .execute(&self.database.pool)
+            .await
+            .map_err(database_error)?;
         Ok(())
     }
 
@@ -314,7 +315,9 @@ pub(crate) async fn recorded(
     has_ended: bool,
 ) -> Result<()> {
     match event {
-        Event::Rejected { status: 429, kind } => refused(connection, account, kind == "concurrency", weight, now).await?,
+        Event::Rejected { status: 429, kind } => {
+            refused(connection, account, kind == "concurrency", weight, now).await?
+        }
         Event::Accepted { .. } => {
             let granted = sqlx::query(
                 "UPDATE luma.accounts a SET refusals = 0, granted = greatest(granted, held.units), \
@@ -326,9 +329,8 @@ pub(crate) async fn recorded(
             granted.bind(account).bind(now).execute(&mut *connection).await.map_err(database_error)?;
         }
         _ if has_ended => {
-            let ended = sqlx::query(
-                "UPDATE luma.accounts SET ends = ends + 1 WHERE account = $1 AND capacity < concurrency",
-            );
+            let ended =
+                sqlx::query("UPDATE luma.accounts SET ends = ends + 1 WHERE account = $1 AND capacity < concurrency");
             ended.bind(account).execute(&mut *connection).await.map_err(database_error)?;
         }
         _ => {}
@@ -370,8 +372,7 @@ async fn refused(
 
 /// Notifies the waiters of an account that there may be a place, when the transaction commits.
 pub(crate) async fn notify(connection: &mut PgConnection, account: &str) -> Result<()> {
-    let notify =
-        sqlx::query("SELECT pg_notify($2, $1) WHERE EXISTS (SELECT FROM luma.waiters WHERE account = $1)");
+    let notify = sqlx::query("SELECT pg_notify($2, $1) WHERE EXISTS (SELECT FROM luma.waiters WHERE account = $1)");
     notify.bind(account).bind(CHANNEL).execute(connection).await.map_err(database_error)?;
     Ok(())
 }

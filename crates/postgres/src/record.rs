@@ -1,10 +1,7 @@
 //! Reads the tries of a key, and writes what became of one.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use luma_agents_batch::{
-    Attempt, Book, Cap, Event, Key, Result, Spent, State, Ticket,
-    quota::Class,
-};
+use luma_agents_batch::{Attempt, Book, Cap, Event, Key, Result, Spent, State, Ticket, quota::Class};
 use sqlx::{FromRow as _, PgConnection, Row as _};
 use uuid::Uuid;
 

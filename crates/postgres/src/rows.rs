@@ -88,8 +88,10 @@ impl Stored {
         let Some(id): Option<String> = row.try_get("custom_id")? else { return Ok(None) };
         let id = CustomId::new(id).map_err(|e| decode("custom_id", e))?;
         let fingerprint: Option<String> = row.try_get("fingerprint")?;
-        let fingerprint: Option<Sha256> =
-            fingerprint.map(|it| it.parse()).transpose().map_err(|e: luma_agents_batch::Error| decode("fingerprint", e))?;
+        let fingerprint: Option<Sha256> = fingerprint
+            .map(|it| it.parse())
+            .transpose()
+            .map_err(|e: luma_agents_batch::Error| decode("fingerprint", e))?;
         let (model, kind): (String, String) = (row.try_get("model")?, row.try_get("kind")?);
         let mut intent = Intent::new(fingerprint.unwrap_or_else(|| Sha256::of("")), model, kind);
         intent.usd = row.try_get::<Option<i64>, _>("usd")?.map(|it| Usd::from_ten_thousandths(it.cast_unsigned()));

@@ -6,11 +6,7 @@ use luma_agents_batch::{CustomId, Error, Event, Key, Ledger as _, Result, Ticket
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use crate::{
-    error::database_error,
-    ledger::PgLedger,
-    worker::Worker,
-};
+use crate::{error::database_error, ledger::PgLedger, worker::Worker};
 
 /// A job that is accepted, and whose end nobody has recorded. From [`PgLedger::open`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +69,9 @@ impl Worker {
 }
 
 fn no_lock() -> Error {
-    LedgerError::new("this process has lost its lock at the database; sweep again when it has it").transient(true).into()
+    LedgerError::new("this process has lost its lock at the database; sweep again when it has it")
+        .transient(true)
+        .into()
 }
 
 /// Jobs that hold a place, the oldest first.

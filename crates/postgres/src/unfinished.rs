@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use luma_agents_batch::{CustomId, Error, Key, Result, Ticket};
 
-use crate::{
-    database::interval,
-    error::database_error,
-    ledger::PgLedger,
-};
+use crate::{database::interval, error::database_error, ledger::PgLedger};
 
 /// Each by its last try, 0 where there is none.
 const UNFINISHED: &str = "\
@@ -36,6 +32,8 @@ impl PgLedger {
     pub async fn unfinished(&self, older_than: Duration) -> Result<Vec<Ticket>> {
         let rows = sqlx::query_as::<_, (String, i32)>(UNFINISHED).bind(self.batch).bind(interval(older_than));
         let rows = rows.fetch_all(&self.database().pool).await.map_err(database_error)?;
-        rows.into_iter().map(|(id, number)| Ok(Ticket::new(Key::new(self.batch, CustomId::new(id)?), number.unsigned_abs()))).collect::<Result<_, Error>>()
+        rows.into_iter()
+            .map(|(id, number)| Ok(Ticket::new(Key::new(self.batch, CustomId::new(id)?), number.unsigned_abs())))
+            .collect::<Result<_, Error>>()
     }
 }

@@ -151,7 +151,8 @@ impl Database {
     /// [`Error::Ledger`](luma_agents_batch::Error::Ledger) if the database cannot be read.
     pub async fn states(&self, batch: Uuid) -> Result<BTreeMap<String, u64>> {
         let rows = sqlx::query(STATES).bind(batch).fetch_all(&self.pool).await.map_err(database_error)?;
-        let read = |row: &sqlx::postgres::PgRow| Ok((row.try_get("state")?, row.try_get::<i64, _>("number")?.cast_unsigned()));
+        let read =
+            |row: &sqlx::postgres::PgRow| Ok((row.try_get("state")?, row.try_get::<i64, _>("number")?.cast_unsigned()));
         rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(database_error)
     }
 }

@@ -275,9 +275,7 @@ impl Shared {
             let me = self.identity.holder;
             let paid = match &debt {
                 Debt::Event(ticket, event) => record::record(&self.database, Some(me), ticket, event).await,
-                Debt::NotSent(key, request_id) => {
-                    record::record_not_sent(&self.database, me, key, *request_id).await
-                }
+                Debt::NotSent(key, request_id) => record::record_not_sent(&self.database, me, key, *request_id).await,
                 Debt::Left(request_id) => self.quota.leave(&[*request_id]).await,
             };
             match paid {

@@ -9,11 +9,7 @@ use luma_agents_batch::{
 use luma_agents_postgres::Account;
 use uuid::Uuid;
 
-use crate::{
-    arguments::Arguments,
-    engine::Engine,
-    service,
-};
+use crate::{arguments::Arguments, engine::Engine, service};
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let file = arguments.file.as_ref().ok_or("name the file of the batch")?;

@@ -81,11 +81,8 @@ impl Engine {
     /// Puts a key on the queue, to go on after this try. Again for the same try, it changes nothing.
     pub(crate) async fn enqueue(&self, key: &Key, attempt: u32) -> dbos::Result<()> {
         let id = workflow(key, attempt);
-        let options = EnqueueOptions {
-            workflow_id: Some(&id),
-            app_version: Some(&self.steps),
-            ..EnqueueOptions::new(QUEUE)
-        };
+        let options =
+            EnqueueOptions { workflow_id: Some(&id), app_version: Some(&self.steps), ..EnqueueOptions::new(QUEUE) };
         self.client.enqueue_with::<_, End, EngineOnly>(WORKFLOW, Job::from(key), options).await?;
         Ok(())
     }

@@ -61,7 +61,8 @@ impl Sweeper {
     async fn jobs(&self) -> Result<()> {
         for batch in self.steps.database.batches().await?.into_iter().filter(|batch| batch.closed.is_none()) {
             let ledger = self.steps.batch(batch.batch).await?.ledger;
-            let is_old = |job: &OpenJob| Utc::now() - job.accepted > TimeDelta::from_std(self.grace).unwrap_or_default();
+            let is_old =
+                |job: &OpenJob| Utc::now() - job.accepted > TimeDelta::from_std(self.grace).unwrap_or_default();
             let open = ledger.open_jobs().await?;
             ledger.settle(&self.steps.client, open.into_iter().filter(is_old)).await?;
             for Ticket { key, attempt, .. } in ledger.unfinished(self.grace).await? {

@@ -26,6 +26,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         Some((emulator, _)) => emulator.client(),
         None => service::client(arguments.pace)?,
     };
+    std::fs::create_dir_all(&arguments.out)?;
     let me = arguments.id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
     let database = arguments.database().await?;
     // Before anything is claimed: from here on nobody takes this worker for dead.

@@ -47,10 +47,9 @@ async fn a_journal_moves_to_the_database_and_is_read_there() {
     fs::write(shell.folder.path().join("shop.jsonl"), lines.concat()).unwrap();
     let journal = Journal::open(shell.folder.path().join("shop.journal.jsonl")).await.unwrap();
     let batch = journal.start(&Run::new("https://agents.example")).await.unwrap();
-    for (id, event) in [
-        ("done", Event::Accepted { id: Uuid::new_v4() }),
-        ("open", Event::Unknown { fault: "timeout".to_owned() }),
-    ] {
+    for (id, event) in
+        [("done", Event::Accepted { id: Uuid::new_v4() }), ("open", Event::Unknown { fault: "timeout".to_owned() })]
+    {
         let key = Key::new(batch, CustomId::new(id).unwrap());
         let intent = Intent::new(Sha256::of("a duck"), "uni-1", "image");
         let Begin::Fresh(ticket) = journal.begin(&key, &intent).await.unwrap() else { panic!("{id} is new") };
@@ -73,7 +72,8 @@ async fn a_journal_moves_to_the_database_and_is_read_there() {
     let (code, objects, text) = shell.luma(&[&["status", "shop.jsonl"], &database[..]].concat()).await;
     assert_eq!(code, 0, "{text}");
     assert_eq!(objects[0]["states"], serde_json::json!({ "accepted": 1, "in_doubt": 1 }));
-    let (code, objects, _) = shell.luma(&[&["status", "-", "--batch", &batch.to_string()], &database[..]].concat()).await;
+    let (code, objects, _) =
+        shell.luma(&[&["status", "-", "--batch", &batch.to_string()], &database[..]].concat()).await;
     assert_eq!((code, &objects[0]["batch"]), (0, &batch.to_string().into()));
 
     let (code, objects, _) = shell.luma(&[&["doubt", "shop.jsonl"], &database[..]].concat()).await;

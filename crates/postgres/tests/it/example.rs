@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, program::as_from_a_shell};
 
 #[tokio::test]
 async fn three_commands_of_the_readme_make_every_picture() {
@@ -17,6 +17,7 @@ async fn three_commands_of_the_readme_make_every_picture() {
     for command in commands {
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).current_dir(&root).env("FLEET_OUT", folder.path()).env("DATABASE_URL", &database);
+        as_from_a_shell(&mut shell);
         shell.env_remove("LUMA_AGENTS_API_KEY").env_remove("LUMA_BASE_URL");
         let output = shell.output().await.unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use luma_agents::{mock::Emulator, types::CreateGeneration};
 use luma_agents_batch::{
-    Begin, Error, Event, Ledger as _, NoJob, Quota, Run, Sha256, State, Submission, Submitted, Submitter, Cap,
+    Begin, Cap, Error, Event, Ledger as _, NoJob, Quota, Run, Sha256, State, Submission, Submitted, Submitter,
 };
 use luma_agents_postgres::{Account, Worker};
 use tokio::time::{sleep, timeout};

@@ -11,6 +11,7 @@ mod fence;
 mod growth;
 mod holder;
 mod import;
+mod program;
 mod proxy;
 mod security;
 mod simulation;

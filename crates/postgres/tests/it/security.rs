@@ -96,8 +96,10 @@ async fn prompts_are_in_one_table_and_go_when_their_time_is_over() {
     bed.database.add_requests(ledger.batch(), &[(id.clone(), body)]).await.unwrap();
     let ticket = fresh(&ledger, "a", 1).await;
     ledger.record(&ticket, &Event::Accepted { id: Uuid::new_v4() }).await.unwrap();
-    let tables: Vec<String> =
-        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'luma'").fetch_all(&bed.pool).await.unwrap();
+    let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'luma'")
+        .fetch_all(&bed.pool)
+        .await
+        .unwrap();
     assert!(tables.len() >= 8, "{tables:?}");
     for table in tables {
         let count = format!("SELECT count(*) FROM luma.{table} t WHERE t::text LIKE '%private duck%'");
@@ -106,7 +108,10 @@ async fn prompts_are_in_one_table_and_go_when_their_time_is_over() {
     }
     let hour = std::time::Duration::from_secs(3600);
     assert_eq!(bed.database.prune_requests(hour).await.unwrap(), 0);
-    sqlx::query("UPDATE luma.requests SET created_at = created_at - interval '2 hours'").execute(&bed.pool).await.unwrap();
+    sqlx::query("UPDATE luma.requests SET created_at = created_at - interval '2 hours'")
+        .execute(&bed.pool)
+        .await
+        .unwrap();
     assert_eq!(bed.database.prune_requests(hour).await.unwrap(), 1);
     assert_eq!(bed.database.request(&ticket.key).await.unwrap(), None);
     assert!(matches!(ledger.begin(&ticket.key, &intent(1)).await.unwrap(), Begin::Accepted(_)), "the ledger stays");

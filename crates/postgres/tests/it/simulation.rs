@@ -175,7 +175,12 @@ async fn eight_workers_use_the_whole_account_and_none_is_left_behind() {
     let used = world.busy / (f64::from(LIMIT) * world.now as f64);
     let best = best(end);
     let fair = world.ended.iter().sum::<u64>() as f64 / 8.0;
-    println!("used {:.1} % of all units, {:.1} % by arithmetic, jobs by worker {:?}", used * 100.0, best * 100.0, world.ended);
+    println!(
+        "used {:.1} % of all units, {:.1} % by arithmetic, jobs by worker {:?}",
+        used * 100.0,
+        best * 100.0,
+        world.ended
+    );
     assert!(used >= 0.95 * best, "{used} of {best}");
     assert!(world.ended.iter().all(|jobs| *jobs as f64 >= fair / 2.0), "{:?}", world.ended);
 }

@@ -16,7 +16,10 @@ async fn block(bed: &Bed, waiting: i64) -> sqlx::Transaction<'static, sqlx::Post
     let key: i64 = {
         let ledger = bed.ledger("probe").await;
         let mut connection = sqlx::PgConnection::connect(&bed.url).await.unwrap();
-        sqlx::raw_sql("BEGIN; LOCK TABLE luma.batches IN ACCESS EXCLUSIVE MODE").execute(&mut connection).await.unwrap();
+        sqlx::raw_sql("BEGIN; LOCK TABLE luma.batches IN ACCESS EXCLUSIVE MODE")
+            .execute(&mut connection)
+            .await
+            .unwrap();
         let probe = tokio::spawn(async move { ledger.begin(&key(&ledger, "probe"), &intent(1)).await });
         let found = loop {
             let found: Option<i64> = sqlx::query_scalar(
@@ -92,9 +95,18 @@ async fn a_role_whose_default_is_repeatable_read_admits_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_and_a_check_in_one_statement_or_one_snapshot_admit_everybody() {
     for (isolation, statements) in [
-        ("READ COMMITTED", &["WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(7)) \
-            INSERT INTO places SELECT 1 FROM locked WHERE (SELECT count(*) FROM places) < 10"][..]),
-        ("REPEATABLE READ", &["SELECT pg_advisory_xact_lock(7)", "INSERT INTO places SELECT 1 WHERE (SELECT count(*) FROM places) < 10"][..]),
+        (
+            "READ COMMITTED",
+            &["WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(7)) \
+            INSERT INTO places SELECT 1 FROM locked WHERE (SELECT count(*) FROM places) < 10"][..],
+        ),
+        (
+            "REPEATABLE READ",
+            &[
+                "SELECT pg_advisory_xact_lock(7)",
+                "INSERT INTO places SELECT 1 WHERE (SELECT count(*) FROM places) < 10",
+            ][..],
+        ),
     ] {
         let bed = bed().await;
         sqlx::raw_sql("CREATE TABLE places (unit int)").execute(&bed.pool).await.unwrap();
@@ -136,7 +148,8 @@ async fn a_time_is_that_of_the_moment_not_that_of_the_transaction() {
     let released: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&bed.pool).await.unwrap();
     blocker.rollback().await.unwrap();
     assert!(matches!(begin.await.unwrap(), Begin::Fresh(_)));
-    let begun: DateTime<Utc> = sqlx::query_scalar("SELECT begun_at FROM luma.tries").fetch_one(&bed.pool).await.unwrap();
+    let begun: DateTime<Utc> =
+        sqlx::query_scalar("SELECT begun_at FROM luma.tries").fetch_one(&bed.pool).await.unwrap();
     assert!(begun >= released, "the intent is of {begun}, and the lock was free at {released}");
 }
 
