@@ -4,7 +4,10 @@
 //! error. What differs between the API and storage is in the [`Request`]s ([`super::api`],
 //! [`super::storage`]) and in whether a call has a [`Peer::Api`].
 
-use std::time::{Duration, SystemTime};
+use std::{
+    pin::pin,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderValue, Method};
 use tokio::time::{Instant, sleep};
@@ -118,7 +121,7 @@ impl<'a> CallContext<'a> {
             Peer::Storage => None,
         };
         let span = trace::call_span(self.exchange.operation, &self.options.subject, server);
-        let outcome = self.attempts(request).instrument(span.clone()).await;
+        let outcome = pin!(self.attempts(request)).instrument(span.clone()).await;
         match &outcome {
             Ok(response) if self.exchange.effect == Effect::Pays => request.describe(response, &span),
             Ok(_) => {}
@@ -155,7 +158,7 @@ impl<'a> CallContext<'a> {
         let end =
             clock::after(begun, self.options.timeout).min(clock::after(self.progressed, self.options.retry.budget));
         let guard = Unfinished::new(exchange);
-        let outcome = request.send(exchange, end).instrument(span.clone()).await;
+        let outcome = pin!(request.send(exchange, end)).instrument(span.clone()).await;
         guard.finish();
         if let Err(Failure::Attempt(error)) = &outcome {
             exchange.status = error.status;
