@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -140,7 +141,7 @@ impl<'a> CallContext<'a> {
             Peer::Storage => None,
         };
         let span = trace::call_span(self.exchange.operation, &self.options.subject, server);
-        let outcome = self.attempts(request).instrument(span.clone()).await;
+        let outcome = pin!(self.attempts(request)).instrument(span.clone()).await;
         match &outcome {
             Ok(response) if self.exchange.effect == Effect::Pays => request.describe(response, &span),
             Ok(_) => {}
@@ -179,7 +180,7 @@ impl<'a> CallContext<'a> {
         let guard = Unfinished::new(exchange);
         let watch = |id: Option<&str>| self.options.watcher.iter().for_each(|watcher| (watcher.0)(id));
         watch(exchange.request_id_sent.as_deref());
-        let outcome = request.send(exchange, end).instrument(span.clone()).await;
+        let outcome = pin!(request.send(exchange, end)).instrument(span.clone()).await;
         guard.finish();
         watch(None);
         if let Err(Failure::Attempt(error)) = &outcome {

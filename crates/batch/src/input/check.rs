@@ -230,8 +230,10 @@ impl Ids {
 }
 
 fn hash(id: &CustomId) -> u64 {
+    let mut folded = [0; CustomId::MAX];
+    folded.iter_mut().zip(id.as_str().bytes()).for_each(|(folded, byte)| *folded = byte.to_ascii_lowercase());
     let mut hasher = DefaultHasher::new();
-    id.as_str().bytes().for_each(|byte| byte.to_ascii_lowercase().hash(&mut hasher));
+    folded[..id.as_str().len()].hash(&mut hasher);
     hasher.finish()
 }
 
