@@ -78,9 +78,9 @@ impl Line {
         }
         let custom_id = match custom_id {
             Value::String(id) => {
-                CustomId::new(&id).map_err(|e| problem("custom_id", Code::InvalidCustomId, &e.to_string()))
+                CustomId::from_text(id).map_err(|e| problem("custom_id", Code::InvalidCustomId, &e.to_string()))
             }
-            Value::Null => CustomId::new(default_id(number)).map_err(drop),
+            Value::Null => CustomId::from_text(default_id(number)).map_err(drop),
             _ => {
                 problem("custom_id", Code::InvalidCustomId, "it must be a text");
                 Err(())
