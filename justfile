@@ -25,12 +25,13 @@ check:
     @.ci/step shells
     @.ci/step python {{ manifests }} {{ sources }}
     @.ci/step report {{ manifests }} {{ sources }}
+    @.ci/step postgres {{ manifests }} {{ sources }}
     @.ci/step package {{ manifests }} README.md CHANGELOG.md examples {{ sources }}
     @.ci/step msrv {{ manifests }} examples tests benches {{ sources }}
     @.ci/step minimal-versions {{ manifests }} {{ sources }}
 
 # Everything, skipping nothing: also what takes too long for each change.
-check-all: && soak chaos wheel
+check-all: && soak chaos chaos-fleet wheel
     @CHECK_ALL=1 just check
 
 manifests := "Cargo.toml Cargo.lock crates"
@@ -97,6 +98,10 @@ python:
 shells:
     .ci/shells
 
+# The fleet on a real PostgreSQL, which is installed where it is missing.
+postgres:
+    .ci/postgres
+
 # The packed crates, unpacked elsewhere: tests, examples, documentation.
 package:
     .ci/package
@@ -129,3 +134,7 @@ soak:
 chaos:
     CHAOS_ROUNDS=200 cargo test --locked --package luma-agents-batch --test it -- --nocapture killed_at_any_moment
     cargo test --locked --release --package luma-agents-batch --lib -- --ignored every_byte_in_every_form
+
+# Twenty times four workers that are killed, cut off and restarted, on a PostgreSQL that is restarted too: half an hour.
+chaos-fleet:
+    CHAOS_SEEDS=20 cargo test --locked --package luma-agents-postgres --test it -- --nocapture killed_workers

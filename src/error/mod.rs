@@ -4,6 +4,8 @@ mod exchange;
 mod job;
 mod outcome;
 mod rejected;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, path::PathBuf, time::Duration};
 

@@ -2,10 +2,10 @@
 
 use clap::Args;
 use luma_agents::uuid::Uuid;
-use luma_agents_batch::{CustomId, Doubt, Doubts, Journal, input::Known};
+use luma_agents_batch::{CustomId, Doubt, DoubtLedger, Doubts, Journal, Key, input::Known};
 use serde_json::json;
 
-use super::{place::Place, status::view};
+use super::{database::DatabaseArgs, place::Place, view::View};
 use crate::{cli::Context, exit::Exit, failure::Failure};
 
 /// List jobs that may exist, with the text for support, or decide about them
@@ -15,6 +15,9 @@ use crate::{cli::Context, exit::Exit, failure::Failure};
 pub(crate) struct DoubtArgs {
     #[command(flatten)]
     place: Place,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
 
     /// Support has found the job of KEY; may be repeated
     #[arg(long, value_name = "KEY=ID", value_parser = found)]
@@ -30,32 +33,8 @@ pub(crate) struct DoubtArgs {
 }
 
 pub(super) async fn run(context: &mut Context, args: DoubtArgs) -> Result<Exit, Failure> {
-    let before = view(&args.place).await?;
-    let decides = !args.found.is_empty() || !args.none.is_empty() || args.resend.is_some();
-    let doubts = if before.is_in_use() && !decides {
-        context.output.note("the batch is running: what is listed may only be in flight");
-        before.doubts()
-    } else {
-        let journal = Journal::existing(args.place.journal_path()?).await?;
-        let doubts = Doubts::of(&journal).lines(names(&args.place, journal.lost())?);
-        let key = |id: &CustomId| journal.key(id);
-        for (id, job) in &args.found {
-            let client = context.connection.client()?;
-            let found = async { Ok(doubts.found(&client, &key(id)?, *job).await?) };
-            context.signals.stop(found).await?;
-            context.output.note(format_args!("{id}: found; the next run saves it"));
-        }
-        for id in &args.none {
-            doubts.none(&key(id)?).await?;
-            context.output.note(format_args!("{id}: the next run sends it"));
-        }
-        if let Some(number) = args.resend {
-            doubts.resend(number).await?;
-            context.output.note(format_args!("the next run sends {number} again"));
-        }
-        doubts.list()
-    };
     let names = Place::names(&args.place.journal_path()?);
+    let doubts = listed(context, &args).await?;
     for mut doubt in doubts.iter().cloned() {
         doubt.job = names.job(&doubt.key.custom_id);
         show(context, &doubt)?;
@@ -68,6 +47,48 @@ pub(super) async fn run(context: &mut Context, args: DoubtArgs) -> Result<Exit, 
         context.output.note(SUPPORT);
     }
     Ok(Exit::InDoubt)
+}
+
+/// The list, after what is decided.
+async fn listed(context: &mut Context, args: &DoubtArgs) -> Result<Vec<Doubt>, Failure> {
+    #[cfg(feature = "postgres")]
+    if let Some((database, batch)) = args.database.batch(&args.place).await? {
+        let ledger = database.doubts(batch);
+        let doubts = Doubts::of(&ledger);
+        return decide(context, args, &doubts, |id| Ok(ledger.key(id))).await;
+    }
+    let decides = !args.found.is_empty() || !args.none.is_empty() || args.resend.is_some();
+    let before = View::read(&args.place, &args.database).await?;
+    if before.is_in_use && !decides {
+        context.output.note("the batch is running: what is listed may only be in flight");
+        return Ok(before.doubts);
+    }
+    let journal = Journal::existing(args.place.journal_path()?).await?;
+    let doubts = Doubts::of(&journal).lines(names(&args.place, journal.lost())?);
+    decide(context, args, &doubts, |id| journal.key(id)).await
+}
+
+async fn decide<L: DoubtLedger>(
+    context: &mut Context,
+    args: &DoubtArgs,
+    doubts: &Doubts<L>,
+    key: impl Fn(&CustomId) -> luma_agents_batch::Result<Key>,
+) -> Result<Vec<Doubt>, Failure> {
+    for (id, job) in &args.found {
+        let client = context.connection.client()?;
+        let found = async { Ok(doubts.found(&client, &key(id)?, *job).await?) };
+        context.signals.stop(found).await?;
+        context.output.note(format_args!("{id}: found; the next run saves it"));
+    }
+    for id in &args.none {
+        doubts.none(&key(id)?).await?;
+        context.output.note(format_args!("{id}: the next run sends it"));
+    }
+    if let Some(number) = args.resend {
+        doubts.resend(number).await?;
+        context.output.note(format_args!("the next run sends {number} again"));
+    }
+    Ok(doubts.list().await?)
 }
 
 /// What to do with the list.

@@ -10,17 +10,13 @@ use std::{
 use clap::Args;
 use luma_agents::types::GenerationFailureCode;
 use luma_agents_batch::{
-    Attempt, CustomId, JournalView, NoJob, State,
+    Attempt, CustomId, NoJob, State,
     estimate::is_refunded,
     input::Line,
     output::{ResultError, ResultLine},
 };
 
-use super::{
-    place::Place,
-    status::{self, view},
-    thumbnail::thumbnail,
-};
+use super::{database::DatabaseArgs, place::Place, status, thumbnail::thumbnail, view::View};
 use crate::{cli::Context, exit::Exit, failure::Failure, target::unnamed};
 
 const PAGE: &str = include_str!("report.html");
@@ -31,13 +27,16 @@ pub(crate) struct ReportArgs {
     #[command(flatten)]
     place: Place,
 
+    #[command(flatten)]
+    database: DatabaseArgs,
+
     /// File to write [default: NAME.report.html beside the journal]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 pub(super) async fn run(context: &mut Context, args: ReportArgs) -> Result<Exit, Failure> {
-    let view = view(&args.place).await?;
+    let view = View::read(&args.place, &args.database).await?;
     let journal = args.place.journal_path()?;
     let Some(out) = args.out.or_else(|| args.place.beside(".report.html")) else {
         return Err(Failure::usage("the report has no name; say --out FILE"));
@@ -98,7 +97,7 @@ struct Page<'a> {
     folder: PathBuf,
     /// Where the page is.
     out: PathBuf,
-    view: &'a JournalView,
+    view: &'a View,
     prompts: &'a Prompts,
     reasons: &'a Reasons,
 }
@@ -108,7 +107,7 @@ impl Page<'_> {
         let mut counts = BTreeMap::<&str, u64>::new();
         let mut failures = BTreeMap::<String, Vec<&CustomId>>::new();
         let mut cards = Vec::new();
-        let mut jobs: Vec<_> = self.view.iter().collect();
+        let mut jobs: Vec<_> = self.view.lines.iter().map(|(id, last)| (id, last)).collect();
         // What is no longer in the input comes last.
         jobs.sort_by_key(|(id, _)| (self.prompts.get(id).map_or(u64::MAX, |(line, _)| *line), *id));
         for (id, last) in jobs {
@@ -119,7 +118,7 @@ impl Page<'_> {
             }
             cards.push(self.card(id, attempt));
         }
-        let spent = self.view.spent();
+        let spent = self.view.spent;
         let states: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", words(state))).collect();
         let summary = format!("{}; up to ${} spent, by estimate", states.join(", "), spent.high);
         let filter = |name: &str, text: &str, pressed: bool| {
