@@ -84,7 +84,8 @@ impl Run {
             }
         };
         let key = format!("generations/{}/", self.id);
-        let mut parts = shown.1.split(&format!("\"{key}"));
+        let quoted = format!("\"{key}");
+        let mut parts = shown.1.split(&quoted);
         let mut text = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let (name, rest) = part.split_once('"').unwrap_or((part, ""));
