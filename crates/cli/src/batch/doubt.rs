@@ -33,10 +33,10 @@ pub(crate) struct DoubtArgs {
 }
 
 pub(super) async fn run(context: &mut Context, args: DoubtArgs) -> Result<Exit, Failure> {
-    let names = Place::names(&args.place.journal_path()?);
+    let names = args.place.journal_path().ok().map(|journal| Place::names(&journal));
     let doubts = listed(context, &args).await?;
     for mut doubt in doubts.iter().cloned() {
-        doubt.job = names.job(&doubt.key.custom_id);
+        doubt.job = names.as_ref().and_then(|names| names.job(&doubt.key.custom_id));
         show(context, &doubt)?;
     }
     if doubts.is_empty() {
