@@ -2,6 +2,8 @@
 
 pub(crate) mod book;
 mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
