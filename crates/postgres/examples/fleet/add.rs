@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{arguments::Arguments, engine::Engine, service};
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let file = arguments.file.as_ref().ok_or("name the file of the batch")?;
+    let file = arguments.object.as_ref().ok_or("name the file of the batch")?;
     let input = Input::open(file)?;
     let checked = input.check().run(|_| Known::default())?;
     // The batch is known by its content, so that the same file is the same batch.
@@ -22,7 +22,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let limits = Account::new(account, &base_url).per_minute(arguments.per_minute).concurrency(arguments.concurrency);
     database.set_account(&limits).await?;
     let mut run = Run::new(base_url);
-    run.input = Some(file.display().to_string());
+    run.input = Some(file.clone());
     run.input_sha256 = Some(checked.sha256);
     run.lines = Some(checked.lines);
     database.create_batch_as(batch, account, &run, Cap::NONE).await?;

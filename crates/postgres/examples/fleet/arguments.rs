@@ -15,6 +15,9 @@ usage: fleet migrate [--slots N]          create or update the tables
        fleet work [--processes N]         run jobs, in this process or in N
                   [--id ID] [--out FOLDER] [--until-done]
        fleet status                       what became of the jobs
+       fleet grant ROLE                   let workers connect as this role, which creates nothing
+       fleet prune DAYS                   delete the requests that are older
+       fleet mark-in-doubt                after a restore, before any worker starts
 
 The database is DATABASE_URL. Without LUMA_AGENTS_API_KEY, `fleet work` runs an emulator of the service; with
 it, it works on the service, which charges for each job.";
@@ -28,11 +31,15 @@ pub(crate) enum Command {
     Add,
     Work,
     Status,
+    Grant,
+    Prune,
+    MarkInDoubt,
 }
 
 pub(crate) struct Arguments {
     pub(crate) command: Command,
-    pub(crate) file: Option<PathBuf>,
+    /// The file of `add`, the role of `grant`, the days of `prune`.
+    pub(crate) object: Option<String>,
     pub(crate) processes: u32,
     /// The id of the worker, by default a new one.
     pub(crate) id: Option<String>,
@@ -56,7 +63,7 @@ impl Arguments {
     pub(crate) fn parse() -> Result<Self, lexopt::Error> {
         let mut arguments = Self {
             command: Command::Help,
-            file: None,
+            object: None,
             processes: 1,
             id: None,
             out: std::env::var_os("FLEET_OUT").map_or_else(|| PathBuf::from("out"), PathBuf::from),
@@ -77,6 +84,9 @@ impl Arguments {
                     "add" => Command::Add,
                     "work" => Command::Work,
                     "status" => Command::Status,
+                    "grant" => Command::Grant,
+                    "prune" => Command::Prune,
+                    "mark-in-doubt" => Command::MarkInDoubt,
                     other => return Err(format!("{other} is no command").into()),
                 }
             }
@@ -85,7 +95,7 @@ impl Arguments {
         }
         while let Some(argument) = parser.next()? {
             match argument {
-                Arg::Value(file) if matches!(arguments.command, Command::Add) => arguments.file = Some(file.into()),
+                Arg::Value(object) if arguments.object.is_none() => arguments.object = Some(object.string()?),
                 Arg::Long("processes") => arguments.processes = parser.value()?.parse()?,
                 Arg::Long("id") => arguments.id = Some(parser.value()?.string()?),
                 Arg::Long("out") => arguments.out = parser.value()?.into(),

@@ -11,7 +11,7 @@ use dbos::{
     },
 };
 use luma_agents_batch::Key;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::{
     job::{End, Job},
@@ -40,6 +40,20 @@ pub(crate) async fn migrate(url: &str, slots: i32, every: Duration) -> Result<()
     let options = QueueOptions { worker_concurrency: Some(slots), polling_interval: every, ..QueueOptions::default() };
     client.register_queue(QUEUE, options, QueueConflict::AlwaysUpdate).await?;
     client.close().await;
+    Ok(())
+}
+
+/// Gives a role what a worker needs of DBOS.
+pub(crate) async fn grant(pool: &PgPool, role: &str) -> sqlx::Result<()> {
+    let quoted: String = sqlx::query_scalar("SELECT quote_ident($1)").bind(role).fetch_one(pool).await?;
+    let grant = format!(
+        "GRANT USAGE ON SCHEMA dbos TO {quoted}; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dbos TO {quoted}; \
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA dbos TO {quoted}; \
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA dbos TO {quoted}"
+    );
+    // The only part that is not ours is quoted by the server.
+    sqlx::raw_sql(AssertSqlSafe(grant)).execute(pool).await?;
     Ok(())
 }
 

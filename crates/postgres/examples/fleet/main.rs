@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod add;
+mod admin;
 mod arguments;
 mod engine;
 mod job;
@@ -12,7 +13,7 @@ mod steps;
 mod sweep;
 mod work;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use arguments::{Arguments, Command, USAGE};
 
@@ -30,7 +31,10 @@ async fn main() -> ExitCode {
             println!("{USAGE}");
             Ok(())
         }
-        Command::Migrate => migrate(&arguments).await,
+        Command::Migrate => admin::migrate(&arguments).await,
+        Command::Grant => admin::grant(&arguments).await,
+        Command::Prune => admin::prune(&arguments).await,
+        Command::MarkInDoubt => admin::mark_in_doubt(&arguments).await,
         Command::Add => add::run(&arguments).await,
         Command::Work if arguments.processes > 1 => work::run_processes(&arguments).await,
         Command::Work => work::run(&arguments).await,
@@ -43,10 +47,4 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The only command that creates anything in the database: its role needs rights that those of the workers do not.
-async fn migrate(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    arguments.database().await?.migrate().await?;
-    engine::migrate(&arguments.database_url()?, arguments.slots, Duration::from_secs(1).min(arguments.grace)).await
 }

@@ -5,13 +5,15 @@ use std::error::Error;
 use crate::arguments::Arguments;
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    for batch in arguments.database().await?.batches().await? {
+    let database = arguments.database().await?;
+    for batch in database.batches().await? {
         let (spent, lines) = (batch.spent, batch.run.lines.unwrap_or_default());
         println!("batch {}: {lines} lines, {} jobs, ${} to ${}", batch.batch, spent.jobs, spent.low, spent.high);
-        let counts = "SELECT state, count(*) FROM luma.tries WHERE batch = $1 GROUP BY state ORDER BY state";
-        let counts = sqlx::query_as::<_, (String, i64)>(counts).bind(batch.batch);
-        for (state, number) in counts.fetch_all(&arguments.pool().await?).await? {
+        for (state, number) in database.states(batch.batch).await? {
             println!("  {state}: {number}");
+        }
+        for doubt in database.view(batch.batch).await?.doubts() {
+            println!("  {doubt}");
         }
     }
     Ok(())

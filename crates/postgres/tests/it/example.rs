@@ -26,3 +26,35 @@ async fn three_commands_of_the_readme_make_every_picture() {
     let pictures = pictures.filter(|file| file.path().extension().is_some_and(|it| it == "png"));
     assert_eq!(pictures.count(), 24);
 }
+
+#[tokio::test]
+async fn a_worker_of_the_example_needs_no_right_to_create_anything() {
+    let cluster = Cluster::shared();
+    let owner = cluster.database("granted").await;
+    let pool = sqlx::PgPool::connect(&owner).await.unwrap();
+    sqlx::raw_sql("CREATE ROLE worker_of_example LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let fleet = crate::program::build().await;
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("a.jsonl");
+    std::fs::write(&input, "{\"custom_id\": \"a\", \"body\": {\"prompt\": \"a duck\"}}\n").unwrap();
+    let worker = owner.replace("postgres@", "worker_of_example@");
+    let emulator = luma_agents::mock::Emulator::start().await.unwrap();
+    let commands = [
+        (&owner, vec!["migrate"]),
+        (&owner, vec!["grant", "worker_of_example"]),
+        (&worker, vec!["add", input.to_str().unwrap()]),
+        (&worker, vec!["work", "--until-done", "--pace", "0.1"]),
+    ];
+    for (database, arguments) in commands {
+        let mut command = Command::new(&fleet);
+        command.args(&arguments).env("DATABASE_URL", database).env("FLEET_OUT", folder.path());
+        command.env("LUMA_BASE_URL", emulator.base_url()).env("LUMA_AGENTS_API_KEY", emulator.api_key());
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(folder.path().join("a-0.png").exists());
+    pool.close().await;
+}
