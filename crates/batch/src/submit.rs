@@ -257,7 +257,11 @@ enum Sent {
     Done(Submitted),
     /// Another caller is submitting, or the place was lost to one.
     Nothing,
-    Limited { attempt: u32, limited: Box<Limited>, place: Place },
+    Limited {
+        attempt: u32,
+        limited: Box<Limited>,
+        place: Place,
+    },
 }
 
 impl<L: Ledger> Shared<L> {

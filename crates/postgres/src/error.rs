@@ -17,7 +17,7 @@ pub(crate) fn database_error(error: sqlx::Error) -> Error {
         (_, "28000" | "28P01" | "3D000") => {
             "the database does not let this role in; check name, role and password".to_owned()
         }
-        (sqlx::Error::Tls(_), _) => {
+        (e, _) if is_untrusted(e) => {
             "the certificate of the database is not trusted; check sslrootcert and the host".to_owned()
         }
         _ if is_transient => "the database cannot be reached at the moment; try again when it is up".to_owned(),
@@ -27,6 +27,15 @@ pub(crate) fn database_error(error: sqlx::Error) -> Error {
     LedgerError::new(message).transient(is_transient).source(error).into()
 }
 
+/// rustls reports a bad certificate as invalid data of the connection.
+fn is_untrusted(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(e) => e.kind() == std::io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
@@ -34,6 +43,7 @@ fn first_line(text: &str) -> &str {
 /// Whether the same statement may succeed later: a lost connection, a server that starts, stops or fails over, a deadlock.
 pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     match error {
+        _ if is_untrusted(error) => false,
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => true,
         // A connection that was cut within a transaction.
         sqlx::Error::BeginFailed => true,

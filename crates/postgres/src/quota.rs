@@ -283,7 +283,8 @@ impl Standing {
     }
 }
 
-/// Sums over the rows that still count, by index. The clock is read once, so that the index can be used.
+/// Sums over the rows that still count, by index: the clock is read once, and both ends of the range are named, without
+/// which the planner expects a third of the table.
 pub(crate) const STANDING: &str = "WITH clock AS MATERIALIZED (SELECT luma.clock() AS now) \
     SELECT clock.now, a.per_minute, a.concurrency, a.capacity, \
         a.capacity < a.concurrency AND (a.ends >= a.ends_needed OR a.capacity_at <= clock.now - interval '10 minutes') \
@@ -295,9 +296,11 @@ pub(crate) const STANDING: &str = "WITH clock AS MATERIALIZED (SELECT luma.clock
         EXISTS (SELECT FROM luma.waiters WHERE request_id = $2) AS is_in_line \
     FROM clock CROSS JOIN luma.accounts a \
     CROSS JOIN LATERAL (SELECT COALESCE(sum(weight), 0) AS held, min(place_until) AS place_next \
-        FROM luma.tries WHERE account = a.account AND place_until > clock.now) AS places \
+        FROM luma.tries WHERE account = a.account AND place_until > clock.now \
+            AND place_until < clock.now + interval '1 day') AS places \
     CROSS JOIN LATERAL (SELECT COALESCE(sum(weight), 0) AS used, min(counts_until) AS window_next \
-        FROM luma.tries WHERE account = a.account AND counts_until > clock.now) AS rate \
+        FROM luma.tries WHERE account = a.account AND counts_until > clock.now \
+            AND counts_until < clock.now + interval '1 day') AS rate \
     LEFT JOIN LATERAL (SELECT request_id, number, weight, turn_at FROM luma.waiters \
         WHERE account = a.account ORDER BY number LIMIT 1) AS first ON true \
     WHERE a.account = $1";
@@ -320,7 +323,7 @@ pub(crate) async fn recorded(
                 "UPDATE luma.accounts a SET refusals = 0, granted = greatest(granted, held.units), \
                      ends_needed = CASE WHEN held.units > granted THEN 5 ELSE ends_needed END \
                  FROM (SELECT COALESCE(sum(weight), 0)::integer AS units FROM luma.tries \
-                     WHERE account = $1 AND place_until > $2) AS held \
+                     WHERE account = $1 AND place_until > $2 AND place_until < $2 + interval '1 day') AS held \
                  WHERE a.account = $1 AND (a.refusals > 0 OR a.capacity < a.concurrency)",
             );
             granted.bind(account).bind(now).execute(&mut *connection).await.map_err(database_error)?;
@@ -358,7 +361,7 @@ async fn refused(
                  THEN $2 + make_interval(secs => least(60 * power(2, least(a.refusals, 10)), $5)) \
                  ELSE a.closed_until END \
          FROM (SELECT COALESCE(sum(weight), 0)::integer AS units FROM luma.tries \
-             WHERE account = $1 AND place_until > $2) AS held \
+             WHERE account = $1 AND place_until > $2 AND place_until < $2 + interval '1 day') AS held \
          WHERE a.account = $1",
     );
     let weight = i32::try_from(weight).unwrap_or(i32::MAX);

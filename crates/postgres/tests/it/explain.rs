@@ -49,5 +49,6 @@ async fn every_query_of_a_large_batch_goes_by_an_index() {
 
 /// Of the large table, by all sessions that are idle or gone.
 async fn sequential_scans(bed: &crate::support::Bed) -> i64 {
-    bed.number("SELECT COALESCE(sum(seq_scan), 0)::bigint FROM pg_stat_all_tables WHERE relid = 'luma.tries'::regclass").await
+    bed.number("SELECT COALESCE(sum(seq_scan), 0)::bigint FROM pg_stat_all_tables WHERE relid = 'luma.tries'::regclass")
+        .await
 }

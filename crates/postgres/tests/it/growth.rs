@@ -28,7 +28,10 @@ async fn the_ledger_beside_a_bare_insert() {
     let script = cluster.data().join("insert.sql");
     std::fs::write(&script, "INSERT INTO bare VALUES (gen_random_uuid(), clock_timestamp(), 'intent');\n").unwrap();
     cluster.own(&script);
-    database.set_account(&Account::new(ACCOUNT, BASE_URL).per_minute(1_000_000_000).concurrency(1_000_000_000)).await.unwrap();
+    database
+        .set_account(&Account::new(ACCOUNT, BASE_URL).per_minute(1_000_000_000).concurrency(1_000_000_000))
+        .await
+        .unwrap();
     let run = luma_agents_batch::Run::new(BASE_URL);
 
     println!("| workers | steps/s | a step, ms | bare INSERT/s |");
@@ -46,7 +49,9 @@ async fn the_ledger_beside_a_bare_insert() {
                 let mut steps = 0_u32;
                 while Instant::now() < end {
                     let key = key(&ledger, &format!("{number}-{steps}"));
-                    let Begin::Fresh(ticket) = ledger.begin(&key, &intent(1)).await.unwrap() else { panic!("{key} is new") };
+                    let Begin::Fresh(ticket) = ledger.begin(&key, &intent(1)).await.unwrap() else {
+                        panic!("{key} is new")
+                    };
                     let id = Uuid::new_v4();
                     ledger.record(&ticket, &Event::Accepted { id }).await.unwrap();
                     ledger.record(&ticket, &Event::Completed { id }).await.unwrap();
@@ -66,8 +71,21 @@ async fn the_ledger_beside_a_bare_insert() {
 
 fn pgbench(cluster: &Cluster, clients: u32, script: &std::path::Path) -> String {
     let mut command = Command::new(cluster.program("pgbench"));
-    command.args(["-n", "-h", "127.0.0.1", "-U", "postgres", "-T", &SECONDS.to_string(), "-c", &clients.to_string(), "-j", "2"]);
-    let output = command.arg("-p").arg(cluster.port().to_string()).arg("-f").arg(script).arg("growth").output().unwrap();
+    command.args([
+        "-n",
+        "-h",
+        "127.0.0.1",
+        "-U",
+        "postgres",
+        "-T",
+        &SECONDS.to_string(),
+        "-c",
+        &clients.to_string(),
+        "-j",
+        "2",
+    ]);
+    let output =
+        command.arg("-p").arg(cluster.port().to_string()).arg("-f").arg(script).arg("growth").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find(|line| line.starts_with("tps")).unwrap_or_else(|| panic!("{text}"));
     line.split_whitespace().nth(2).unwrap().split('.').next().unwrap().to_owned()

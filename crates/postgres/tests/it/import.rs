@@ -1,8 +1,8 @@
 //! A journal becomes rows, once, and then runs no more.
 
 use luma_agents_batch::{
-    Begin, Cap, CustomId, Error, Event, Intent, Journal, JournalView, Key, Ledger as _, Run, SavedFile, Sha256, State, Usd,
-    error::JournalProblem,
+    Begin, Cap, CustomId, Error, Event, Intent, Journal, JournalView, Key, Ledger as _, Run, SavedFile, Sha256, State,
+    Usd, error::JournalProblem,
 };
 use luma_agents_postgres::Account;
 use uuid::Uuid;
@@ -57,7 +57,8 @@ async fn a_journal_becomes_rows_that_say_the_same() {
     for id in journal.ids().unwrap() {
         let (there, here) = (view.get(&id).unwrap(), journal.line(&id).unwrap());
         assert_eq!(there.last, here.last, "{id}");
-        let should = if here.attempt.state == State::InFlight { State::InDoubt { fault: None } } else { here.attempt.state };
+        let should =
+            if here.attempt.state == State::InFlight { State::InDoubt { fault: None } } else { here.attempt.state };
         assert_eq!(there.attempt.state, should, "{id}");
         assert_eq!(there.attempt.request_id, here.attempt.request_id, "{id}");
         assert_eq!(there.attempt.fingerprint, here.attempt.fingerprint, "{id}");

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod cluster;
+mod command_line;
 mod conformance;
 mod example;
 mod explain;
@@ -12,7 +13,7 @@ mod holder;
 mod import;
 mod program;
 mod proxy;
-// mod security;
+mod security;
 mod simulation;
 mod support;
 mod traps;

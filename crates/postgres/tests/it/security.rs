@@ -2,8 +2,8 @@
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
-use luma_agents_batch::{Begin, CustomId, Error, Event, Key, Ledger as _};
-use luma_agents_postgres::{Database, Worker};
+use luma_agents_batch::{Begin, Cap, CustomId, Error, Event, Key, Ledger as _, Run};
+use luma_agents_postgres::{Account, Database, Worker};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
@@ -30,8 +30,7 @@ async fn a_role_without_ddl_suffices_at_run_time() {
     assert!(denied.to_string().contains("run-time rights"), "{denied}");
 
     bed.database.grant(&role).await.unwrap();
-    let batch = database.create_batch(ACCOUNT, &luma_agents_batch::Run::new(BASE_URL), luma_agents_batch::Cap::NONE);
-    let batch = batch.await.unwrap();
+    let batch = database.create_batch(ACCOUNT, &Run::new(BASE_URL), Cap::NONE).await.unwrap();
     let worker = Worker::start(&database, "one", ACCOUNT, BASE_URL).await.unwrap();
     let ledger = worker.ledger(batch).await.unwrap();
     database.add_requests(batch, &[(CustomId::new("a").unwrap(), json!({ "prompt": "a duck" }))]).await.unwrap();
@@ -67,10 +66,9 @@ async fn a_hostile_name_is_a_value() {
     let hostile = "'; DROP TABLE luma.tries; --";
     assert!(CustomId::new(hostile).is_err(), "an id has no such letters");
     let bed = bed().await;
-    let account = luma_agents_postgres::Account::new(hostile, BASE_URL);
+    let account = Account::new(hostile, BASE_URL);
     bed.database.set_account(&account).await.unwrap();
-    let batch = bed.database.create_batch(hostile, &luma_agents_batch::Run::new(BASE_URL), luma_agents_batch::Cap::NONE);
-    let batch = batch.await.unwrap();
+    let batch = bed.database.create_batch(hostile, &Run::new(BASE_URL), Cap::NONE).await.unwrap();
     let worker = Worker::start(&bed.database, hostile, hostile, BASE_URL).await.unwrap();
     let ledger = worker.ledger(batch).await.unwrap();
     let mut wild = intent(1);
@@ -98,8 +96,10 @@ async fn prompts_are_in_one_table_and_go_when_their_time_is_over() {
     bed.database.add_requests(ledger.batch(), &[(id.clone(), body)]).await.unwrap();
     let ticket = fresh(&ledger, "a", 1).await;
     ledger.record(&ticket, &Event::Accepted { id: Uuid::new_v4() }).await.unwrap();
-    let tables: Vec<String> =
-        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'luma'").fetch_all(&bed.pool).await.unwrap();
+    let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'luma'")
+        .fetch_all(&bed.pool)
+        .await
+        .unwrap();
     assert!(tables.len() >= 8, "{tables:?}");
     for table in tables {
         let count = format!("SELECT count(*) FROM luma.{table} t WHERE t::text LIKE '%private duck%'");
@@ -108,7 +108,10 @@ async fn prompts_are_in_one_table_and_go_when_their_time_is_over() {
     }
     let hour = std::time::Duration::from_secs(3600);
     assert_eq!(bed.database.prune_requests(hour).await.unwrap(), 0);
-    sqlx::query("UPDATE luma.requests SET created_at = created_at - interval '2 hours'").execute(&bed.pool).await.unwrap();
+    sqlx::query("UPDATE luma.requests SET created_at = created_at - interval '2 hours'")
+        .execute(&bed.pool)
+        .await
+        .unwrap();
     assert_eq!(bed.database.prune_requests(hour).await.unwrap(), 1);
     assert_eq!(bed.database.request(&ticket.key).await.unwrap(), None);
     assert!(matches!(ledger.begin(&ticket.key, &intent(1)).await.unwrap(), Begin::Accepted(_)), "the ledger stays");
@@ -123,9 +126,8 @@ async fn statements_hold_no_values_and_the_log_no_prompt() {
     sqlx::raw_sql("CREATE EXTENSION pg_stat_statements").execute(&pool).await.unwrap();
     let database = Database::connect(&url, settings()).await.unwrap();
     database.migrate().await.unwrap();
-    database.set_account(&luma_agents_postgres::Account::new(ACCOUNT, BASE_URL)).await.unwrap();
-    let run = luma_agents_batch::Run::new(BASE_URL);
-    let batch = database.create_batch(ACCOUNT, &run, luma_agents_batch::Cap::NONE).await.unwrap();
+    database.set_account(&Account::new(ACCOUNT, BASE_URL)).await.unwrap();
+    let batch = database.create_batch(ACCOUNT, &Run::new(BASE_URL), Cap::NONE).await.unwrap();
     let worker = Worker::start(&database, "one", ACCOUNT, BASE_URL).await.unwrap();
     let ledger = worker.ledger(batch).await.unwrap();
     let body = json!({ "prompt": "a very private duck" });
@@ -170,7 +172,7 @@ async fn tls_is_checked_where_it_is_asked_for() {
     };
     let database = connect("verify-full", &certificate).await.unwrap();
     database.migrate().await.unwrap();
-    database.set_account(&luma_agents_postgres::Account::new(ACCOUNT, BASE_URL)).await.unwrap();
+    database.set_account(&Account::new(ACCOUNT, BASE_URL)).await.unwrap();
     let worker = Worker::start(&database, "one", ACCOUNT, BASE_URL).await.unwrap();
     let pool = PgPool::connect(&url).await.unwrap();
     let plain: i64 = sqlx::query_scalar(
