@@ -191,8 +191,11 @@ impl Entry {
             Self::Found { custom_id, r#try, id } => (custom_id, *r#try, Event::Found { id: *id }),
             Self::None { custom_id, r#try } => (custom_id, *r#try, Event::None),
             Self::Resend { custom_id, r#try } => (custom_id, *r#try, Event::Resend),
-            Self::Run { .. } | Self::Uploaded { .. } | Self::Intent { .. } => return None,
-            Self::Moved { .. } | Self::Repaired { .. } => return None,
+            Self::Run { .. }
+            | Self::Uploaded { .. }
+            | Self::Intent { .. }
+            | Self::Moved { .. }
+            | Self::Repaired { .. } => return None,
         })
     }
 
