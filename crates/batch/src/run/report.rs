@@ -94,7 +94,7 @@ pub(super) async fn write_results(batch: &Batch, journal: &Journal) -> Result<()
     .await
 }
 
-fn line(custom_id: &CustomId, last: &Last) -> ResultLine {
+pub(super) fn line(custom_id: &CustomId, last: &Last) -> ResultLine {
     let state = &last.attempt.state;
     let line = |state: &str| ResultLine::new(custom_id.clone(), last.attempt.state.id(), state);
     let other = last.others.iter().filter(|it| it.state.is_live()).find_map(|it| it.state.id());
