@@ -140,7 +140,7 @@ impl Context {
     }
 
     /// Counts failures in a row.
-    fn count(&self, end: &End) {
+    pub(super) fn count(&self, end: &End) {
         let code = match end {
             End::Saved(_) => {
                 self.shared().failures = (String::new(), 0);
@@ -278,6 +278,27 @@ impl Running {
         let written = write_results(&self.context.batch, &self.context.journal, reasons).await;
         report.error = driven.and(written).err().map(Box::new);
         report
+    }
+}
+
+#[cfg(test)]
+impl Running {
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Ends with what is in flight still open.
+    pub(super) async fn finish_now(self) -> Report {
+        self.stop.cancel();
+        self.finish().await
+    }
+}
+
+#[cfg(test)]
+impl Context {
+    /// Why nothing more is submitted.
+    pub(super) fn reason(&self) -> String {
+        format!("{:?}", self.shared().stop)
     }
 }
 

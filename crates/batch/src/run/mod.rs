@@ -7,6 +7,8 @@ mod policy;
 mod prepare;
 mod report;
 mod save;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},

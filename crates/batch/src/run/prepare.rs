@@ -200,7 +200,7 @@ pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
 }
 
 /// How long a job of this type takes at most, by the default deadlines of waits.
-fn deadline(kind: &str) -> Duration {
+pub(super) fn deadline(kind: &str) -> Duration {
     Duration::from_secs(match kind {
         "image" | "image_edit" => 120,
         "layering" => 240,

@@ -104,7 +104,7 @@ pub(super) async fn write_results(batch: &Batch, journal: &Journal, reasons: Rea
     .await
 }
 
-fn line(custom_id: &CustomId, last: &Last, reasons: &Reasons) -> ResultLine {
+pub(super) fn line(custom_id: &CustomId, last: &Last, reasons: &Reasons) -> ResultLine {
     let reason = |code: &str| reasons.get(custom_id).filter(|it| it.code == code).map(|it| it.message.clone());
     let state = &last.attempt.state;
     let line = |state: &str| ResultLine::new(custom_id.clone(), last.attempt.state.id(), state);
