@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, future::IntoFuture, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{TryFutureExt as _, future::BoxFuture};
 use http::HeaderValue;
 use uuid::Uuid;
 
@@ -218,7 +218,7 @@ impl<T: Send + 'static> IntoFuture for Call<T> {
     type IntoFuture = BoxFuture<'static, Result<T>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async { Ok(self.response().await?.value) })
+        Box::pin(self.response().map_ok(|response| response.value))
     }
 }
 

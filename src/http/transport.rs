@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -48,7 +49,9 @@ pub(crate) struct CallOptions {
 
 /// Gets the id of each request before it is sent, and `None` once nothing is under way.
 #[derive(Clone)]
-pub(crate) struct Watcher(Arc<dyn Fn(Option<&str>) + Send + Sync>);
+pub(crate) struct Watcher(Arc<Watch>);
+
+type Watch = dyn Fn(Option<&str>) + Send + Sync;
 
 impl Watcher {
     pub(crate) fn new(watch: impl Fn(Option<&str>) + Send + Sync + 'static) -> Self {
@@ -140,7 +143,7 @@ impl<'a> CallContext<'a> {
             Peer::Storage => None,
         };
         let span = trace::call_span(self.exchange.operation, &self.options.subject, server);
-        let outcome = self.attempts(request).instrument(span.clone()).await;
+        let outcome = pin!(self.attempts(request)).instrument(span.clone()).await;
         match &outcome {
             Ok(response) if self.exchange.effect == Effect::Pays => request.describe(response, &span),
             Ok(_) => {}
@@ -179,7 +182,7 @@ impl<'a> CallContext<'a> {
         let guard = Unfinished::new(exchange);
         let watch = |id: Option<&str>| self.options.watcher.iter().for_each(|watcher| (watcher.0)(id));
         watch(exchange.request_id_sent.as_deref());
-        let outcome = request.send(exchange, end).instrument(span.clone()).await;
+        let outcome = pin!(request.send(exchange, end)).instrument(span.clone()).await;
         guard.finish();
         watch(None);
         if let Err(Failure::Attempt(error)) = &outcome {

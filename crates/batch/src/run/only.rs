@@ -92,8 +92,8 @@ fn claim_in(folder: &Path, sha256: Sha256, own: &Path) -> Result<()> {
 
 /// The journal that was named last for this input, if it is still there.
 fn claimed(text: &str, folder: &Path, sha256: Sha256) -> Option<PathBuf> {
-    let claims = text.lines().filter_map(|line| serde_json::from_str::<Claim>(line).ok());
-    let claim = claims.filter(|claim| claim.input_sha256 == sha256).last()?;
+    let mut claims = text.lines().filter_map(|line| serde_json::from_str::<Claim>(line).ok());
+    let claim = claims.rfind(|claim| claim.input_sha256 == sha256)?;
     Some(folder.join(claim.journal)).filter(|path| path.exists())
 }
 

@@ -101,7 +101,7 @@ mod none {
     pub(in super::super) struct DatabaseArgs {}
 
     impl DatabaseArgs {
-        #[expect(clippy::unused_async, clippy::unused_self, reason = "as with the feature")]
+        #[expect(clippy::unused_async, reason = "as with the feature")]
         pub(in super::super) async fn view(&self, _: &Place) -> Result<Option<View>, Failure> {
             Ok(None)
         }

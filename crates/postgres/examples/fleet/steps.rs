@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,6 +47,8 @@ pub(crate) struct Steps {
     pub(crate) pace: Duration,
     /// Ends this process: its workflows go on elsewhere, or here when it is started again.
     pub(crate) stop: CancellationToken,
+    /// Whether it ends by itself, since something is wrong that others have to see to.
+    pub(crate) has_failed: AtomicBool,
     batches: Mutex<HashMap<Uuid, Batch>>,
 }
 
@@ -57,7 +62,8 @@ pub(crate) struct Batch {
 impl Steps {
     pub(crate) fn new(client: Client, database: Database, worker: Worker, arguments: &Arguments) -> Self {
         let (out, pace, stop) = (arguments.out.clone(), arguments.pace, CancellationToken::new());
-        Self { client, database, worker, running: Running::default(), out, pace, stop, batches: Mutex::default() }
+        let (running, has_failed, batches) = (Running::default(), AtomicBool::new(false), Mutex::default());
+        Self { client, database, worker, running, out, pace, stop, has_failed, batches }
     }
 
     /// The batch of this id, opened at the first call.
@@ -93,8 +99,9 @@ impl Steps {
                     after = Some(last);
                     sleep(pause).await;
                 }
-                Err(Error::Stopped | Error::LedgerFailed) => self.end("").await,
-                Err(Error::NotRecorded(line)) => self.end(&line.to_string()).await,
+                Err(Error::Stopped) => std::future::pending().await,
+                Err(e @ Error::LedgerFailed) => self.end(e.to_string()).await,
+                Err(Error::NotRecorded(line)) => self.end(line.to_string()).await,
                 // Somebody else has gone on with the key.
                 Err(Error::Outdated(_)) => after = None,
                 Err(e) if e.is_retryable() => sleep(PAUSE).await,
@@ -140,7 +147,7 @@ impl Steps {
     async fn no_job(&self, after: u32, reason: NoJob) -> Step {
         match reason {
             NoJob::Rejected { kind, .. } if is_of_the_account(&kind) => {
-                self.end(&format!("the account cannot submit: {kind}")).await
+                self.end(format!("the account cannot submit: {kind}")).await
             }
             NoJob::Rejected { kind, .. } if is_passing(&kind) => Step::again(after, 5 * PAUSE),
             NoJob::Rejected { status, kind } => Step::over(End::NotSent { why: format!("{status} {kind}") }),
@@ -232,10 +239,9 @@ impl Steps {
     }
 
     /// Stops the whole worker, and this step with it.
-    async fn end<T>(&self, why: &str) -> T {
-        if !why.is_empty() {
-            eprintln!("{why}");
-        }
+    async fn end<T>(&self, why: String) -> T {
+        eprintln!("{why}");
+        self.has_failed.store(true, Ordering::Release);
         self.stop.cancel();
         std::future::pending().await
     }

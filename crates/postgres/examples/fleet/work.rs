@@ -1,6 +1,10 @@
 //! A worker: its lock first, then DBOS, then the sweep, and all of it backwards at the end.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use dbos::DBOS;
 use luma_agents_postgres::Worker;
@@ -53,7 +57,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     dbos.shutdown().await;
     sweep.abort();
     worker.stop().await;
-    Ok(())
+    if steps.has_failed.load(Ordering::Acquire) { Err("this worker has ended before its work".into()) } else { Ok(()) }
 }
 
 /// The first SIGINT or SIGTERM.

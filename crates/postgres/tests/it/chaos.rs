@@ -43,7 +43,10 @@ async fn killed_workers_and_a_broken_database_cost_nothing_twice_and_leave_nothi
         Some(seed) => seed..seed + 1,
         None => 0..number("CHAOS_SEEDS").unwrap_or(1),
     };
-    let fleet = program::build().await;
+    // A copy, which stays as it is while somebody builds.
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = folder.path().join("fleet");
+    std::fs::copy(program::build().await, &fleet).unwrap();
     for seed in seeds {
         Box::pin(run(seed, &fleet)).await;
     }
@@ -87,7 +90,7 @@ async fn run(seed: u64, fleet: &Path) {
             Trouble::Restart(stop) => cluster.restart(stop),
             Trouble::Cut => proxy.cut(),
             Trouble::Kill(worker) => {
-                open_at_kills.extend(site.kill(worker, &pool).await);
+                open_at_kills.extend(site.kill(worker, random.bool(), &pool).await);
                 kills += 1;
                 site.come_back(worker, &mut random).await;
             }
@@ -240,15 +243,17 @@ impl Site {
         self.workers.push(Some(Process { id: id.to_owned(), part: part.to_owned(), child }));
     }
 
-    /// The tries that stand in the ledger without an end when this worker is gone.
-    async fn kill(&mut self, worker: usize, pool: &PgPool) -> Vec<(String, i32)> {
+    /// Kills a worker, if `in_the_act` while it is submitting. The tries that stand in the ledger without an end then.
+    async fn kill(&mut self, worker: usize, in_the_act: bool, pool: &PgPool) -> Vec<(String, i32)> {
         let Some(process) = &mut self.workers[worker] else { return Vec::new() };
+        let act = Instant::now();
+        while in_the_act && act.elapsed() < Duration::from_secs(3) && open_intents(&process.id, pool).await.is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
         process.child.kill().await.unwrap();
         // What the server had in hand for it is done.
         sleep(Duration::from_millis(100)).await;
-        let open = "SELECT custom_id, try FROM luma.tries JOIN luma.holders USING (holder) \
-            WHERE executor = $1 AND state IN ('intent', 'unknown')";
-        sqlx::query_as(open).bind(&process.id).fetch_all(pool).await.unwrap()
+        open_intents(&process.id, pool).await
     }
 
     async fn come_back(&mut self, worker: usize, random: &mut Rng) {
@@ -287,6 +292,12 @@ impl Site {
             assert!(process.child.wait().await.unwrap().success(), "{} did not end well", process.id);
         }
     }
+}
+
+async fn open_intents(executor: &str, pool: &PgPool) -> Vec<(String, i32)> {
+    let open = "SELECT custom_id, try FROM luma.tries JOIN luma.holders USING (holder) \
+        WHERE executor = $1 AND state IN ('intent', 'unknown')";
+    sqlx::query_as(open).bind(executor).fetch_all(pool).await.unwrap()
 }
 
 struct Try {
