@@ -32,8 +32,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, named for what to do next.
 ///
 /// `Display` is one self-sufficient line: the operation, what happened, what to do, the request id
-/// to quote to support. `Debug` is that same line, for a `main` that returns a `Result`, and `{:?}` of what a variant
-/// holds has all its fields. None of them ever shows the key or a signed URL.
+/// to quote to support. `{:?}` is that same line, for a `main` that returns a `Result`; `{:#?}` has all fields. None of
+/// them ever shows the key or a signed URL.
 #[non_exhaustive]
 pub enum Error {
     /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
@@ -244,10 +244,25 @@ impl fmt::Display for Error {
     }
 }
 
-/// As `Display`.
+/// The line of `Display`; with `{:#?}`, as of `dbg!`, all fields.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
+        let (name, fields): (_, &dyn fmt::Debug) = match self {
+            Self::InvalidInput(e) => ("InvalidInput", e),
+            Self::NoResponse(e) => ("NoResponse", e),
+            Self::OutcomeUnknown(e) => ("OutcomeUnknown", e),
+            Self::Rejected(e) => ("Rejected", e),
+            Self::RateLimited(e) => ("RateLimited", e),
+            Self::UnexpectedResponse(e) => ("UnexpectedResponse", e),
+            Self::GenerationFailed(e) => ("GenerationFailed", e),
+            Self::FileFailed(e) => ("FileFailed", e),
+            Self::WaitTimeout(e) => ("WaitTimeout", e),
+            Self::Io(e) => ("Io", e),
+        };
+        f.debug_tuple(name).field(fields).finish()
     }
 }
 
