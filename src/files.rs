@@ -318,6 +318,14 @@ mod tests {
     }
 
     #[test]
+    fn a_response_about_another_file_is_a_problem() {
+        let file = &page(1, false, None).data[0];
+        assert_eq!(check(file, uuid::Uuid::nil()), Ok(()));
+        let problem = "it is about another file, 00000000-0000-0000-0000-000000000000".to_owned();
+        assert_eq!(check(file, uuid::Uuid::max()), Err(problem));
+    }
+
+    #[test]
     fn endless_empty_pages_are_an_error_and_some_are_not() {
         let next = |cursors: &mut Cursors, n: u32, files| cursors.after(&page(files, true, Some(&n.to_string())));
         let mut cursors = Cursors::default();

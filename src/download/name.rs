@@ -154,6 +154,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_taken_gets_the_number_of_its_output() {
+        let mut taken = HashSet::new();
+        let names = [0, 1, 1].map(|index| unique("car".to_owned(), index, &mut taken));
+        assert_eq!(names, ["car", "car-2", "car-3"]);
+    }
+
+    #[test]
     fn the_query_of_a_url_identifies_its_object_and_is_not_shown() {
         let identity = |url| OutputName::of_url(url, None).identity;
         assert_eq!(identity("https://h/get?file=a"), identity("https://h/get?file=a"));

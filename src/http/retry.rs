@@ -236,9 +236,20 @@ mod tests {
         assert_eq!(backoff.after_fault(Duration::from_secs(41), Some(asked)), None);
         assert!(backoff.waits_for_limit(Duration::ZERO, asked));
         assert!(!backoff.waits_for_limit(Duration::ZERO, Duration::from_secs(3600)));
+        // What would fill the budget leaves no time for the attempt.
+        assert_eq!(backoff.after_fault(Duration::from_secs(40), Some(asked)), None);
+        assert!(!backoff.waits_for_limit(Duration::from_secs(40), asked));
+        assert!(backoff.waits_for_limit(Duration::from_millis(39_999), asked));
         let paid = Backoff::new(policy, Duration::from_secs(30));
         assert!(paid.waits_for_limit(Duration::from_secs(5), asked));
         assert!(!paid.waits_for_limit(Duration::from_secs(15), asked));
+    }
+
+    #[test]
+    fn a_policy_keeps_what_is_set_beside() {
+        let policy = Retry::default().attempts(0).first_delay(DAY).max_delay(DAY).budget(DAY).strict();
+        assert_eq!(policy, Retry { attempts: 1, first_delay: DAY, max_delay: DAY, budget: DAY, strict: true });
+        assert!(!Retry::default().strict && !Retry::none().strict);
     }
 
     #[test]
@@ -273,13 +284,14 @@ mod tests {
     #[test]
     fn every_status_and_fault_has_one_meaning() {
         use Author::{Api, Storage, Unknown};
-        use Disposition::{NoResponse, OutcomeUnknown, RateLimited, Rejected};
+        use Disposition::{NoResponse, OutcomeUnknown, RateLimited, Rejected, Success};
         use Effect::{Changes, Idempotent, Pays};
-        for status in (100..=199).chain(300..=999) {
+        for status in 100..=999 {
             for author in [Api, Storage, Unknown] {
                 for effect in [Idempotent, Changes, Pays] {
                     for strict in [false, true] {
                         let expected = match (status, effect, author) {
+                            (200..=299, ..) => (Success, false),
                             (429, _, Storage) | (408 | 500..=999, Idempotent, _) => (Rejected, true),
                             (429, ..) => (RateLimited, true),
                             (502 | 503, _, Api) if !strict => (Rejected, true),

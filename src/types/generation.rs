@@ -49,3 +49,29 @@ impl GenerationFailureCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_of_failure_has_its_advice() {
+        use GenerationFailureCode as Code;
+        for (code, advice) in [
+            (Code::ContentModerated, "change the prompt or the inputs; the price is refunded"),
+            (Code::GenerationFailed, "submit it again; the price is refunded"),
+            (Code::OutputNotFound, "submit it again; the price is refunded"),
+            (Code::BudgetExhausted, "add credits, then submit it again"),
+            (Code::ImageTooLarge, "shrink the input images"),
+            (Code::UnsupportedFormat, "convert the inputs to a supported format"),
+            (Code::CorruptInput, "replace the input that cannot be decoded"),
+            (Code::InvalidRequest, "change the request"),
+            (Code::RateLimited, "submit it again later"),
+            ("new".into(), "this code is new: see the service's documentation, or update this crate"),
+        ] {
+            assert_eq!(code.advice(), advice, "{code:?}");
+            let again = [Code::GenerationFailed, Code::OutputNotFound, Code::RateLimited].contains(&code);
+            assert_eq!(code.is_retryable(), again, "{code:?}");
+        }
+    }
+}

@@ -147,3 +147,17 @@ impl fmt::Debug for Secret {
         f.write_str("<redacted>")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_is_printed_without_it() {
+        let url = Url::try_from("https://h/p?sig=hush".to_owned()).expect("a URL");
+        assert_eq!(format!("{url:?}"), r#""https://h/p?…""#);
+        assert_eq!(format!("{:?}", Secret::from("hush")), "<redacted>");
+        assert_eq!(format!("{:?}", Base64::encode("hush")), "<8 characters of base64>");
+        assert_eq!(InvalidUrl.to_string(), "not an absolute URL");
+    }
+}

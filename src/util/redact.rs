@@ -276,6 +276,9 @@ mod tests {
             let shown = excerpt(hidden);
             assert!(!shown.contains("hush") && shown.contains('…'), "{hidden}: {shown}");
         }
+        assert_eq!(excerpt("https://h/p?a=1&amp;sig=hush"), "https://h/p?…");
+        assert_eq!(escape("&amp;sig"), Some(('&', 5)));
+        assert_eq!((escape("&#61;"), escape("&#x3d;"), escape("&lt;")), (Some(('=', 5)), Some(('=', 6)), None));
         for shown in ["100% & more \\ = fine", "invalid token: a comma", "a > b: c", "x-amz-request-id: 7", "a token=…"]
         {
             assert_eq!(excerpt(shown), shown);

@@ -246,6 +246,9 @@ mod tests {
         assert_eq!(first(0.0, &seen), seconds(9.2));
         assert_eq!(first(4.0, &seen), seconds(5.2), "a job that is older already is polled earlier");
         assert_eq!(first(0.0, &seen[..4]), seconds(20.0), "four jobs say nothing yet");
+        assert_eq!(first(0.0, &seen[..5]), seconds(9.0), "five do");
+        assert_eq!(Pace::default().second_delay(IMAGE, Duration::ZERO, Duration::ZERO, &seen[..5]), seconds(9.0));
+        assert!(is_young(IMAGE, seconds(19.9)) && !is_young(IMAGE, seconds(20.0)));
         assert_eq!(first(0.0, &jobs(24, 300.0, 320.0)), seconds(20.0), "it is never later than advised");
         assert_eq!(first(0.0, &jobs(24, 0.1, 0.2)), seconds(1.0), "nor earlier than a second");
         assert_eq!(first(3600.0, &seen), Duration::ZERO);
@@ -272,7 +275,13 @@ mod tests {
         };
         assert_eq!(at(40.0, &seen), seconds(45.0));
         assert_eq!(at(480.0, &seen), seconds(510.0), "but no closer than a sixteenth");
-        assert_eq!(at(40.0, &[&seen[..], &jobs(2, 500.0, 600.0)].concat()), seconds(100.0), "a quarter is a group");
+        assert_eq!(
+            at(40.0, &[&seen[..], &jobs(2, 500.0, 600.0)].concat()),
+            seconds(100.0),
+            "more than a quarter is a group"
+        );
+        let quarter = [jobs(24, 10.0, 12.0), jobs(8, 500.0, 600.0)].concat();
+        assert_eq!(at(40.0, &quarter), seconds(100.0), "and so is a quarter");
     }
 
     #[test]

@@ -360,6 +360,43 @@ async fn a_poll_that_the_client_did_not_send_does_not_count() {
     let error = wait.timeout(Duration::from_secs(5)).await.expect_err("too late");
     assert!(error.to_string().contains("was never polled"), "{error}");
     assert_eq!(timed_out(error).polls, 0);
+
+    let (_, mut wait) = Script::wait(None, &[(SOON, Ok("completed"))]);
+    wait.poll = Arc::new(|_| Box::pin(std::future::ready(Err(limited(1, Duration::from_secs(60))))));
+    let error = wait.timeout(Duration::from_secs(5)).await.expect_err("too late");
+    assert!(timed_out(error).polls > 0, "one that met the limit itself was sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_cannot_be_sent_ends_the_wait() {
+    let (_, mut wait) = Script::wait(None, &[(SOON, Ok("completed"))]);
+    wait.poll = Arc::new(|_| Box::pin(std::future::ready(Err(Error::invalid_input("no key")))));
+    assert_eq!(wait.await.expect_err("never").to_string(), "no key (nothing was sent)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_can_be_printed() {
+    let (_, wait) = Script::wait(None, &[(SOON, Ok("completed"))]);
+    let wait = wait.timeout(Duration::from_secs(7));
+    let text = format!("{wait:?}") + &format!("{:?}", wait.updates());
+    assert_eq!(text.matches(&ID.to_string()).count(), 2, "{text}");
+    assert!(text.contains("7s") && text.contains("polls: 0"), "{text}");
+}
+
+#[test]
+fn only_generations_have_a_code_of_failure_and_a_usual_time() {
+    let file = serde_json::json!({
+        "id": ID, "created_at": "2026-06-23T11:00:00Z", "mime_type": "image/png", "purpose": "input",
+        "size_bytes": 3, "state": "failed",
+    });
+    let file: crate::types::File = serde_json::from_value(file).expect("a file");
+    assert_eq!((file.failure_code(), file.kind()), (None, None));
+    let failed = serde_json::json!({
+        "id": ID, "type": "image", "state": "failed", "model": "uni-1", "created_at": "",
+        "failure_code": "content_moderated",
+    });
+    let failed: Generation = serde_json::from_value(failed).expect("a generation");
+    assert_eq!((failed.failure_code(), failed.kind().as_deref()), (Some("content_moderated"), Some("image uni-1")));
 }
 
 #[tokio::test(start_paused = true)]

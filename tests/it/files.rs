@@ -174,6 +174,11 @@ async fn a_file_that_is_too_large_for_the_form_is_sent_to_storage() {
     let file = emulator.client().files().upload(picture()).await.unwrap();
     assert_eq!(file.state, FileState::Ready);
     assert!(operations(&emulator).contains(&Operation::CompleteFile));
+    emulator.next_reply(Operation::CreateFile, Reply::rejected(400, "no such purpose"));
+    let before = operations(&emulator).len();
+    let error = emulator.client().files().upload(picture()).await.unwrap_err();
+    assert_eq!(error.status().map(|it| it.as_u16()), Some(400), "{error}");
+    assert_eq!(operations(&emulator).len(), before + 1, "what is rejected for another reason is not sent to storage");
 }
 
 #[tokio::test]

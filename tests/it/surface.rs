@@ -109,6 +109,7 @@ async fn nothing_prints_the_key_or_a_signature() {
         prints(&luma.generations().get(uuid::Uuid::nil())),
         prints(&luma.generations().wait(&generation)),
         prints(&luma.generations().wait(&generation).updates()),
+        prints(&luma.generations().wait_all([generation.id])),
         prints(&luma.download(&generation)),
         prints(&generation),
         prints(&created),
@@ -120,6 +121,7 @@ async fn nothing_prints_the_key_or_a_signature() {
         for secret in [KEY, SIGNATURE, &encoded] {
             assert!(!text.contains(secret), "{text}");
         }
+        assert!(text.trim().len() > 8, "it says nothing: {text}");
     }
 }
 

@@ -139,3 +139,15 @@ async fn an_attempt_without_a_response_records_its_fault() {
         assert_eq!(attempt.fields["error.type"], "interrupted");
     }
 }
+
+#[tokio::test]
+async fn bytes_go_to_storage_in_an_attempt_without_a_template() {
+    let (capture, _guard) = Capture::start();
+    let emulator = Emulator::start().await.unwrap();
+    emulator.next_reply(Operation::CreateFile, Reply::rejected(413, "too large for a form"));
+    emulator.client().files().upload(b"\x89PNG\r\n\x1a\n".to_vec()).await.unwrap();
+    let attempts = capture.named("luma_agents.attempt");
+    let names = ["http.request.method", "url.template", "http.response.status_code"];
+    let said: Vec<_> = attempts.iter().map(|it| fields(it, names)).filter(|it| it[0] == "PUT").collect();
+    assert_eq!(said, [["PUT", "", "200"]]);
+}

@@ -11,7 +11,8 @@ pub(crate) fn database_error(error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
     let message = match (&error, code.as_str()) {
         (_, "3F000" | "42P01" | "42883" | "42703") => {
-            "the database has not the tables of this version; run the migrations as the role that owns them".to_owned()
+            "the database does not have the tables of this version; run the migrations as the role that owns them"
+                .to_owned()
         }
         (_, "42501") => "the role of the database may not do this; give it the run-time rights".to_owned(),
         (_, "28000" | "28P01" | "3D000") => {
@@ -44,9 +45,12 @@ fn first_line(text: &str) -> &str {
 pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         _ if is_untrusted(error) => false,
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => true,
-        // A connection that was cut within a transaction.
-        sqlx::Error::BeginFailed => true,
+        // The last two: a connection that was cut within a message, or within a transaction.
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::BeginFailed => true,
         sqlx::Error::Database(e) => {
             let code = e.code().unwrap_or_default();
             code.starts_with("08")

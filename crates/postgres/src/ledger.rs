@@ -47,8 +47,8 @@ impl PgLedger {
         &self.worker.shared.database
     }
 
-    pub(crate) fn me(&self) -> Option<Uuid> {
-        Some(self.worker.shared.identity.holder)
+    pub(crate) fn me(&self) -> Uuid {
+        self.worker.shared.identity.holder
     }
 
     fn own(&self, key: &Key) -> Result<()> {
@@ -64,7 +64,7 @@ impl PgLedger {
         loop {
             let page = async {
                 let mut connection = self.database().pool.acquire().await.map_err(database_error)?;
-                Page::read(self.database(), &mut connection, self.me(), key, false).await
+                Page::read(self.database(), &mut connection, Some(self.me()), key, false).await
             };
             match page.await {
                 Err(e) if retry.again_for(&e).await => {}
@@ -80,7 +80,7 @@ impl PgLedger {
         let connection = &mut *transaction;
         let locked = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(shared.quota.lock_key);
         locked.execute(&mut *connection).await.map_err(database_error)?;
-        let page = Page::read(self.database(), connection, self.me(), key, true).await?;
+        let page = Page::read(self.database(), connection, Some(self.me()), key, true).await?;
         let begun = match page.book.decide(key, intent, &page.cap) {
             Ok(Decision::Open(number)) => self.open(connection, page, key, number, intent).await?,
             Ok(decision) => Ok(decision.reply().unwrap_or(Begin::InFlight)),
@@ -126,7 +126,7 @@ impl PgLedger {
         };
         let (place, window) = record::intent_counts(self.database(), &attempt);
         let row = Stored { attempt, place_until: Some(now + place), counts_until: Some(now + window) };
-        record::insert(connection, key, account, &row, self.me()).await?;
+        record::insert(connection, key, account, &row, Some(self.me())).await?;
         record::write_spent(connection, key.batch, before, page.book.spent()).await?;
         Ok(Ok(Begin::Fresh(Ticket::new(key.clone(), number))))
     }
@@ -185,7 +185,7 @@ impl Ledger for PgLedger {
         self.own(&ticket.key)?;
         let mut retry = self.database().retry();
         let error = loop {
-            match record::record(self.database(), self.me(), ticket, event).await {
+            match record::record(self.database(), Some(self.me()), ticket, event).await {
                 Err(e) if retry.again_for(&e).await => {}
                 Err(e @ Error::Ledger(_)) => break e,
                 recorded => return recorded,
@@ -214,7 +214,7 @@ impl Ledger for PgLedger {
         let first = Some(String::new());
         let pages = stream::try_unfold(first, async move |after| {
             let Some(after) = after else { return Ok::<_, Error>(None) };
-            let page = view::keys_after(self.database(), self.me(), self.batch, &after).await?;
+            let page = view::keys_after(self.database(), Some(self.me()), self.batch, &after).await?;
             let next = page.last().map(|(key, _)| key.custom_id.to_string());
             Ok(next.map(|next| (stream::iter(page.into_iter().map(Ok)), Some(next))))
         });

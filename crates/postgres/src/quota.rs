@@ -316,7 +316,7 @@ pub(crate) async fn recorded(
 ) -> Result<()> {
     match event {
         Event::Rejected { status: 429, kind } => {
-            refused(connection, account, kind == "concurrency", weight, now).await?
+            refused(connection, account, kind == "concurrency", weight, now).await?;
         }
         Event::Accepted { .. } => {
             let granted = sqlx::query(

@@ -1,6 +1,7 @@
 //! The journal: a ledger in a file of JSON Lines, which a person can read.
 
 mod contents;
+mod fields;
 mod file;
 mod line;
 mod lock;

@@ -295,6 +295,10 @@ impl Book {
         self.tries.insert(id.clone(), vec![attempt]);
     }
 
+    pub(crate) fn has(&self, id: &CustomId) -> bool {
+        self.tries.contains_key(id)
+    }
+
     pub(crate) fn ids(&self) -> impl Iterator<Item = &CustomId> {
         self.tries.keys()
     }

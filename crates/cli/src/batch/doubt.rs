@@ -33,11 +33,14 @@ pub(crate) struct DoubtArgs {
 }
 
 pub(super) async fn run(context: &mut Context, args: DoubtArgs) -> Result<Exit, Failure> {
+    let names = args.place.journal_path().ok().map(|journal| Place::names(&journal));
     let doubts = listed(context, &args).await?;
-    for doubt in &doubts {
-        show(context, doubt)?;
+    for mut doubt in doubts.iter().cloned() {
+        doubt.job = names.as_ref().and_then(|names| names.job(&doubt.key.custom_id));
+        show(context, &doubt)?;
     }
     if doubts.is_empty() {
+        context.output.note("nothing is in doubt");
         return Ok(Exit::Success);
     }
     if !context.output.is_json() {
@@ -103,10 +106,15 @@ fn show(context: &Context, doubt: &Doubt) -> Result<(), Failure> {
             "x_request_id": doubt.request_id,
             "since": since,
             "fault": doubt.fault,
+            "generation_id": doubt.job,
         }));
     }
     let request = doubt.request_id.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
-    context.output.line(format_args!("{id}\t{request}\t{since}"))
+    context.output.line(format_args!("{id}\t{request}\t{since}"))?;
+    if let Some(job) = doubt.job {
+        context.output.note(format_args!("{id}: out/ has the outputs of the job {job}: --found {id}={job}"));
+    }
+    Ok(())
 }
 
 /// After a repair that lost lines, also what the journal does not name is in doubt.

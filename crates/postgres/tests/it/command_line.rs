@@ -10,11 +10,12 @@ use serde_json::Value;
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, program::as_from_a_shell};
 
 /// The program with the feature, whatever part of the workspace was built.
 async fn build() -> PathBuf {
     let mut command = Command::new(env!("CARGO"));
+    as_from_a_shell(&mut command);
     command.args(["build", "--quiet", "--package", "luma-agents-cli", "--features", "postgres"]);
     assert!(command.status().await.unwrap().success());
     let tests = std::env::current_exe().unwrap();

@@ -45,6 +45,8 @@ struct World {
     weights: Vec<u32>,
     now: Time,
     events: BinaryHeap<Reverse<(Time, What)>>,
+    /// The next time at which time alone may make room.
+    wake: Option<Time>,
     jobs: Vec<Job>,
     line: VecDeque<usize>,
     random: fastrand::Rng,
@@ -84,7 +86,11 @@ impl World {
                 Turn::Now => {}
                 Turn::Wait(delay) => {
                     let delay = u64::try_from(delay.as_millis()).unwrap().max(1);
-                    self.events.push(Reverse((self.now + delay, What::Wake)));
+                    let at = self.now + delay;
+                    if self.wake.is_none_or(|wake| wake <= self.now || at < wake) {
+                        self.wake = Some(at);
+                        self.events.push(Reverse((at, What::Wake)));
+                    }
                     return;
                 }
                 other => panic!("{other:?}"),
@@ -149,6 +155,7 @@ async fn eight_workers_use_the_whole_account_and_none_is_left_behind() {
         weights,
         now: 0,
         events: BinaryHeap::new(),
+        wake: None,
         jobs: Vec::new(),
         line: VecDeque::new(),
         random: fastrand::Rng::with_seed(15),
