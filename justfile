@@ -29,6 +29,7 @@ check:
     @.ci/step package {{ manifests }} README.md CHANGELOG.md examples {{ sources }}
     @.ci/step msrv {{ manifests }} examples tests benches {{ sources }}
     @.ci/step minimal-versions {{ manifests }} {{ sources }}
+    @.ci/step mutants-changed {{ sources }} crates/batch docs/mutants.md
 
 # Everything, skipping nothing: also what takes too long for each change.
 check-all: && soak chaos chaos-fleet wheel
@@ -125,6 +126,10 @@ wheel:
 # Whether a test fails for each small change of the code: hours, in shards, and it goes on where it stopped.
 mutants *shard:
     .ci/mutants {{ shard }}
+
+# The same for the lines that changed since $MUTANTS_BASE, by default the commit before, in five minutes at most.
+mutants-changed:
+    .ci/mutants changed
 
 # Ten thousand generations against a server that breaks a tenth of all exchanges, over HTTP/1 and HTTP/2.
 soak:

@@ -49,7 +49,9 @@ pub(crate) struct CallOptions {
 
 /// Gets the id of each request before it is sent, and `None` once nothing is under way.
 #[derive(Clone)]
-pub(crate) struct Watcher(Arc<dyn Fn(Option<&str>) + Send + Sync>);
+pub(crate) struct Watcher(Arc<Watch>);
+
+type Watch = dyn Fn(Option<&str>) + Send + Sync;
 
 impl Watcher {
     pub(crate) fn new(watch: impl Fn(Option<&str>) + Send + Sync + 'static) -> Self {

@@ -75,7 +75,7 @@ impl Run {
     }
 
     /// The generation in this state, with fresh URLs. All else is written once for each state, since polls are many.
-    pub(super) fn to_text(&mut self, document: &Document, state: GenerationState, signer: &mut Signer) -> String {
+    pub(super) fn text(&mut self, document: &Document, state: GenerationState, signer: &mut Signer) -> String {
         let shown = match self.shown.take() {
             Some(shown) if shown.0 == state => shown,
             _ => {

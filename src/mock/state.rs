@@ -167,7 +167,7 @@ impl State {
     ) -> Option<String> {
         let run = self.runs.get_mut(*self.by_id.get(&id)?)?;
         let state = state.unwrap_or_else(|| run.state(self.clock.now()));
-        Some(run.to_text(document, state, &mut self.signer))
+        Some(run.text(document, state, &mut self.signer))
     }
 
     /// An output in storage.

@@ -483,6 +483,12 @@ async fn a_redirected_upload_is_followed_if_its_bytes_can_be_repeated() {
         assert!(matches!(&error, Error::Rejected(e) if e.kind() == RejectionKind::Redirected), "{error}");
         assert_eq!(puts(&server), 1);
     }
+    for status in [301, 302, 303] {
+        let redirect = move |_| Action::respond(status, &[("location", "/v1/elsewhere")], "");
+        let (server, luma) = with_storage(redirect).await;
+        luma.files().upload(video(5 * MB)).await.unwrap_err();
+        assert_eq!(puts(&server), 1, "a {status} may ask for a GET");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 pub(crate) mod book;
 mod memory;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
