@@ -14,7 +14,7 @@ use crate::{
     support::{ACCOUNT, BASE_URL, intent, key, settings},
 };
 
-const SECONDS: u64 = 8;
+const SECONDS: u32 = 8;
 
 /// `cargo test -p luma-agents-postgres --test it growth -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ async fn the_ledger_beside_a_bare_insert() {
     for workers in [1, 4, 16] {
         let bare = pgbench(&cluster, workers, &script);
         let batch = database.create_batch(ACCOUNT, &run, luma_agents_batch::Cap::NONE).await.unwrap();
-        let end = Instant::now() + Duration::from_secs(SECONDS);
+        let end = Instant::now() + Duration::from_secs(SECONDS.into());
         let mut tasks = Vec::new();
         for number in 0..workers {
             let one = Database::connect(&url, settings().connections(2)).await.unwrap();
@@ -66,7 +66,7 @@ async fn the_ledger_beside_a_bare_insert() {
         for task in tasks {
             steps += f64::from(task.await.unwrap());
         }
-        let a_second = steps / SECONDS as f64;
+        let a_second = steps / f64::from(SECONDS);
         println!("| {workers} | {a_second:.0} | {:.1} | {bare} |", f64::from(workers) * 1000.0 / a_second);
     }
 }

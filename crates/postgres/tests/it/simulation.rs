@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::support::{ACCOUNT, BASE_URL, Bed, bed_with, intent, key, settings};
 
 /// In milliseconds of the simulation.
-type Time = u64;
+type Time = u32;
 
 const HOURS: Time = 2;
 const LIMIT: u32 = 10;
@@ -56,15 +56,15 @@ struct World {
     held: u32,
     window: VecDeque<(Time, u32)>,
     busy: f64,
-    ended: Vec<u64>,
+    ended: Vec<u32>,
 }
 
 impl World {
     async fn set_clock(&mut self, now: Time) {
-        self.busy += f64::from(self.held) * (now - self.now) as f64;
+        self.busy += f64::from(self.held) * f64::from(now - self.now);
         self.now = now;
         let set = sqlx::query("UPDATE sim SET at = timestamptz '2026-01-01' + $1 * interval '1 millisecond'");
-        set.bind(i64::try_from(now).unwrap()).execute(&self.bed.pool).await.unwrap();
+        set.bind(i64::from(now)).execute(&self.bed.pool).await.unwrap();
     }
 
     /// A slot of a worker gets its next job in line.
@@ -87,7 +87,7 @@ impl World {
             match quota.turn(job.intent.request_id, me, job.weight).await.unwrap() {
                 Turn::Now => {}
                 Turn::Wait(delay) => {
-                    let delay = u64::try_from(delay.as_millis()).unwrap().max(1);
+                    let delay = Time::try_from(delay.as_millis()).unwrap().max(1);
                     let at = self.now + delay;
                     if self.wake.is_none_or(|wake| wake <= self.now || at < wake) {
                         self.wake = Some(at);
@@ -103,7 +103,7 @@ impl World {
             self.held += job.weight;
             assert!(self.held <= LIMIT, "{} units at the same time", self.held);
             self.jobs[first].ticket = Some(ticket);
-            self.events.push(Reverse((self.now + self.random.u64(POST / 2..POST), What::Accepted(first))));
+            self.events.push(Reverse((self.now + self.random.u32(POST / 2..POST), What::Accepted(first))));
         }
     }
 
@@ -119,7 +119,7 @@ impl World {
                 assert!(used <= PER_MINUTE, "{used} units in a minute");
                 let event = Event::Accepted { id: *id };
                 self.workers[*worker].record(ticket.as_ref().unwrap(), &event).await.unwrap();
-                self.events.push(Reverse((self.now + self.random.u64(30_000..60_000), What::Ended(number))));
+                self.events.push(Reverse((self.now + self.random.u32(30_000..60_000), What::Ended(number))));
             }
             What::Ended(number) => {
                 let Job { worker, weight, ticket, id, .. } = &self.jobs[number];
@@ -181,9 +181,9 @@ async fn eight_workers_use_the_whole_account_and_none_is_left_behind() {
         world.happen(what).await;
         world.admit().await;
     }
-    let used = world.busy / (f64::from(LIMIT) * world.now as f64);
+    let used = world.busy / (f64::from(LIMIT) * f64::from(world.now));
     let best = best(end);
-    let fair = world.ended.iter().sum::<u64>() as f64 / 8.0;
+    let fair = f64::from(world.ended.iter().sum::<u32>()) / 8.0;
     println!(
         "used {:.1} % of all units, {:.1} % by arithmetic, jobs by worker {:?}",
         used * 100.0,
@@ -191,7 +191,7 @@ async fn eight_workers_use_the_whole_account_and_none_is_left_behind() {
         world.ended
     );
     assert!(used >= 0.95 * best, "{used} of {best}");
-    assert!(world.ended.iter().all(|jobs| *jobs as f64 >= fair / 2.0), "{:?}", world.ended);
+    assert!(world.ended.iter().all(|jobs| f64::from(*jobs) >= fair / 2.0), "{:?}", world.ended);
 }
 
 /// The same by arithmetic, without a database: what a line in which nobody is overtaken can use at most. The rest is units
@@ -205,13 +205,13 @@ fn best(end: Time) -> f64 {
         while let Some(weight) = line.front().copied().filter(|weight| held + weight <= LIMIT) {
             line.pop_front();
             held += weight;
-            running.push(Reverse((now + random.u64(POST / 2..POST) + random.u64(30_000..60_000), weight)));
+            running.push(Reverse((now + random.u32(POST / 2..POST) + random.u32(30_000..60_000), weight)));
         }
         let Some(Reverse((at, weight))) = running.pop() else { break };
-        busy += f64::from(held) * (at - now) as f64;
+        busy += f64::from(held) * f64::from(at - now);
         now = at;
         held -= weight;
         line.push_back(weight);
     }
-    busy / (f64::from(LIMIT) * now as f64)
+    busy / (f64::from(LIMIT) * f64::from(now))
 }

@@ -10,9 +10,8 @@ use uuid::Uuid;
 
 use crate::support::{Bed, bed, fresh, intent, key, millis};
 
-/// Takes the lock of the account, until it is dropped, and waits until so many wait for it.
-async fn block(bed: &Bed, waiting: i64) -> sqlx::Transaction<'static, sqlx::Postgres> {
-    // Whatever its number is: the only transaction lock that a begin takes.
+/// Takes the lock of the account until it is dropped. Its number is that of the only transaction lock that a begin takes.
+async fn block(bed: &Bed) -> sqlx::Transaction<'static, sqlx::Postgres> {
     let key: i64 = {
         let ledger = bed.ledger("probe").await;
         let mut connection = sqlx::PgConnection::connect(&bed.url).await.unwrap();
@@ -43,7 +42,6 @@ async fn block(bed: &Bed, waiting: i64) -> sqlx::Transaction<'static, sqlx::Post
     sqlx::query("DELETE FROM luma.tries").execute(&bed.pool).await.unwrap();
     let mut blocker = bed.pool.begin().await.unwrap();
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(key).execute(&mut *blocker).await.unwrap();
-    _ = waiting;
     blocker
 }
 
@@ -57,7 +55,7 @@ async fn until_waiting(bed: &Bed, number: i64) {
 
 /// 16 begin at once behind a lock, so that whoever reads before it has the lock reads that nothing runs.
 async fn admitted(bed: &Bed) -> (i64, usize) {
-    let blocker = block(bed, 16).await;
+    let blocker = block(bed).await;
     let ledger = bed.ledger("one").await;
     let tasks: Vec<_> = (0..16)
         .map(|number| {
@@ -137,7 +135,7 @@ async fn a_lock_and_a_check_in_one_statement_or_one_snapshot_admit_everybody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_is_that_of_the_moment_not_that_of_the_transaction() {
     let bed = bed().await;
-    let blocker = block(&bed, 1).await;
+    let blocker = block(&bed).await;
     let ledger = bed.ledger("one").await;
     let begin = tokio::spawn({
         let ledger = ledger.clone();
