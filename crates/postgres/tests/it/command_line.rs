@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use luma_agents_batch::{Begin, CustomId, Event, Intent, Journal, Key, Ledger as _, Run, Sha256};
+use luma_agents_batch::{Begin, CustomId, Event, Intent, Journal, Key, Ledger as _, Run, fingerprint};
 use serde_json::Value;
 use tokio::process::Command;
 use uuid::Uuid;
@@ -53,7 +53,9 @@ async fn a_journal_moves_to_the_database_and_is_read_there() {
         [("done", Event::Accepted { id: Uuid::new_v4() }), ("open", Event::Unknown { fault: "timeout".to_owned() })]
     {
         let key = Key::new(batch, CustomId::new(id).unwrap());
-        let intent = Intent::new(Sha256::of("a duck"), "uni-1", "image");
+        let body = serde_json::json!({ "prompt": "a duck" });
+        let fingerprint = fingerprint(&body, |path| panic!("{path}: there is no medium")).unwrap();
+        let intent = Intent::new(fingerprint, "uni-1", "image");
         let Begin::Fresh(ticket) = journal.begin(&key, &intent).await.unwrap() else { panic!("{id} is new") };
         journal.record(&ticket, &event).await.unwrap();
     }
