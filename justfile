@@ -22,15 +22,17 @@ check:
     @.ci/step tomorrow
     @.ci/step doc
     @.ci/step quickstart
-    @.ci/step python
     @.ci/step shells
+    @.ci/step python {{ manifests }} {{ sources }}
+    @.ci/step report {{ manifests }} {{ sources }}
+    @.ci/step postgres {{ manifests }} {{ sources }}
     @.ci/step package {{ manifests }} README.md CHANGELOG.md examples {{ sources }}
     @.ci/step msrv {{ manifests }} examples tests benches {{ sources }}
     @.ci/step minimal-versions {{ manifests }} {{ sources }}
     @.ci/step mutants-changed {{ sources }} crates/batch docs/mutants.md
 
 # Everything, skipping nothing: also what takes too long for each change.
-check-all: && soak chaos report wheel
+check-all: && soak chaos chaos-fleet wheel
     @CHECK_ALL=1 just check
 
 manifests := "Cargo.toml Cargo.lock crates"
@@ -89,13 +91,17 @@ doc:
 quickstart:
     out="$(mktemp -d)"; env -u LUMA_AGENTS_API_KEY cargo run --locked --example quickstart -- --out "$out" "a lighthouse at dusk"; ls "$out"/*.png; rm -r "$out"
 
-# The official Python SDK on the emulator of the command line.
+# A wheel that carries a static `luma`, in a clean environment with the official Python SDK.
 python:
     .ci/python
 
 # The completions of the command line, in three shells.
 shells:
     .ci/shells
+
+# The fleet on a real PostgreSQL, which is installed where it is missing.
+postgres:
+    .ci/postgres
 
 # The packed crates, unpacked elsewhere: tests, examples, documentation.
 package:
@@ -113,9 +119,9 @@ minimal-versions:
 report:
     .ci/report
 
-# A wheel that carries a static `luma`, installed where nothing else is. Minutes, for its release build.
+# The same as it is given to users, and its size. Minutes, for its release build.
 wheel:
-    .ci/wheel
+    .ci/python dist
 
 # Whether a test fails for each small change of the code: hours, in shards, and it goes on where it stopped.
 mutants *shard:
@@ -133,3 +139,7 @@ soak:
 chaos:
     CHAOS_ROUNDS=200 cargo test --locked --package luma-agents-batch --test it -- --nocapture killed_at_any_moment
     cargo test --locked --release --package luma-agents-batch --lib -- --ignored every_byte_in_every_form
+
+# Twenty times four workers that are killed, cut off and restarted, on a PostgreSQL that is restarted too: half an hour.
+chaos-fleet:
+    CHAOS_SEEDS=20 cargo test --locked --package luma-agents-postgres --test it -- --nocapture killed_workers

@@ -15,6 +15,9 @@ pub(crate) fn complete(mut client: syn::File, document: &Node<'_>) -> Result<Str
                 block.items.retain(|it| !matches!(it, syn::ImplItem::Fn(f) if f.sig.ident == "new"));
             }
             syn::Item::Mod(module) => {
+                for item in module.content.iter_mut().flat_map(|(_, items)| items) {
+                    *item = keep_the_body(item)?;
+                }
                 module.content.iter_mut().flat_map(|(_, items)| items).for_each(describe);
                 for send in module.content.iter_mut().flat_map(|(_, items)| items).filter_map(send_of) {
                     *send = end_in_the_send_loop(send, document)?;
@@ -24,6 +27,41 @@ pub(crate) fn complete(mut client: syn::File, document: &Node<'_>) -> Result<Str
         }
     }
     Ok(prettyplease::unparse(&client))
+}
+
+/// progenitor turns a complete body back into a builder, and builds it once more to send it. Here it stays what it is.
+fn keep_the_body(item: &syn::Item) -> Result<syn::Item> {
+    let mut item = item.clone();
+    if let syn::Item::Impl(block) = &mut item {
+        block.items.retain(|it| !matches!(it, syn::ImplItem::Fn(f) if f.sig.ident == "body_map"));
+    }
+    let code = item.to_token_stream().to_string();
+    let begins = |text: &str| code.split_once(text).and_then(|(_, rest)| rest.split_once(' ')).map(|(name, _)| name);
+    let name = match begins("body : Result < types :: builder :: ")
+        .or_else(|| begins("where V : std :: convert :: TryInto < types :: "))
+    {
+        Some(name) if code.contains("body") => name,
+        _ => return Ok(item),
+    };
+    let again = format!(". and_then (| v | types :: {name} :: try_from (v) . map_err (| e | e . to_string ()))");
+    let kept = code
+        .replace(
+            &format!("body : Result < types :: builder :: {name}"),
+            &format!("body : Result < Box < types :: {name} >"),
+        )
+        .replace(
+            "body : Ok (:: std :: default :: Default :: default ())",
+            "body : Err (\"the body is missing\" . to_owned ())",
+        )
+        .replace(
+            "self . body = value . try_into () . map (From :: from)",
+            "self . body = value . try_into () . map (Box :: new)",
+        )
+        .replace(&again, "");
+    match syn::parse_str(&kept) {
+        Ok(item) if !kept.contains("builder :: ") && !kept.contains("try_from") => Ok(item),
+        _ => Err(format!("progenitor's output keeps the body `{name}` in another way than before")),
+    }
 }
 
 /// Gives a text to the methods that have none.
@@ -37,7 +75,6 @@ fn describe(item: &mut syn::Item) {
         let text = match method.sig.ident.to_string().as_str() {
             "new" => "The same as the method of the client.".to_owned(),
             "body" => "The body of the request, or a builder of it.".to_owned(),
-            "body_map" => "Changes the builder of the body.".to_owned(),
             parameter => format!("Sets the parameter `{parameter}`."),
         };
         method.attrs.insert(0, parse_quote!(#[doc = #text]));

@@ -90,8 +90,7 @@ fn describe_builder(block: &mut syn::ItemImpl) {
             && method.sig.ident == "builder"
         {
             let name = &block.self_ty;
-            let text =
-                format!("Starts a [builder](builder::{0}), with a setter for each field.", name.to_token_stream());
+            let text = format!("Starts a [`builder::{0}`], which has a setter for each field.", name.to_token_stream());
             method.attrs.insert(0, parse_quote!(#[doc = #text]));
         }
     }

@@ -57,8 +57,9 @@ impl Generations {
     where
         R: TryInto<CreateGeneration, Error: std::fmt::Display>,
     {
-        let request: CreateGeneration = match request.try_into() {
-            Ok(request) => request,
+        // In a box, since a request is large and is moved from future to future.
+        let request: Box<CreateGeneration> = match request.try_into() {
+            Ok(request) => Box::new(request),
             Err(e) => {
                 let error = Error::invalid_input(format!("the generation cannot be submitted: {e}"));
                 return Call::invalid(self.client.clone(), error);
@@ -66,14 +67,19 @@ impl Generations {
         };
         let subject = subject(&request);
         Call::new(self.client.clone(), async |api: crate::raw::Client| {
-            api.create_generation().body(request).send().await
+            api.create_generation().body(*request).send().await
         })
         .timeout(self.client.submit_timeout())
         .subject(subject)
         .report(|generation, exchange| {
-            let (id, state) = (generation.id, redact::excerpt(generation.state.as_str()));
-            let (attempts, seconds) = (exchange.attempts, exchange.elapsed.as_secs_f64());
-            tracing::info!(%id, %state, attempts, seconds, "generation created");
+            // Values of an event are made only where it is logged.
+            tracing::info!(
+                id = %generation.id,
+                state = %redact::excerpt(generation.state.as_str()),
+                attempts = exchange.attempts,
+                seconds = exchange.elapsed.as_secs_f64(),
+                "generation created"
+            );
         })
     }
 
@@ -213,7 +219,7 @@ impl fmt::Debug for WaitAll {
 
 /// Without a type and a model, the service makes an image with `uni-1`.
 fn subject(request: &CreateGeneration) -> Subject {
-    let model = request.model.as_ref().unwrap_or(&Model::Uni1).to_string();
+    let model = request.model.clone().unwrap_or(Model::Uni1);
     let output = match request.type_ {
         Some(GenerationType::Video | GenerationType::VideoEdit | GenerationType::VideoReframe) => "video",
         _ => "image",

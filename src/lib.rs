@@ -1,3 +1,15 @@
+//! Images and videos from the Luma Agents API: submit a job, wait for it, save the result.
+//!
+//! Where to go:
+//!
+//! - [`Client`] is where everything starts; [`Generations`] submits and waits, [`Download`] saves, [`Files`] uploads.
+//! - [`Error`] says what to do next; [`Retry`], [`Wait`] and [`ClientBuilder`] are what can be set.
+//! - [`types`] has the requests and responses of the API.
+#![cfg_attr(doc, doc = "- [`cookbook`] has a page for each task, from a first picture to a server.")]
+#![cfg_attr(feature = "emulator", doc = "- [`mock`] is for tests: the emulator, and typed mocks.")]
+//!
+//! The rest of this page is the README of the repository.
+//!
 // As a test, the README needs the emulator.
 #![cfg_attr(any(feature = "emulator", not(doctest)), doc = include_str!("../README.md"))]
 
@@ -32,8 +44,6 @@ pub use self::{
         call::{Call, Response},
     },
     create_and_wait::CreateAndWait,
-    download::{Download, Saved},
-    error::{Error, Result},
     files::{Files, ListFiles},
     generations::{Generations, WaitAll},
     http::{key::ApiKey, retry::Retry},
@@ -42,6 +52,11 @@ pub use self::{
     rate_limit::RateLimit,
     upload::{Content, Upload},
     wait::{Updates, Wait},
+};
+#[doc(inline)]
+pub use self::{
+    download::{Download, Saved},
+    error::{Error, Result},
 };
 
 #[doc(no_inline)]

@@ -1,6 +1,7 @@
-//! Requests that the hand-written part of the crate makes: it cannot fill in a new required field.
+//! What the hand-written part of the crate needs of the document: the names that it uses are there, and the requests
+//! that it makes have no further required field.
 
-use crate::{Result, node::Node};
+use crate::{Result, names::snake, node::Node, walk};
 
 /// The schema, what it can be given, and where that is written.
 const REQUESTS: [(&str, &[&str], &str); 5] = [
@@ -11,7 +12,64 @@ const REQUESTS: [(&str, &[&str], &str); 5] = [
     ("UrlRef", &["url"], "src/media.rs"),
 ];
 
+/// The schema, the values or fields that are named, and where.
+const NAMED: [(&str, &[&str], &str); 13] = [
+    ("CreateFile", &["expires_at", "filename", "mime_type", "purpose", "size_bytes", "user_id"], "src/upload"),
+    ("CreateFileResponse", &["file", "upload"], "src/upload"),
+    ("CreateGeneration", &["model", "prompt", "type"], "src/generations.rs"),
+    ("File", &["failure_reason", "id", "mime_type", "size_bytes", "state"], "src/files.rs"),
+    ("FilePage", &["data", "has_more", "next_cursor"], "src/files.rs"),
+    ("FileState", &["deleted", "failed", "pending", "ready"], "src/files.rs"),
+    (
+        "Generation",
+        &["created_at", "failure_code", "failure_reason", "id", "model", "output", "state", "type"],
+        "src/generations.rs",
+    ),
+    (
+        "GenerationFailureCode",
+        &["budget_exhausted", "content_moderated", "generation_failed", "output_not_found"],
+        "src/mock",
+    ),
+    ("GenerationOutput", &["layer", "type", "url"], "src/types/generation.rs"),
+    ("GenerationState", &["completed", "failed", "processing", "queued"], "src/generations.rs"),
+    (
+        "GenerationType",
+        &["image", "image_edit", "layering", "video", "video_edit", "video_reframe"],
+        "src/generations.rs",
+    ),
+    ("Layer", &["index", "label"], "src/download/name.rs"),
+    ("PresignedUpload", &["headers", "method", "url"], "src/upload"),
+];
+
+/// The models that are named.
+const MODELS: [&str; 3] = ["ray-3.2", "uni-1", "uni-1-max"];
+
+/// The operations that have a method.
+const OPERATIONS: [&str; 7] =
+    ["complete_file", "create_file", "create_generation", "delete_file", "get_file", "get_generation", "list_files"];
+
 pub(super) fn check(document: &Node<'_>) -> Result<()> {
+    let models = [("Model", MODELS.as_slice(), "src/generations.rs")];
+    for (name, named, file) in NAMED.into_iter().chain(models) {
+        let schema = document.components("schemas").get(name);
+        let (place, names): (_, Vec<_>) = match schema.get("enum") {
+            values if values.exists() => (values.clone(), values.items().filter_map(|it| it.text()).collect()),
+            _ => (schema.get("properties"), schema.get("properties").fields().map(|(field, _)| field).collect()),
+        };
+        if let Some(missing) = named.iter().find(|it| !names.contains(it)) {
+            return Err(place
+                .refuse(&format!("`{missing}` is not there, and {file} names it; put it back, or remove it there")));
+        }
+    }
+    for id in OPERATIONS {
+        let is_there =
+            |(.., operation): (_, _, Node<'_>)| operation.get("operationId").text().map(snake).as_deref() == Some(id);
+        if !walk::operations(document).any(is_there) {
+            let problem =
+                format!("there is no operation `{id}`, which has a method in src; put it back, or remove that");
+            return Err(document.get("paths").refuse(&problem));
+        }
+    }
     for (name, given, file) in REQUESTS {
         for field in document.components("schemas").get(name).get("required").items() {
             if let Some(field_name) = field.text().filter(|name| !given.contains(name)) {

@@ -3,14 +3,19 @@
 use std::{borrow::Cow, fmt, future::IntoFuture, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::{TryFutureExt as _, future::BoxFuture};
 use http::HeaderValue;
 use uuid::Uuid;
 
 use crate::{
     client::Client,
     error::{Error, Exchange, Result},
-    http::{failure::unusable, retry::Retry, trace::Subject, transport::CallOptions},
+    http::{
+        failure::unusable,
+        retry::Retry,
+        trace::Subject,
+        transport::{CallOptions, Watcher},
+    },
     rate_limit::RateLimit,
     raw::{self, Record, ResponseValue},
 };
@@ -155,6 +160,14 @@ impl<T: 'static> Call<T> {
         self
     }
 
+    /// Calls `watch` with the `X-Request-Id` of each request just before it is sent, and with `None` as soon as it is
+    /// no longer under way. If the call is dropped, the last value thus names the request whose outcome nobody
+    /// knows. It must not block.
+    pub fn on_request(mut self, watch: impl Fn(Option<&str>) + Send + Sync + 'static) -> Self {
+        self.options.watcher = Some(Watcher::new(watch));
+        self
+    }
+
     /// Limit of one attempt of this call, instead of what the client is set to. The budget of the
     /// [`Retry`] policy (five minutes by default) is a limit to the call as a whole.
     pub fn timeout(self, timeout: Duration) -> Self {
@@ -205,7 +218,7 @@ impl<T: Send + 'static> IntoFuture for Call<T> {
     type IntoFuture = BoxFuture<'static, Result<T>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async { Ok(self.response().await?.value) })
+        Box::pin(self.response().map_ok(|response| response.value))
     }
 }
 

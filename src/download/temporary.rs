@@ -29,10 +29,15 @@ pub(crate) fn create(directory: &Path, mode: u32) -> io::Result<(File, TempPath)
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
     #[cfg(not(unix))]
     let _ = mode;
-    let (file, path) = builder.tempfile_in(directory)?.into_parts();
+    let (file, path) = builder.tempfile_in(directory).map_err(without_name)?.into_parts();
     // Where there are no locks, age alone protects the file.
     file.try_lock().ok();
     Ok((file, path))
+}
+
+/// The name of a temporary file, which the text of an error may have, says nothing to the user.
+fn without_name(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() { error } else { error.kind().into() }
 }
 
 /// Removes old temporary files in `directory`, once in the life of the process: a large directory
@@ -75,6 +80,13 @@ fn is_unused(path: &Path, age: Duration) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_names_no_temporary_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let error = create(&directory.path().join("missing"), 0o666).expect_err("no directory");
+        assert!(error.kind() == io::ErrorKind::NotFound && !error.to_string().contains(PREFIX), "{error}");
+    }
 
     #[test]
     fn only_old_unused_temporary_files_are_removed() {

@@ -32,8 +32,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, named for what to do next.
 ///
 /// `Display` is one self-sufficient line: the operation, what happened, what to do, the request id
-/// to quote to support. Neither `Display` nor `Debug` ever shows the key or a signed URL.
-#[derive(Debug)]
+/// to quote to support. `{:?}` is that same line, for a `main` that returns a `Result`; `{:#?}` has all fields. None of
+/// them ever shows the key or a signed URL.
 #[non_exhaustive]
 pub enum Error {
     /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
@@ -244,6 +244,28 @@ impl fmt::Display for Error {
     }
 }
 
+/// The line of `Display`; with `{:#?}`, as of `dbg!`, all fields.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
+        let (name, fields): (_, &dyn fmt::Debug) = match self {
+            Self::InvalidInput(e) => ("InvalidInput", e),
+            Self::NoResponse(e) => ("NoResponse", e),
+            Self::OutcomeUnknown(e) => ("OutcomeUnknown", e),
+            Self::Rejected(e) => ("Rejected", e),
+            Self::RateLimited(e) => ("RateLimited", e),
+            Self::UnexpectedResponse(e) => ("UnexpectedResponse", e),
+            Self::GenerationFailed(e) => ("GenerationFailed", e),
+            Self::FileFailed(e) => ("FileFailed", e),
+            Self::WaitTimeout(e) => ("WaitTimeout", e),
+            Self::Io(e) => ("Io", e),
+        };
+        f.debug_tuple(name).field(fields).finish()
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -293,6 +315,28 @@ pub struct WaitTimeout {
     pub(crate) is_known: bool,
 }
 
+impl WaitTimeout {
+    /// What happened, in one line without advice: how the job stood, after how long and how many polls.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let generation = self.generation.as_ref().map(|it| it.state.as_str());
+        let state = generation.or_else(|| self.file.as_ref().map(|it| it.state.as_str()));
+        let polls = match self.polls {
+            1 => "1 poll".to_owned(),
+            polls => format!("{polls} polls"),
+        };
+        let (what, seconds) = (&self.waited_for, self.elapsed.as_secs_f64());
+        match (state, self.polls) {
+            (Some(state), _) => {
+                let state = redact::excerpt(state);
+                format!("{what} was still {state} after {seconds:.1} s and {polls}; it goes on")
+            }
+            (None, 0) => format!("{what} was never polled in {seconds:.1} s; its state is unknown"),
+            (None, _) => format!("{what} had no usable response in {seconds:.1} s and {polls}; its state is unknown"),
+        }
+    }
+}
+
 impl fmt::Debug for WaitTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WaitTimeout")
@@ -311,24 +355,7 @@ impl fmt::Debug for WaitTimeout {
 
 impl fmt::Display for WaitTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let generation = self.generation.as_ref().map(|it| it.state.as_str());
-        let state = generation.or_else(|| self.file.as_ref().map(|it| it.state.as_str()));
-        let polls = match self.polls {
-            1 => "1 poll".to_owned(),
-            polls => format!("{polls} polls"),
-        };
-        let (what, seconds) = (&self.waited_for, self.elapsed.as_secs_f64());
-        match (state, self.polls) {
-            (Some(state), _) => {
-                let state = redact::excerpt(state);
-                write!(f, "{what} was still {state} after {seconds:.1} s and {polls}; it goes on")?;
-            }
-            (None, 0) => write!(f, "{what} was never polled in {seconds:.1} s; its state is unknown")?,
-            (None, _) => {
-                write!(f, "{what} had no usable response in {seconds:.1} s and {polls}; its state is unknown")?;
-            }
-        }
-        f.write_str(": wait again with this id")?;
+        write!(f, "{}: wait again with this id", self.summary())?;
         if let Some(source) = &self.source {
             write!(f, " (last error: {source})")?;
         }

@@ -46,35 +46,42 @@ pub(crate) async fn call(
     Ok((response, context.into_exchange()))
 }
 
-/// A request, from which each attempt is made.
+/// A request as the generated client made it, from which each attempt is made.
 struct ApiRequest<'a> {
     shared: &'a Shared,
+    /// Without its headers: each attempt has a map of its own, large enough from the beginning.
     request: reqwest::Request,
+    headers: HeaderMap,
     template: &'static str,
 }
 
 impl<'a> ApiRequest<'a> {
     fn new(shared: &'a Shared, mut request: reqwest::Request, template: &'static str) -> Self {
-        let has_length = request.body().is_some() || request.method() != Method::POST;
-        let headers = request.headers_mut();
-        headers.reserve(6);
-        headers.insert(header::AUTHORIZATION, shared.key.authorization());
-        headers.insert(header::USER_AGENT, shared.user_agent.clone());
-        // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if !has_length {
-            // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-        Self { shared, request, template }
+        let headers = std::mem::take(request.headers_mut());
+        Self { shared, request, headers, template }
     }
 
     fn attempt(&self, exchange: &Exchange) -> Result<reqwest::Request> {
         let stream = || Error::invalid_input("the body of a call has to be in memory");
         let mut request = self.request.try_clone().ok_or_else(stream)?;
-        if let Some(id) = exchange.request_id_sent.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
-            request.headers_mut().insert(REQUEST_ID, id);
+        let has_body = request.body().is_some();
+        // These, four of ours, and what hyper adds: the host and the length.
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 5 + usize::from(has_body));
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
         }
+        headers.insert(header::AUTHORIZATION, self.shared.key.authorization());
+        headers.insert(header::USER_AGENT, self.shared.user_agent.clone());
+        // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if !has_body && request.method() == Method::POST {
+            // Servers may reject a POST without it with 411 (RFC 9110, 8.6).
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if let Some(id) = exchange.request_id_sent.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        *request.headers_mut() = headers;
         Ok(request)
     }
 }
@@ -95,10 +102,13 @@ impl Request for ApiRequest<'_> {
     }
 
     async fn send(&mut self, exchange: &mut Exchange, end: Instant) -> Result<CompleteResponse, Failure> {
-        let http = if exchange.effect == Effect::Idempotent { &self.shared.http } else { &self.shared.fresh_http };
+        let http = match exchange.effect {
+            Effect::Idempotent => &self.shared.http,
+            Effect::Changes | Effect::Pays => self.shared.fresh_http.get().map_err(Failure::Local)?,
+        };
         let request = self.attempt(exchange).map_err(Failure::Local)?;
         let mut end = pin!(sleep_until(end));
-        let response = match before(end.as_mut(), http.execute(request)).await {
+        let response = match before(end.as_mut(), pin!(http.execute(request))).await {
             Some(response) => response.map_err(AttemptError::from)?,
             None => return Err(AttemptError::new(Fault::Timeout).into()),
         };

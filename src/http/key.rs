@@ -19,6 +19,9 @@ pub struct ApiKey {
     authorization: HeaderValue,
 }
 
+/// The only key that the emulator accepts, and no account has.
+pub(crate) const EMULATOR_KEY: &str = "luma-api-emulator";
+
 impl ApiKey {
     /// The environment variable of the official SDKs.
     pub const VARIABLE: &'static str = "LUMA_AGENTS_API_KEY";
@@ -70,6 +73,10 @@ impl ApiKey {
                  {variable}=luma-api-...`"
             ))
         })
+    }
+
+    pub(crate) fn is_emulators(&self) -> bool {
+        self.authorization.as_bytes().strip_prefix(SCHEME.as_bytes()) == Some(EMULATOR_KEY.as_bytes())
     }
 
     pub(crate) fn authorization(&self) -> HeaderValue {

@@ -1,6 +1,9 @@
 //! A complete response: how it is read, and what its headers and the text of an error say.
 
-use std::{io::Read as _, pin::Pin};
+use std::{
+    io::Read as _,
+    pin::{Pin, pin},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode, header};
@@ -104,7 +107,7 @@ async fn read_body(
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     let error = loop {
-        match before(end.as_mut(), response.chunk()).await {
+        match before(end.as_mut(), pin!(response.chunk())).await {
             Some(Ok(None)) => return Ok(if rest.is_empty() { first } else { rest.freeze() }),
             Some(Ok(Some(chunk))) if rest.len() + first.len() + chunk.len() > cap => {
                 // The id of a paid job may be in what fits.

@@ -2,13 +2,17 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use http::HeaderValue;
 
 use super::{key::ApiKey, throttle::Throttles};
-use crate::{rate_limit::RateLimit, util::redact};
+use crate::{
+    error::{Error, Result},
+    rate_limit::RateLimit,
+    util::redact,
+};
 
 /// What all calls of a client share.
 pub(crate) struct Shared {
@@ -17,7 +21,7 @@ pub(crate) struct Shared {
     /// For everything else: it keeps no connections. A kept connection may be closed by the server
     /// at the moment of sending, and on HTTP/1 nothing then shows whether the request was handled.
     /// A new one also belongs to the runtime of the caller.
-    pub(crate) fresh_http: reqwest::Client,
+    pub(crate) fresh_http: FreshHttp,
     pub(crate) key: ApiKey,
     /// Host and port of the API.
     pub(crate) server: (String, u16),
@@ -25,6 +29,34 @@ pub(crate) struct Shared {
     pub(crate) max_response_bytes: usize,
     pub(crate) throttles: Throttles,
     pub(crate) last_rate_limit: Mutex<Option<RateLimit>>,
+}
+
+type Build = Box<dyn Fn() -> Result<reqwest::Client> + Send + Sync>;
+
+/// A client that is built when it is first used: to load the CA certificates takes longer than most reads.
+pub(crate) struct FreshHttp {
+    client: OnceLock<reqwest::Client>,
+    build: Option<Build>,
+}
+
+impl FreshHttp {
+    pub(crate) fn lazy(build: impl Fn() -> Result<reqwest::Client> + Send + Sync + 'static) -> Self {
+        Self { client: OnceLock::new(), build: Some(Box::new(build)) }
+    }
+
+    pub(super) fn get(&self) -> Result<&reqwest::Client> {
+        if let (None, Some(build)) = (self.client.get(), &self.build) {
+            // Of two that are built at once, one is dropped.
+            let _ = self.client.set(build()?);
+        }
+        self.client.get().ok_or_else(|| Error::invalid_input("there is no HTTP client"))
+    }
+}
+
+impl From<reqwest::Client> for FreshHttp {
+    fn from(client: reqwest::Client) -> Self {
+        Self { client: client.into(), build: None }
+    }
 }
 
 impl Shared {

@@ -6,7 +6,10 @@ use http::Method;
 use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use uuid::Uuid;
 
-use crate::error::{Error, Exchange, Fault};
+use crate::{
+    error::{Error, Exchange, Fault},
+    types::Model,
+};
 
 /// What a call to the API is about.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +17,7 @@ pub(crate) enum Subject {
     #[default]
     Other,
     /// A new job, by its model and by what it makes: `image` or `video`.
-    Submission { model: String, output: &'static str },
+    Submission { model: Model, output: &'static str },
     /// A job that exists.
     Generation(Uuid),
 }

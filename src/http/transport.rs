@@ -4,7 +4,12 @@
 //! error. What differs between the API and storage is in the [`Request`]s ([`super::api`],
 //! [`super::storage`]) and in whether a call has a [`Peer::Api`].
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderValue, Method};
 use tokio::time::{Instant, sleep};
@@ -38,11 +43,31 @@ pub(crate) struct CallOptions {
     pub(crate) request_id: Option<HeaderValue>,
     /// For the span of the call.
     pub(crate) subject: Subject,
+    /// Who wants to know which request is under way.
+    pub(crate) watcher: Option<Watcher>,
+}
+
+/// Gets the id of each request before it is sent, and `None` once nothing is under way.
+#[derive(Clone)]
+pub(crate) struct Watcher(Arc<Watch>);
+
+type Watch = dyn Fn(Option<&str>) + Send + Sync;
+
+impl Watcher {
+    pub(crate) fn new(watch: impl Fn(Option<&str>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(watch))
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher")
+    }
 }
 
 impl CallOptions {
     pub(crate) fn new(retry: Retry, timeout: Duration) -> Self {
-        Self { retry, timeout, request_id: None, subject: Subject::Other }
+        Self { retry, timeout, request_id: None, subject: Subject::Other, watcher: None }
     }
 }
 
@@ -118,7 +143,7 @@ impl<'a> CallContext<'a> {
             Peer::Storage => None,
         };
         let span = trace::call_span(self.exchange.operation, &self.options.subject, server);
-        let outcome = self.attempts(request).instrument(span.clone()).await;
+        let outcome = pin!(self.attempts(request)).instrument(span.clone()).await;
         match &outcome {
             Ok(response) if self.exchange.effect == Effect::Pays => request.describe(response, &span),
             Ok(_) => {}
@@ -155,8 +180,11 @@ impl<'a> CallContext<'a> {
         let end =
             clock::after(begun, self.options.timeout).min(clock::after(self.progressed, self.options.retry.budget));
         let guard = Unfinished::new(exchange);
-        let outcome = request.send(exchange, end).instrument(span.clone()).await;
+        let watch = |id: Option<&str>| self.options.watcher.iter().for_each(|watcher| (watcher.0)(id));
+        watch(exchange.request_id_sent.as_deref());
+        let outcome = pin!(request.send(exchange, end)).instrument(span.clone()).await;
         guard.finish();
+        watch(None);
         if let Err(Failure::Attempt(error)) = &outcome {
             exchange.status = error.status;
         }

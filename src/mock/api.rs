@@ -27,13 +27,11 @@ use super::{
     storage,
     upload::Upload,
 };
+pub(super) use crate::http::key::EMULATOR_KEY as KEY;
 use crate::{
     rate_limit::Limit,
     types::{FileState, GenerationState},
 };
-
-/// The only key.
-pub(super) const KEY: &str = "luma-api-emulator";
 
 const API_VERSION: &str = "2026-04-01";
 
@@ -188,7 +186,7 @@ impl Call<'_> {
         let admitted = state.admit(id, request).map_err(|(exceeded, weight)| self.too_many(exceeded, weight))?;
         state.accept(id, self.request_id.to_owned(), request.clone());
         let accepted = state.generation(&self.shared.document, id, Some(GenerationState::Queued));
-        let reply = HttpReply::json(201, &accepted.unwrap_or_default());
+        let reply = HttpReply::json_text(201, accepted.unwrap_or_default());
         Ok(match (state.quota().per_minute, admitted.remaining) {
             (Some(limit), Some(remaining)) => self.rate_headers(reply, limit, remaining, MINUTE),
             _ => reply,
@@ -224,7 +222,7 @@ impl Call<'_> {
         let id = self.id().ok_or_else(missing)?;
         state.poll(id);
         let found = state.generation(&self.shared.document, id, None);
-        found.map(|it| HttpReply::json(200, &it)).ok_or_else(missing)
+        found.map(|it| HttpReply::json_text(200, it)).ok_or_else(missing)
     }
 
     fn create_file(&self, state: &mut State, endpoint: &Endpoint) -> Checked<HttpReply> {

@@ -46,7 +46,8 @@ impl Document {
 
     /// The operation that a request is for.
     pub(super) fn endpoint(&self, method: &Method, path: &str) -> Option<&Endpoint> {
-        self.endpoints.iter().find(|it| it.method == method.as_str() && it.matches(path))
+        let path: Vec<_> = segments(path).collect();
+        self.endpoints.iter().find(|it| it.method == method.as_str() && it.matches(&path))
     }
 
     /// A value of this schema: its example in the document, with these fields instead. So a field that the
@@ -91,9 +92,9 @@ impl Endpoint {
         })
     }
 
-    fn matches(&self, path: &str) -> bool {
+    fn matches(&self, path: &[&str]) -> bool {
         let segment = |expected: &str, actual: &str| expected.starts_with('{') || expected == actual;
-        segments(path).count() == self.path.len() && self.path.iter().zip(segments(path)).all(|(a, b)| segment(a, b))
+        path.len() == self.path.len() && self.path.iter().zip(path).all(|(a, b)| segment(a, b))
     }
 }
 

@@ -20,14 +20,11 @@ use super::{
     storage,
 };
 use crate::{
-    client::Client,
+    client::{Client, builder::ClientBuilder},
     error::{Error, Result},
     http::key::ApiKey,
     types::File,
 };
-
-/// The interval of polls of the emulator's own client: nothing there takes long.
-const PACE: Duration = Duration::from_millis(10);
 
 /// The service on this machine: jobs that run as you script them, files, and a storage with signed
 /// URLs on an origin of its own. Nothing is paid for.
@@ -96,6 +93,7 @@ pub struct Emulator {
     address: SocketAddr,
     shared: Shared,
     client: Client,
+    client_builder: ClientBuilder,
     servers: [Server; 2],
 }
 
@@ -114,11 +112,32 @@ impl Emulator {
         EmulatorBuilder::default()
     }
 
-    /// A client of the emulator, whose waits poll every 10 ms. All clients from here share what they learn
+    /// A client of the emulator. Its waits poll every 10 ms, as those of every client with
+    /// [its key](Self::api_key). All clients from here share what they learn
     /// of rate limits.
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// The settings of such a client, to change some of them.
+    ///
+    /// ```
+    /// use luma_agents::{Retry, mock::{Emulator, Reply}, types::CreateGeneration};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> luma_agents::Result<()> {
+    /// let emulator = Emulator::start().await?;
+    /// let luma = emulator.client_builder().retry(Retry::none()).build()?;
+    ///
+    /// emulator.next_create(Reply::rate_limited(60));
+    /// let request = CreateGeneration::builder().prompt("a duck");
+    /// let error = luma.generations().create(request).await.unwrap_err();
+    /// assert_eq!(error.status().unwrap(), 429);
+    /// # Ok(()) }
+    /// ```
+    pub fn client_builder(&self) -> ClientBuilder {
+        self.client_builder.clone()
     }
 
     /// The base URL of its API, for a client of your own. It ends in `/v1`, as that of the service.
@@ -298,7 +317,7 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Adds what a script in JSON plays: [its format](super#scripts-in-json).
+    /// Adds what a script in JSON plays: [its format](super#scripts-in-json-for-the-emulator).
     ///
     /// # Errors
     ///
@@ -337,7 +356,8 @@ impl EmulatorBuilder {
         let state = State::new(clock, self.scripts, self.quota, format!("http://{storage_address}"));
         let shared = Shared::new(document, clock, self.listener, state);
         let base_url = format!("http://{address}{}", api::PREFIX);
-        let client = Client::builder(ApiKey::new(api::KEY)?).base_url(base_url).pace(PACE, PACE).build()?;
+        let client_builder = Client::builder(ApiKey::new(api::KEY)?).base_url(base_url);
+        let client = client_builder.clone().build()?;
         let servers = [
             Server::start(api, {
                 let shared = shared.clone();
@@ -348,6 +368,6 @@ impl EmulatorBuilder {
                 move |request| storage::serve(shared.clone(), request)
             }),
         ];
-        Ok(Emulator { address, shared, client, servers })
+        Ok(Emulator { address, shared, client, client_builder, servers })
     }
 }

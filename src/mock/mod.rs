@@ -7,9 +7,31 @@
 //! The typed mocks are methods on an [`httpmock`](https://docs.rs/httpmock) server, one for every operation
 //! of the API, in the trait `MockServerExt`. They take the types of this crate, so a mock that does not fit
 //! the API does not compile. [`generation`], [`file()`], [`failed_generation`] and [`error`](error()) make
-//! bodies for them. The examples below use typed mocks; for the emulator see [`Emulator`].
+//! bodies for them. Examples of both are below.
 //!
-//! # Scripts in JSON
+//! # The emulator
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> luma_agents::Result<()> {
+//! use luma_agents::{
+//!     Error,
+//!     mock::{Emulator, Script},
+//!     types::{CreateGeneration, GenerationFailureCode},
+//! };
+//!
+//! let emulator = Emulator::start().await?;
+//! emulator.next(Script::fails(GenerationFailureCode::ContentModerated));
+//!
+//! let request = CreateGeneration::builder().prompt("a duck");
+//! let generations = emulator.client().generations();
+//! let outcome = generations.create_and_wait(request).await;
+//! assert!(matches!(outcome, Err(Error::GenerationFailed(_))));
+//! assert_eq!(emulator.jobs().len(), 1); // jobs that would have been paid for
+//! # Ok(()) }
+//! ```
+//!
+//! # Scripts in JSON, for the emulator
 //!
 //! A program in another language scripts an emulator with JSON, read by [`EmulatorBuilder::script_json`].
 //! Each list is played in order, each entry once or as often as its `times` says. Every field but those in
@@ -46,7 +68,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # A job that succeeds
+//! # Typed mocks
+//!
+//! ## A job that succeeds
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -75,7 +99,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # A job that fails
+//! ## A job that fails
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -98,7 +122,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # A limit, then success
+//! ## A limit, then success
 //!
 //! The first mock that matches is used, in the order in which they were made. So the one with a limited
 //! number of uses comes first.
@@ -132,7 +156,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # A wait that ends before the job
+//! ## A wait that ends before the job
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -158,7 +182,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # A state that this version does not know
+//! ## A state that this version does not know
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -179,8 +179,12 @@ pub(super) struct HttpReply {
 
 impl HttpReply {
     pub(super) fn json(status: u16, body: &Value) -> Self {
+        Self::json_text(status, body.to_string())
+    }
+
+    pub(super) fn json_text(status: u16, body: String) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-        Self { status, headers, body: body.to_string().into(), by_api: true }
+        Self { status, headers, body: body.into(), by_api: true }
     }
 
     pub(super) fn empty(status: u16) -> Self {

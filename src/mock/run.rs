@@ -41,6 +41,8 @@ pub(super) struct Run {
     pub(super) request: Value,
     pub(super) script: Script,
     pub(super) polls: usize,
+    /// What a poll showed last, with the keys of its outputs in the place of their URLs.
+    pub(super) shown: Option<(GenerationState, String)>,
     /// By the emulator's clock.
     pub(super) submitted: Duration,
     /// By the caller's clock.
@@ -72,14 +74,36 @@ impl Run {
         self.request[name].as_str()
     }
 
-    pub(super) fn to_json(&self, document: &Document, state: &GenerationState, signer: &mut Signer) -> Value {
+    /// The generation in this state, with fresh URLs. All else is written once for each state, since polls are many.
+    pub(super) fn shown(&mut self, document: &Document, state: GenerationState, signer: &mut Signer) -> String {
+        let shown = match self.shown.take() {
+            Some(shown) if shown.0 == state => shown,
+            _ => {
+                let text = self.to_json(document, &state).to_string();
+                (state, text)
+            }
+        };
+        let key = format!("generations/{}/", self.id);
+        let quoted = format!("\"{key}");
+        let mut parts = shown.1.split(&quoted);
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once('"').unwrap_or((part, ""));
+            let url = signer.sign(&Method::GET, &format!("{key}{name}"));
+            text.extend(["\"", &url, "\"", rest]);
+        }
+        self.shown = Some(shown);
+        text
+    }
+
+    fn to_json(&self, document: &Document, state: &GenerationState) -> Value {
         let failure = (*state == GenerationState::Failed).then(|| self.script.failure());
         let outputs = if *state == GenerationState::Completed { self.outputs() } else { Vec::new() };
         let outputs: Vec<_> = outputs
             .into_iter()
             .map(|output| {
-                let url = signer.sign(&Method::GET, &format!("generations/{}/{}", self.id, output.name));
-                let mut fields = json!({ "type": output.kind, "url": url });
+                let key = format!("generations/{}/{}", self.id, output.name);
+                let mut fields = json!({ "type": output.kind, "url": key });
                 if let Some(layer) = output.layer {
                     fields["layer"] = layer.to_json(document);
                 }

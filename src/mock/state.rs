@@ -148,7 +148,7 @@ impl State {
     pub(super) fn accept(&mut self, id: Uuid, x_request_id: String, request: Value) {
         let (script, submitted, created) = (self.scripts.generation(&request), self.now(), SystemTime::now());
         self.by_id.insert(id, self.runs.len());
-        self.runs.push(Run { id, x_request_id, request, script, polls: 0, submitted, created });
+        self.runs.push(Run { id, x_request_id, request, script, polls: 0, shown: None, submitted, created });
     }
 
     /// Counts a poll.
@@ -158,16 +158,16 @@ impl State {
         }
     }
 
-    /// The generation in this state, or as it stands. A completed one has fresh URLs.
+    /// The generation in this state, or as it stands, in JSON. A completed one has fresh URLs.
     pub(super) fn generation(
         &mut self,
         document: &Document,
         id: Uuid,
         state: Option<GenerationState>,
-    ) -> Option<Value> {
-        let run = self.runs.get(*self.by_id.get(&id)?)?;
+    ) -> Option<String> {
+        let run = self.runs.get_mut(*self.by_id.get(&id)?)?;
         let state = state.unwrap_or_else(|| run.state(self.clock.now()));
-        Some(run.to_json(document, &state, &mut self.signer))
+        Some(run.shown(document, state, &mut self.signer))
     }
 
     /// An output in storage.

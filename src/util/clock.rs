@@ -1,6 +1,6 @@
 //! Deadlines: arithmetic that cannot overflow, and one timer for all steps before one.
 
-use std::{pin::Pin, time::Duration};
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use tokio::time::{Instant, Sleep};
 
@@ -13,10 +13,12 @@ pub(crate) fn after(start: Instant, delay: Duration) -> Instant {
 }
 
 /// What `step` returns, or nothing if it does not return before the deadline. Steps that share one share its timer.
-pub(crate) async fn before<F: Future>(deadline: Pin<&mut Sleep>, step: F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        output = step => Some(output),
-        () = deadline => None,
-    }
+///
+/// The step is pinned by the caller: moving a large future costs more than polling it.
+pub(crate) async fn before<F: Future>(mut deadline: Pin<&mut Sleep>, mut step: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|cx| match step.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => deadline.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }

@@ -31,7 +31,12 @@ pub use poller::Updates;
 
 /// A wait that has not begun: `.await` it for the result, or take its [`updates`](Self::updates).
 ///
-/// It polls the service at a pace that follows the kind of job and the service's own advice:
+/// Each setter below is optional. A bad response of any kind is one lost poll; only 401, 403 and a 404 that lasts ten
+/// seconds end the wait early. At its limit the error carries the id, with which another wait goes on.
+///
+/// # Pace
+///
+/// Polls follow the kind of job and the advice of the service:
 ///
 /// | | first poll | then every | until |
 /// | --- | --- | --- | --- |
@@ -47,11 +52,7 @@ pub use poller::Updates;
 /// A client remembers how long the last 32 generations of each type and model took. From five on, the polls of
 /// a wait that begins with the job come where such jobs have ended: the first one as early as a second, never
 /// later than the table says; the others between a second and one and a half of the job's age apart. A delay that
-/// was set is never changed.
-///
-/// A bad response of any kind is one lost poll; only 401, 403 and a 404 that lasts ten seconds end
-/// the wait early. The last polls start one second before the limit and at the limit, and the error
-/// carries the id.
+/// was set is never changed. The last polls start one second before the limit and at the limit.
 ///
 /// # Cancel safety
 ///

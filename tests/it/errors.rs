@@ -109,3 +109,24 @@ async fn a_rejection_says_what_half_a_text_says() {
     let error = luma.generations().get(valid::ID).await.unwrap_err();
     assert!(matches!(&error, Error::Rejected(e) if e.detail == "a cat \u{fffd}"), "{error}");
 }
+
+/// A `main` that returns a `Result` prints `Debug`.
+#[tokio::test]
+async fn debug_of_an_error_is_the_line_that_display_prints() {
+    let emulator = luma_agents::mock::Emulator::start().await.unwrap();
+    let luma = emulator.client();
+    let generations = luma.generations();
+    emulator.next(luma_agents::mock::Script::new().takes(std::time::Duration::from_secs(60)));
+    let job = generations.create(luma_agents::types::CreateGeneration::builder().prompt("hush")).await.unwrap();
+    let errors = [
+        generations.wait(&job).timeout(std::time::Duration::from_millis(20)).await.unwrap_err(),
+        generations.get(uuid::Uuid::nil()).await.unwrap_err(),
+        generations.get("no id").await.unwrap_err(),
+        luma.download("/nothing").save("/missing/a.png").await.unwrap_err(),
+    ];
+    for error in errors {
+        let debug = format!("{error:?}");
+        assert_eq!((debug.lines().count(), &debug), (1, &error.to_string()));
+        assert!(!debug.contains("hush"), "{debug}");
+    }
+}

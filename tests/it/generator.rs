@@ -82,6 +82,35 @@ const EDITS: &[Edit] = &[
     ("a value with signs", |d| add_value(d, "21:9+"), Works),
     ("a value of another script", |d| add_value(d, "高"), Works),
     ("an empty value", |d| add_value(d, ""), Works),
+    (
+        "a state that is named is gone",
+        |d| schema(d, "GenerationState")["enum"] = json!(["queued", "completed", "failed"]),
+        Refused("/components/schemas/GenerationState/enum", "put it back, or remove it there"),
+    ),
+    (
+        "a field that is named is gone",
+        |d| _ = schema(d, "Generation")["properties"].as_object_mut().unwrap().remove("failure_reason"),
+        Refused("/components/schemas/Generation/properties", "put it back, or remove it there"),
+    ),
+    (
+        "a schema that is named is gone",
+        |d| {
+            d["components"]["schemas"].as_object_mut().unwrap().remove("Layer");
+            schema(d, "GenerationOutput")["properties"].as_object_mut().unwrap().remove("layer");
+        },
+        Refused("/components/schemas/GenerationOutput/properties", "put it back, or remove it there"),
+    ),
+    (
+        "an operation that has a method is gone",
+        |d| _ = d["paths"]["/files/{file_id}"].as_object_mut().unwrap().remove("delete"),
+        Refused("/paths", "put it back, or remove that"),
+    ),
+    (
+        "an operation has another name",
+        |d| d["paths"]["/generations/{generation_id}"]["get"]["operationId"] = json!("fetch_generation"),
+        Refused("/paths", "put it back, or remove that"),
+    ),
+    ("a value that nobody names is gone", |d| schema(d, "Style")["enum"] = json!(["auto"]), Works),
     ("a value twice", |d| add_value(d, "uni-1"), Refused("/components/schemas/Model/enum/3", "remove one of them")),
     (
         "two values with one name",

@@ -1,6 +1,9 @@
 //! A paid request, said exactly: its id, that it is one request, what became of it, and what dropping it does.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use luma_agents::{
     Call, Client, Error, Retry,
@@ -154,4 +157,19 @@ fn the_base_url_has_one_form() {
         assert_eq!(fast_builder(given).build().unwrap().base_url(), expected);
     }
     assert_eq!(Client::new(crate::support::KEY).unwrap().base_url(), "https://agents.lumalabs.ai/v1");
+}
+
+#[tokio::test]
+async fn the_caller_can_know_which_request_is_under_way() {
+    let server = busy_at_first().await;
+    let luma = fast_builder(server.url()).build().unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let watched = Arc::clone(&seen);
+    let watch = move |id: Option<&str>| watched.lock().unwrap().push(id.map(str::to_owned));
+    submit(&luma).retry(Retry::none()).on_request(watch.clone()).await.unwrap_err();
+    let response = submit(&luma).retry(Retry::none()).on_request(watch).response().await.unwrap();
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    assert!(seen[0].is_some() && seen[1].is_none() && seen[3].is_none(), "{seen:?}");
+    assert_eq!(seen[2], response.exchange.request_id_sent);
 }

@@ -271,3 +271,12 @@ fn the_environment_is_named_where_it_is_wrong() {
         assert!(!printed.contains(good));
     }
 }
+
+#[tokio::test]
+async fn a_client_with_the_key_of_the_emulator_does_not_wait_as_for_the_service() {
+    let emulator = luma_agents::mock::Emulator::start().await.unwrap();
+    let builder = luma_agents::Client::builder(luma_agents::ApiKey::new(emulator.api_key()).unwrap());
+    let luma = builder.base_url(emulator.base_url()).build().unwrap();
+    let done = tokio::time::timeout(Duration::from_secs(10), luma.generations().create_and_wait(duck()).into_future());
+    done.await.expect("the first poll of the service comes after 20 s").unwrap();
+}

@@ -10,28 +10,79 @@ use crate::{
     error::{Error, Result},
     journal::Journal,
     key::{CustomId, Key},
-    ledger::{Attempt, Doubt, Event, Ledger as _, Ticket},
+    ledger::{Attempt, Doubt, Event, Last, Ledger as _, Ticket},
 };
 
 /// How far the service's clock and this one may differ.
 const SKEW: TimeDelta = TimeDelta::seconds(60);
 
-/// Decides on the doubts of a journal. Nothing is sent here: the next run acts on it.
+/// Where doubts stand and decisions on them are recorded: a journal, or another ledger.
+pub trait DoubtLedger: Clone + Send + Sync {
+    /// Every try in doubt, in the order of the ids.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing can be read, as in all of these.
+    fn doubts(&self) -> impl Future<Output = Result<Vec<Doubt>>> + Send;
+
+    /// The doubt about a line that the ledger does not name, after a repair or a restore.
+    fn unnamed_doubt(&self, id: &CustomId) -> impl Future<Output = Result<Option<Doubt>>> + Send;
+
+    /// What is known of a line.
+    fn find(&self, key: &Key) -> impl Future<Output = Result<Option<Last>>> + Send;
+
+    /// The line under which a job stands.
+    fn find_job(&self, id: Uuid) -> impl Future<Output = Result<Option<CustomId>>> + Send;
+
+    /// The time by which the ledger goes.
+    fn now(&self) -> impl Future<Output = Result<DateTime<Utc>>> + Send;
+
+    /// Records a decision.
+    fn decide(&self, ticket: &Ticket, event: &Event) -> impl Future<Output = Result<()>> + Send;
+}
+
+impl DoubtLedger for Journal {
+    async fn doubts(&self) -> Result<Vec<Doubt>> {
+        Ok(Self::doubts(self))
+    }
+
+    async fn unnamed_doubt(&self, id: &CustomId) -> Result<Option<Doubt>> {
+        Ok(Self::unnamed_doubt(self, id))
+    }
+
+    async fn find(&self, key: &Key) -> Result<Option<Last>> {
+        self.get(key).await
+    }
+
+    async fn find_job(&self, id: Uuid) -> Result<Option<CustomId>> {
+        Self::find_job(self, id)
+    }
+
+    async fn now(&self) -> Result<DateTime<Utc>> {
+        Ok(Self::now(self))
+    }
+
+    async fn decide(&self, ticket: &Ticket, event: &Event) -> Result<()> {
+        self.record(ticket, event).await
+    }
+}
+
+/// Decides on the doubts of a journal, or of another ledger. Nothing is sent here: the next run acts on it.
 ///
 /// Give the request ids of [`list`](Self::list) to support. What they say has a place: [`found`](Self::found),
 /// [`none`](Self::none). [`resend`](Self::resend) takes the risk of paying twice.
 #[derive(Clone, Debug)]
-pub struct Doubts {
-    journal: Journal,
+pub struct Doubts<L = Journal> {
+    ledger: L,
     submit_timeout: TimeDelta,
     names: Vec<CustomId>,
 }
 
-impl Doubts {
-    /// Those of this journal.
+impl<L: DoubtLedger> Doubts<L> {
+    /// Those of this ledger.
     #[must_use]
-    pub fn of(journal: &Journal) -> Self {
-        Self { journal: journal.clone(), submit_timeout: TimeDelta::seconds(180), names: Vec::new() }
+    pub fn of(ledger: &L) -> Self {
+        Self { ledger: ledger.clone(), submit_timeout: TimeDelta::seconds(180), names: Vec::new() }
     }
 
     /// The limit of one submission, if it is not 180 s.
@@ -47,13 +98,16 @@ impl Doubts {
     }
 
     /// Every doubt.
-    #[must_use]
-    pub fn list(&self) -> Vec<Doubt> {
-        let mut doubts = self.journal.doubts();
+    ///
+    /// # Errors
+    ///
+    /// Where the ledger cannot be read.
+    pub async fn list(&self) -> Result<Vec<Doubt>> {
+        let mut doubts = self.ledger.doubts().await?;
         for name in &self.names {
-            doubts.extend(self.journal.unnamed_doubt(name));
+            doubts.extend(self.ledger.unnamed_doubt(name).await?);
         }
-        doubts
+        Ok(doubts)
     }
 
     /// Support has found the job: the next run waits for it and saves it.
@@ -63,9 +117,9 @@ impl Doubts {
     /// [`Error::Doubt`] if the key is not in doubt, or the job cannot be its: it stands in the journal already, is of
     /// another type or model, or was created at another time. [`Error::Api`] if it cannot be got.
     pub async fn found(&self, client: &Client, key: &Key, id: Uuid) -> Result<()> {
-        let doubt = self.only(key)?;
-        if let Some(other) = self.journal.find_job(id)? {
-            return Err(Error::Doubt(format!("{id} stands in the journal already, under {other}")));
+        let doubt = self.only(key).await?;
+        if let Some(other) = self.ledger.find_job(id).await? {
+            return Err(Error::Doubt(format!("{id} stands in the ledger already, under {other}")));
         }
         let generation = client.generations().get(id).await?;
         let attempt = self.attempt(&doubt).await?;
@@ -74,7 +128,7 @@ impl Doubts {
         }
         // Where the intent is lost, so is its number.
         let number = if attempt.is_some() { doubt.attempt } else { doubt.attempt.saturating_add(1) };
-        self.journal.record(&Ticket::new(key.clone(), number), &Event::Found { id }).await
+        self.ledger.decide(&Ticket::new(key.clone(), number), &Event::Found { id }).await
     }
 
     /// There is no job: it may be sent again.
@@ -83,9 +137,10 @@ impl Doubts {
     ///
     /// [`Error::Doubt`] if the key is not in doubt, or so young that its request may still be under way.
     pub async fn none(&self, key: &Key) -> Result<()> {
-        let doubt = self.only(key)?;
-        self.is_over(&doubt)?;
-        self.journal.record(&Ticket::new(key.clone(), doubt.attempt), &Event::None).await
+        let doubt = self.only(key).await?;
+        let now = self.ledger.now().await?;
+        self.is_over(&doubt, now)?;
+        self.ledger.decide(&Ticket::new(key.clone(), doubt.attempt), &Event::None).await
     }
 
     /// Sends all of them again, at the risk that jobs exist and are paid for twice. `number` is how many there are, so that
@@ -95,23 +150,24 @@ impl Doubts {
     ///
     /// [`Error::Doubt`] if there are more or fewer, or one is so young that its request may still be under way.
     pub async fn resend(&self, number: usize) -> Result<()> {
-        let doubts = self.list();
+        let doubts = self.list().await?;
         if doubts.len() != number {
             return Err(Error::Doubt(format!(
                 "{} are in doubt, not {number}; read the list of `luma batch doubt FILE` first",
                 doubts.len()
             )));
         }
-        doubts.iter().try_for_each(|doubt| self.is_over(doubt))?;
+        let now = self.ledger.now().await?;
+        doubts.iter().try_for_each(|doubt| self.is_over(doubt, now))?;
         for doubt in doubts {
-            self.journal.record(&Ticket::new(doubt.key, doubt.attempt), &Event::Resend).await?;
+            self.ledger.decide(&Ticket::new(doubt.key, doubt.attempt), &Event::Resend).await?;
         }
         Ok(())
     }
 
-    fn only(&self, key: &Key) -> Result<Doubt> {
-        let mut doubts = self.journal.doubts();
-        doubts.extend(self.journal.unnamed_doubt(&key.custom_id));
+    async fn only(&self, key: &Key) -> Result<Doubt> {
+        let mut doubts = self.ledger.doubts().await?;
+        doubts.extend(self.ledger.unnamed_doubt(&key.custom_id).await?);
         let mut doubts = doubts.into_iter().filter(|doubt| doubt.key == *key);
         doubts
             .next()
@@ -123,7 +179,7 @@ impl Doubts {
         if doubt.request_id.is_none() {
             return Ok(None);
         }
-        let last = self.journal.get(&doubt.key).await?;
+        let last = self.ledger.find(&doubt.key).await?;
         let mut tries = last.into_iter().flat_map(|last| std::iter::once(last.attempt).chain(last.others));
         Ok(tries.find(|attempt| attempt.number == doubt.attempt))
     }
@@ -150,9 +206,9 @@ impl Doubts {
     }
 
     /// No request of it is under way any more.
-    fn is_over(&self, doubt: &Doubt) -> Result<()> {
+    fn is_over(&self, doubt: &Doubt, now: DateTime<Utc>) -> Result<()> {
         let over = doubt.since + self.submit_timeout + TimeDelta::seconds(120);
-        if self.journal.now() >= over {
+        if now >= over {
             return Ok(());
         }
         let (key, over) = (&doubt.key, over.format("%H:%M:%S UTC"));

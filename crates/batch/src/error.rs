@@ -37,6 +37,8 @@ pub enum Error {
     LedgerFailed,
     /// The decision about a doubt cannot be taken. Nothing has changed.
     Doubt(String),
+    /// A ledger that is no journal, such as a database, cannot be used.
+    Ledger(Box<LedgerError>),
     /// The ledger failed after money was spent: this line belongs at the end of the journal.
     NotRecorded(Box<NotRecorded>),
 }
@@ -56,6 +58,7 @@ impl Error {
         match self {
             Self::Api(e) => e.is_retryable(),
             Self::InFlight(_) | Self::Outdated(_) => true,
+            Self::Ledger(e) => e.is_transient,
             _ => false,
         }
     }
@@ -82,6 +85,7 @@ impl fmt::Display for Error {
                 "the journal could not be written, so that nothing more is sent; free the disk, append every line \
                  that was printed, then run again",
             ),
+            Self::Ledger(e) => e.fmt(f),
             Self::NotRecorded(e) => e.fmt(f),
         }
     }
@@ -93,6 +97,7 @@ impl std::error::Error for Error {
             Self::Api(e) => Some(e),
             Self::Io(e) => Some(&e.source),
             Self::Journal(e) => std::error::Error::source(e.as_ref()),
+            Self::Ledger(e) => e.source.as_deref().map(|source| source as _),
             Self::NotRecorded(e) => Some(&e.source),
             _ => None,
         }
@@ -120,6 +125,50 @@ pub struct IoError {
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {} {}: {}", self.action, self.path.display(), self.source)
+    }
+}
+
+/// A ledger that is no journal, and why it cannot be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LedgerError {
+    /// What is wrong, and what to do about it: one line without any secret.
+    pub message: String,
+    /// Whether the same call may succeed later, such as after a lost connection.
+    pub is_transient: bool,
+    /// The cause.
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl LedgerError {
+    /// What is wrong, for good.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), is_transient: false, source: None }
+    }
+
+    /// The same call may succeed later.
+    #[must_use]
+    pub fn transient(self, is_transient: bool) -> Self {
+        Self { is_transient, ..self }
+    }
+
+    /// The cause.
+    #[must_use]
+    pub fn source(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Box::new(source)), ..self }
+    }
+}
+
+impl fmt::Display for LedgerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<LedgerError> for Error {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(Box::new(error))
     }
 }
 
@@ -275,6 +324,14 @@ pub struct NotRecorded {
     pub line: String,
     /// Why it could not be written.
     pub source: Error,
+}
+
+impl NotRecorded {
+    /// What became of `key` could not be written because of `source`.
+    #[must_use]
+    pub fn new(ledger: impl Into<String>, key: Key, id: Option<Uuid>, line: impl Into<String>, source: Error) -> Self {
+        Self { ledger: ledger.into(), key, id, line: line.into(), source }
+    }
 }
 
 impl fmt::Display for NotRecorded {

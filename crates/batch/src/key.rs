@@ -50,11 +50,21 @@ impl CustomId {
     ///
     /// [`Error::InvalidInput`] if it has another form.
     pub fn new(id: impl AsRef<str>) -> Result<Self> {
-        let id = id.as_ref();
+        Self::check(id.as_ref())?;
+        Ok(Self(id.as_ref().into()))
+    }
+
+    /// As [`new`](Self::new), without a copy.
+    pub(crate) fn from_text(id: String) -> Result<Self> {
+        Self::check(&id)?;
+        Ok(Self(id.into_boxed_str()))
+    }
+
+    fn check(id: &str) -> Result<()> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let first = id.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
         if first && id.len() <= Self::MAX && id.bytes().all(allowed) {
-            return Ok(Self(id.into()));
+            return Ok(());
         }
         let shown: String = id.chars().take(Self::MAX).collect();
         Err(Error::invalid_input(format!(

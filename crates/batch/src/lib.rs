@@ -22,13 +22,14 @@ mod usd;
 
 pub use self::{
     digest::Sha256,
-    doubt::Doubts,
+    doubt::{DoubtLedger, Doubts},
     error::{Error, Result},
     fingerprint::{fingerprint, local_path},
     journal::{Journal, JournalView, Repair, Run, Uploaded, repair},
     key::{CustomId, Key},
     ledger::{
-        Attempt, Begin, Cap, Doubt, Event, Intent, Last, Ledger, MemoryLedger, NoJob, SavedFile, Spent, State, Ticket,
+        Attempt, Begin, Book, Cap, Decision, Doubt, Event, Intent, Last, Ledger, MemoryLedger, NoJob, SavedFile, Spent,
+        State, Ticket,
     },
     quota::Quota,
     run::{Batch, End, Job, Opened, Policy, Report, Running, Stop},

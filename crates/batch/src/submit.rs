@@ -12,7 +12,7 @@ use std::{
 use luma_agents::{
     Client, Retry,
     error::Outcome,
-    types::{CreateGeneration, Generation, GenerationType},
+    types::{CreateGeneration, Generation},
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -162,7 +162,7 @@ impl<L: Ledger + 'static> Submitter<L> {
     /// Submits under `key`, unless the ledger knows of a job, or of one that may exist.
     ///
     /// 1. The key is read: one that is known waits for nothing.
-    /// 2. A place within the account's limits is waited for.
+    /// 2. A place within the account's limits is waited for: of the quota, and of a ledger that shares them out.
     /// 3. The intent, with a new request id, is written and synced.
     /// 4. One request goes out, with that id. Nothing sends it again.
     /// 5. How it ended is recorded.
@@ -200,11 +200,15 @@ impl<L: Ledger + 'static> Submitter<L> {
         }
         let mut place = shared.unless_stopped(shared.quota.acquire(submission.weight.clone())).await?;
         loop {
-            is_sent(true);
             intent.weight = shared.quota.units(submission.weight.clone());
+            if let Err(e) = shared.unless_stopped(shared.ledger.admit(key, &intent)).await.flatten() {
+                place.not_sent();
+                return Err(e);
+            }
+            is_sent(true);
             match self.send(key, &intent, &submission.request, place).await? {
                 Sent::Done(submitted) => return Ok(submitted),
-                Sent::InFlight => {
+                Sent::Nothing => {
                     if let Some(known) = shared.known(key, &intent).await? {
                         return Ok(known);
                     }
@@ -234,7 +238,7 @@ impl<L: Ledger + 'static> Submitter<L> {
         let (shared, key, intent, request) = (Arc::clone(&self.shared), key.clone(), intent.clone(), request.clone());
         let submitted = key.clone();
         self.shared.tasks.spawn(async move {
-            let hold = hold(&request);
+            let hold = Class::of(&request).longest();
             let sent = shared.begin_and_post(&key, &intent, request, place).await;
             shared.ended.notify_waiters();
             // Nobody waits for the end of this job, so that its place is held as long as such a job takes.
@@ -251,8 +255,13 @@ impl<L: Ledger + 'static> Submitter<L> {
 
 enum Sent {
     Done(Submitted),
-    InFlight,
-    Limited { attempt: u32, limited: Box<Limited>, place: Place },
+    /// Another caller is submitting, or the place was lost to one.
+    Nothing,
+    Limited {
+        attempt: u32,
+        limited: Box<Limited>,
+        place: Place,
+    },
 }
 
 impl<L: Ledger> Shared<L> {
@@ -307,10 +316,10 @@ impl<L: Ledger> Shared<L> {
             Ok(Begin::Fresh(ticket)) => ticket,
             other => {
                 place.not_sent();
-                return other.map(|reply| found(reply).map_or(Sent::InFlight, Sent::Done));
+                return other.map(|reply| found(reply).map_or(Sent::Nothing, Sent::Done));
             }
         };
-        let hold = hold(&request);
+        let hold = Class::of(&request).longest();
         let call = self.client.generations().create(request).retry(Retry::none()).timeout(self.submit_timeout);
         let response = call.request_id(intent.request_id).response().await;
         let event = event(&response);
@@ -378,7 +387,7 @@ fn found(reply: Begin) -> Option<Submitted> {
         Begin::Rejected { after, reason } => Submitted::Rejected { after, reason, error: None },
         Begin::Failed { after, id, code } => Submitted::Failed { after, id, code },
         Begin::InDoubt(doubt) => Submitted::InDoubt(Box::new(doubt)),
-        Begin::Fresh(_) | Begin::InFlight => return None,
+        Begin::Fresh(_) | Begin::InFlight | Begin::NoPlace => return None,
     })
 }
 
@@ -432,15 +441,6 @@ fn kind(error: &luma_agents::Error) -> String {
         _ => "other",
     };
     kind.to_owned()
-}
-
-/// How long a job takes at most that nobody waits for: the default deadlines of waits.
-fn hold(request: &CreateGeneration) -> Duration {
-    Duration::from_secs(match request.type_.as_ref().unwrap_or(&GenerationType::Image) {
-        GenerationType::Image | GenerationType::ImageEdit => 120,
-        GenerationType::Layering => 240,
-        _ => 600,
-    })
 }
 
 impl<L> Clone for Submitter<L> {

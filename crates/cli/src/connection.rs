@@ -3,14 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use luma_agents::{Client, ClientBuilder, reqwest::Url};
+use luma_agents::{Client, ClientBuilder};
 
 use crate::{duration, failure::Failure, key};
 
 const BASE_URL_VARIABLE: &str = "LUMA_BASE_URL";
-
-/// A server on this machine is asked this often, since its jobs take no time.
-const LOCAL_PACE: Duration = Duration::from_millis(50);
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
@@ -23,7 +20,7 @@ pub(crate) struct Connection {
     #[arg(long, value_name = "URL", global = true)]
     base_url: Option<String>,
 
-    /// Time between two reads of a job [default: what the service advises; 50ms for a server on this machine]
+    /// Time between two reads of a job [default: what the service advises; 10ms on the emulator]
     #[arg(long, value_name = "TIME", value_parser = duration::parse, global = true)]
     poll_interval: Option<Duration>,
 }
@@ -32,11 +29,10 @@ impl Connection {
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let mut builder = ClientBuilder::new(key::find(self.key_file.as_deref())?)
             .user_agent(concat!("luma-cli/", env!("CARGO_PKG_VERSION")));
-        let url = self.base_url()?;
-        if let Some(pace) = self.poll_interval.or_else(|| is_local(url.as_deref()?).then_some(LOCAL_PACE)) {
+        if let Some(pace) = self.poll_interval {
             builder = builder.pace(pace, pace);
         }
-        if let Some(url) = url {
+        if let Some(url) = self.base_url()? {
             builder = builder.base_url(url);
         }
         Ok(builder.build()?)
@@ -54,9 +50,4 @@ impl Connection {
             }
         }
     }
-}
-
-fn is_local(url: &str) -> bool {
-    let url = Url::parse(url.trim()).ok();
-    url.and_then(|it| Some(matches!(it.host_str()?, "localhost" | "127.0.0.1" | "[::1]"))).unwrap_or_default()
 }

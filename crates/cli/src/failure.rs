@@ -2,7 +2,12 @@
 
 use std::{fmt, io, path::Path};
 
-use luma_agents::{Error, error::Outcome, reqwest::StatusCode, uuid::Uuid};
+use luma_agents::{
+    Error,
+    error::{Outcome, WaitTimeout},
+    reqwest::StatusCode,
+    uuid::Uuid,
+};
 use luma_agents_batch as batch;
 use serde_json::{Value, json};
 
@@ -124,11 +129,10 @@ impl From<Error> for Failure {
             Error::Io(_) => (Exit::Failure, "io"),
             _ => (Exit::Failure, "unknown"),
         };
-        let mut message = error.to_string();
-        if let (Error::WaitTimeout(_), Some(id)) = (&error, error.generation_id()) {
-            // The words of the library, as a command.
-            message = message.replace("wait again with this id", &format!("luma wait {id}"));
-        }
+        let message = match &error {
+            Error::WaitTimeout(e) => timed_out(e),
+            error => error.to_string(),
+        };
         let mut failure = Self::new(exit, code, message);
         let details = [
             ("status", error.status().map(|it| it.as_u16().into())),
@@ -162,6 +166,13 @@ impl From<batch::Error> for Failure {
             error => Self::new(exit, code, error.to_string()),
         }
     }
+}
+
+/// With the advice of the library as a command.
+fn timed_out(error: &WaitTimeout) -> String {
+    let Some(id) = error.generation_id else { return error.to_string() };
+    let cause = error.source.as_ref().map_or_else(String::new, |e| format!(" (last error: {e})"));
+    format!("{}: luma wait {id}{cause}", error.summary())
 }
 
 /// Whether every further request would be rejected alike.

@@ -6,7 +6,6 @@ mod batch;
 mod check;
 mod cli;
 mod connection;
-mod dropped;
 mod duration;
 mod emulator;
 mod estimate;

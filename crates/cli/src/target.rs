@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{ErrorKind, Read as _},
+    io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -72,7 +72,7 @@ impl Target {
                 folder
             }
         };
-        let written = std::fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder));
+        let written = std::fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder).map_err(unnamed));
         written.map(drop).map_err(|e| Failure::io("write to", &folder, &e))
     }
 
@@ -95,7 +95,7 @@ impl Target {
             Kind::Template(template) => {
                 let to = folder(Path::new(template));
                 // Under a name of its own first: only the content has the extension.
-                let apart = tempfile::tempdir_in(&to).map_err(|e| Failure::io("write to", &to, &e))?;
+                let apart = tempfile::tempdir_in(&to).map_err(|e| Failure::io("write to", &to, &unnamed(e)))?;
                 for index in 0..generation.outputs().len() {
                     let file = download.clone().output(index).save(apart.path()).await?.path;
                     let path = PathBuf::from(name(template, generation, index, &file));
@@ -125,6 +125,11 @@ pub(crate) fn misnamed(path: &Path) -> Option<String> {
     let content = image::guess_format(&head).ok()?;
     let (path, content_type) = (path.display(), content.to_mime_type());
     (content != named).then(|| format!("note: {path} is {content_type}; --output-format sets the format"))
+}
+
+/// The error without the name of a temporary file, which its text may have.
+pub(crate) fn unnamed(error: io::Error) -> io::Error {
+    if error.raw_os_error().is_some() { error } else { error.kind().into() }
 }
 
 fn folder(path: &Path) -> PathBuf {

@@ -41,7 +41,7 @@ impl Line {
     /// What is wrong with its form; the body is not checked.
     pub fn parse(number: u64, text: &[u8]) -> std::result::Result<Self, Vec<Problem>> {
         let invalid = |message: String| vec![Problem::new(number, "", Code::InvalidJsonLine, message)];
-        let mut fields = match serde_json::from_slice(text) {
+        let fields = match serde_json::from_slice(text) {
             Ok(Value::Object(fields)) => fields,
             Ok(_) => return Err(invalid(r#"write {"custom_id": "..", "body": {..}}"#.to_owned())),
             Err(e) if std::str::from_utf8(text).is_err() => {
@@ -53,44 +53,41 @@ impl Line {
             return Self::bare(number, fields);
         }
         let mut problems = Vec::new();
-        let custom_id = match fields.remove("custom_id") {
-            Some(Value::String(id)) => match CustomId::new(&id) {
-                Ok(id) => Some(id),
-                Err(e) => {
-                    problems.push(Problem::new(number, "custom_id", Code::InvalidCustomId, e.to_string()));
-                    None
-                }
-            },
-            None | Some(Value::Null) => CustomId::new(default_id(number)).ok(),
-            Some(_) => {
-                problems.push(Problem::new(number, "custom_id", Code::InvalidCustomId, "it must be a text"));
-                None
-            }
-        };
-        let body = fields.remove("body").unwrap_or_default();
-        if !body.is_object() {
-            problems.push(Problem::new(number, "body", Code::InvalidJsonLine, "it must be an object"));
-        }
-        let source_seconds = fields.remove("source_seconds").unwrap_or_default();
-        if !source_seconds.is_null() && !source_seconds.as_f64().is_some_and(|it| it > 0.0) {
-            problems.push(Problem::new(number, "source_seconds", Code::InvalidValue, "it must be a number above 0"));
-        }
+        let mut problem = |name: &str, code, message: &str| problems.push(Problem::new(number, name, code, message));
+        let (mut custom_id, mut body, mut source_seconds) = (Value::Null, Value::Null, Value::Null);
         for (name, value) in fields {
-            let expected = match name.as_str() {
-                "method" => METHOD,
-                "url" => URL,
+            match name.as_str() {
+                "custom_id" => custom_id = value,
+                "body" => body = value,
+                "source_seconds" => source_seconds = value,
+                "method" if value == METHOD => {}
+                "method" => problem(&name, Code::InvalidValue, &format!("it can only be {METHOD}")),
+                "url" if value == URL => {}
+                "url" => problem(&name, Code::InvalidValue, &format!("it can only be {URL}")),
                 _ => {
                     let message = "a line has custom_id, body, source_seconds; options of the request belong in body";
-                    problems.push(Problem::new(number, name, Code::UnknownParameter, message));
-                    continue;
+                    problem(&name, Code::UnknownParameter, message);
                 }
-            };
-            if value != expected {
-                problems.push(Problem::new(number, name, Code::InvalidValue, format!("it can only be {expected}")));
             }
         }
+        if !body.is_object() {
+            problem("body", Code::InvalidJsonLine, "it must be an object");
+        }
+        if !source_seconds.is_null() && !source_seconds.as_f64().is_some_and(|it| it > 0.0) {
+            problem("source_seconds", Code::InvalidValue, "it must be a number above 0");
+        }
+        let custom_id = match custom_id {
+            Value::String(id) => {
+                CustomId::from_text(id).map_err(|e| problem("custom_id", Code::InvalidCustomId, &e.to_string()))
+            }
+            Value::Null => CustomId::from_text(default_id(number)).map_err(drop),
+            _ => {
+                problem("custom_id", Code::InvalidCustomId, "it must be a text");
+                Err(())
+            }
+        };
         match custom_id {
-            Some(custom_id) if problems.is_empty() => {
+            Ok(custom_id) if problems.is_empty() => {
                 Ok(Self { number, custom_id, body, source_seconds: source_seconds.as_f64() })
             }
             _ => Err(problems),
@@ -232,7 +229,7 @@ mod tests {
             ("{", vec!["invalid_json_line -"]),
             ("[]", vec!["invalid_json_line -"]),
             ("{\"body\":{}} {}", vec!["invalid_json_line -"]),
-            (r#"{"custom_id":"a b","body":[]}"#, vec!["invalid_custom_id custom_id", "invalid_json_line body"]),
+            (r#"{"custom_id":"a b","body":[]}"#, vec!["invalid_json_line body", "invalid_custom_id custom_id"]),
             (r#"{"custom_id":7,"body":{}}"#, vec!["invalid_custom_id custom_id"]),
             (r#"{"custom_id":"a","prompt":"a duck"}"#, vec!["missing_required_parameter body"]),
             (r#"{"custom_id":"a","body":{},"modle":"uni-1"}"#, vec!["unknown_parameter modle"]),

@@ -1,6 +1,6 @@
 //! Good requests that were seen before: lines of a catalogue often differ in nothing but their prompt.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::collections::HashMap;
 
 use luma_agents::types::CreateGenerationPrompt;
 use serde_json::Value;
@@ -13,16 +13,25 @@ const MOST: usize = 1_000;
 /// The estimates of good requests, by all that they hold but their prompt.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    good: HashMap<String, Estimate>,
-    key: String,
+    good: HashMap<Vec<u8>, Estimate>,
+    key: Vec<u8>,
     has_key: bool,
+    /// Most lines are like the one before.
+    last: Option<(Vec<u8>, Estimate)>,
 }
 
 impl Seen {
     /// The estimate of a request that is as good as an earlier one.
     pub(super) fn find(&mut self, body: &Value) -> Option<&Estimate> {
         self.has_key = self.write_key(body).is_some();
-        if self.has_key { self.good.get(&self.key) } else { None }
+        if !self.has_key {
+            return None;
+        }
+        if self.last.as_ref().is_none_or(|(key, _)| *key != self.key) {
+            let estimate = self.good.get(&self.key)?;
+            self.last = Some((self.key.clone(), *estimate));
+        }
+        self.last.as_ref().map(|(_, estimate)| estimate)
     }
 
     /// The request that [`find`](Self::find) did not find is good.
@@ -47,12 +56,21 @@ impl Seen {
                 }
                 // Its prompt has other limits.
                 Value::String(text) if name == "type" && text == "layering" => return None,
-                Value::String(text) => write!(self.key, "{name}\n{}\n{text}\n", text.len()).ok()?,
+                Value::String(text) => self.write_field(name, b'"', text),
                 Value::Object(_) | Value::Array(_) => return None,
-                simple => write!(self.key, "{name}\n{simple}\n").ok()?,
+                simple => self.write_field(name, b' ', &simple.to_string()),
             }
         }
         has_prompt.then_some(())
+    }
+
+    /// With lengths, so that no text can pass for the end of one and the beginning of another.
+    fn write_field(&mut self, name: &str, kind: u8, value: &str) {
+        for part in [name, value] {
+            self.key.extend_from_slice(&part.len().to_le_bytes());
+            self.key.extend_from_slice(part.as_bytes());
+        }
+        self.key.push(kind);
     }
 }
 

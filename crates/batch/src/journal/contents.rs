@@ -87,7 +87,9 @@ impl Contents {
     /// Takes in the line that begins at `offset`, and forgets what it says where that can be read again. `recent`: the
     /// quota still has to know what was submitted since then.
     pub(crate) fn take_at(&mut self, line: &Line, offset: u64, recent: DateTime<Utc>) {
-        if line.entry.custom_id().is_some_and(|id| self.settled.find(id).is_some()) {
+        // What is in the book is not settled: most lines need no search.
+        let is_settled = |id: &CustomId| !self.book.has(id) && self.settled.find(id).is_some();
+        if line.entry.custom_id().is_some_and(is_settled) {
             self.late.push((line.clone(), offset));
         } else {
             self.take_now(line, offset, recent);

@@ -1,6 +1,7 @@
 //! The journal: a ledger in a file of JSON Lines, which a person can read.
 
 mod contents;
+mod fields;
 mod file;
 mod line;
 mod lock;
@@ -39,7 +40,7 @@ use self::{
 use crate::{
     error::{Error, JournalError, JournalProblem, Result},
     key::{CustomId, Key},
-    ledger::{Begin, Cap, Doubt, Event, Intent, Last, Ledger, Spent, Ticket},
+    ledger::{Attempt, Begin, Cap, Doubt, Event, Intent, Last, Ledger, Spent, Ticket},
 };
 
 /// A ledger in a file, `NAME.journal.jsonl`: one line for each thing that happens, on disk before the next one does.
@@ -146,8 +147,27 @@ impl Journal {
         self.read(|writer| writer.last(&writer.key(id).ok()?).ok()?)
     }
 
+    /// Every try of a line, in the order of their numbers, also those without a job.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read.
+    pub fn attempts(&self, id: &CustomId) -> Result<Vec<Attempt>> {
+        self.read(|writer| writer.attempts(id))
+    }
+
+    /// Since when a line without a job is in doubt because a repair has lost lines, unless somebody has decided on it.
+    #[must_use]
+    pub fn repaired(&self) -> Option<DateTime<Utc>> {
+        self.read(|writer| writer.contents.book.suspected_since())
+    }
+
     /// Every line that the journal names.
-    pub(crate) fn ids(&self) -> Result<Vec<CustomId>> {
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read.
+    pub fn ids(&self) -> Result<Vec<CustomId>> {
         self.read(Writer::ids)
     }
 
@@ -171,7 +191,8 @@ impl Journal {
     }
 
     /// Whether a repair may have lost the intent of a line, and nobody has decided since.
-    pub(crate) fn is_suspected(&self, id: &CustomId) -> bool {
+    #[must_use]
+    pub fn is_suspected(&self, id: &CustomId) -> bool {
         self.read(|writer| writer.key(id).is_ok_and(|key| writer.contents.book.suspected(&key).is_some()))
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     file::folder,
     line::{Entry, Line},
-    scan::{Pieces, read_piece},
+    scan::{Piece, Pieces, read_piece},
 };
 use crate::{
     digest::Sha256,
@@ -47,9 +47,15 @@ pub(crate) fn is_same(a: &Path, b: &Path) -> bool {
 
 /// The first run of this kind in a journal. None if it cannot be read.
 pub(crate) fn find_run(path: &Path, is_wanted: impl Fn(&RunLine) -> bool) -> Option<RunLine> {
-    let pieces = Pieces::new(BufReader::with_capacity(256 * 1024, File::open(path).ok()?)).map_while(io::Result::ok);
-    let mut lines = pieces.filter_map(|piece| read_piece(&piece.bytes).ok()).flat_map(|(lines, _)| lines);
-    lines.find_map(|(_, line)| run(&line).filter(&is_wanted))
+    let file = BufReader::with_capacity(256 * 1024, File::open(path).ok()?);
+    let (mut pieces, mut piece) = (Pieces::new(file), Piece::default());
+    while pieces.read(&mut piece).ok()? {
+        let (lines, _) = read_piece(&piece.bytes).unwrap_or_default();
+        if let Some(found) = lines.iter().find_map(|(_, line)| run(line).filter(&is_wanted)) {
+            return Some(found);
+        }
+    }
+    None
 }
 
 fn run(line: &Line) -> Option<RunLine> {

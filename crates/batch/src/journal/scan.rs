@@ -67,8 +67,8 @@ struct Problem {
 pub(crate) fn scan(reader: impl BufRead, mut on_line: impl FnMut(Line, u64)) -> Result<Scan, ScanError> {
     let (mut end, mut number) = (0, 0);
     let mut problem: Option<Problem> = None;
-    for piece in Pieces::new(reader) {
-        let piece = piece?;
+    let (mut pieces, mut piece) = (Pieces::new(reader), Piece::default());
+    while pieces.read(&mut piece)? {
         if problem.is_none() && piece.is_terminated {
             match Line::decode(&piece.bytes) {
                 Ok(line) if line.number == number + 1 => {
@@ -147,6 +147,7 @@ fn has_hole(bytes: &[u8]) -> bool {
 }
 
 /// What stands between two newlines.
+#[derive(Default)]
 pub(super) struct Piece {
     pub(super) bytes: Vec<u8>,
     is_terminated: bool,
@@ -155,37 +156,24 @@ pub(super) struct Piece {
     end: u64,
 }
 
-pub(super) struct Pieces<R> {
-    reader: R,
-    at: u64,
-}
+pub(super) struct Pieces<R>(R);
 
 impl<R: BufRead> Pieces<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, at: 0 }
+        Self(reader)
     }
 
-    fn read(&mut self) -> io::Result<Option<Piece>> {
-        let mut bytes = Vec::with_capacity(512);
-        let start = self.at;
-        let read = self.reader.read_until(b'\n', &mut bytes)?;
-        if read == 0 {
-            return Ok(None);
+    /// Reads the next one in the place of the last one. `false` at the end.
+    pub(super) fn read(&mut self, piece: &mut Piece) -> io::Result<bool> {
+        piece.bytes.clear();
+        piece.start = piece.end;
+        let read = self.0.read_until(b'\n', &mut piece.bytes)?;
+        piece.end += read as u64;
+        piece.is_terminated = piece.bytes.last() == Some(&b'\n');
+        if piece.is_terminated {
+            piece.bytes.pop();
         }
-        self.at += read as u64;
-        let is_terminated = bytes.last() == Some(&b'\n');
-        if is_terminated {
-            bytes.pop();
-        }
-        Ok(Some(Piece { bytes, is_terminated, start, end: self.at }))
-    }
-}
-
-impl<R: BufRead> Iterator for Pieces<R> {
-    type Item = io::Result<Piece>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.read().transpose()
+        Ok(read > 0)
     }
 }
 
@@ -194,8 +182,8 @@ pub(crate) fn salvage(reader: impl BufRead) -> Result<(Vec<Line>, u64), ScanErro
     let mut lines = Vec::new();
     // Bad pieces behind the last good line: only their newlines count them.
     let mut behind = 0;
-    for piece in Pieces::new(reader) {
-        let piece = piece?;
+    let (mut pieces, mut piece) = (Pieces::new(reader), Piece::default());
+    while pieces.read(&mut piece)? {
         let (good, _) = read_piece(&piece.bytes)?;
         let end = good.last().map_or(0, |((_, end), _)| *end);
         let is_line = piece.bytes.len() - end >= SHORTEST;

@@ -52,10 +52,13 @@ impl Settled {
         }
         self.recent.insert(hash, lines);
         if self.recent.len() > 1024.max(self.sorted.len() / 16) {
+            let sorted = self.sorted.len();
             self.sorted.reserve_exact(self.recent.len());
             self.sorted.extend(self.recent.drain());
             self.recent.shrink_to(1024);
-            self.sorted.sort_unstable_by_key(|(hash, _)| *hash);
+            self.sorted[sorted..].sort_unstable_by_key(|(hash, _)| *hash);
+            // Two sorted runs: the stable sort only merges them.
+            self.sorted.sort_by_key(|(hash, _)| *hash);
         }
         true
     }

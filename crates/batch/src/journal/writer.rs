@@ -20,7 +20,7 @@ use crate::{
     key::{CustomId, Key},
     ledger::{
         Attempt, Begin, Event, Intent, Last, State, Ticket,
-        book::{Cap, Decision, attempt},
+        book::{Cap, Decision},
     },
 };
 
@@ -188,6 +188,11 @@ impl Writer {
         Ok(done)
     }
 
+    /// Every try of a key.
+    pub(crate) fn attempts(&mut self, id: &CustomId) -> Result<Vec<Attempt>> {
+        self.with_key(id, |writer| writer.contents.book.tries(id).to_vec())
+    }
+
     /// The only try of a settled key, read again.
     fn settled(&mut self, id: &CustomId) -> Result<Option<Attempt>> {
         let Some(lines) = self.contents.settled.find(id) else { return Ok(None) };
@@ -207,7 +212,7 @@ impl Writer {
             return Err(changed());
         }
         let state = State::Saved { id: job, file, more };
-        Ok(Some(Attempt { at: saved.at, ..attempt(number, &begun, intent.at, state) }))
+        Ok(Some(Attempt { at: saved.at, ..Attempt::new(number, &begun, intent.at, state) }))
     }
 
     fn line_at(&mut self, offset: u64) -> Result<Line> {

@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
-use super::{Attempt, Begin, Doubt, Event, Intent, Last, NoJob, Spent, State, Ticket};
+use super::{
+    Attempt, Begin, Doubt, Event, Intent, Last, NoJob, Spent, State, Ticket,
+    rules::{Next, count, next},
+};
 use crate::{
     error::{CapReached, Error, Result},
-    estimate::is_refunded,
     key::{CustomId, Key},
     usd::Usd,
 };
@@ -67,9 +69,11 @@ struct Suspicion {
     lifted: HashSet<CustomId>,
 }
 
-/// What is to be done about an intent.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Decision {
+/// What is to be done about an intent. From [`Book::decide`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Reply this, and write nothing.
     Reply(Begin),
     /// Write it as this try.
     Open(u32),
@@ -77,7 +81,8 @@ pub(crate) enum Decision {
 
 impl Decision {
     /// What is replied without writing anything.
-    pub(crate) fn reply(self) -> Option<Begin> {
+    #[must_use]
+    pub fn reply(self) -> Option<Begin> {
         match self {
             Self::Reply(reply) => Some(reply),
             Self::Open(_) => None,
@@ -85,9 +90,12 @@ impl Decision {
     }
 }
 
-/// Every key of a batch with its tries.
+/// The keys of a batch with their tries, and the rules of the fence over them, without any I/O.
+///
+/// For those who write a [`Ledger`](super::Ledger): take the tries in by [`load`](Self::load), one key or all of them, ask
+/// [`decide`](Self::decide) or [`check`](Self::check), write what is new, and then [`apply`](Self::apply) it.
 #[derive(Debug, Default)]
-pub(crate) struct Book {
+pub struct Book {
     tries: HashMap<CustomId, Vec<Attempt>>,
     spent: Spent,
     /// The highest price of an intent, for those that a repair has lost.
@@ -96,8 +104,35 @@ pub(crate) struct Book {
 }
 
 impl Book {
+    /// A book of a batch that has spent this, tries that are [loaded](Self::load) included.
+    #[must_use]
+    pub fn new(spent: Spent) -> Self {
+        Self { spent, ..Self::default() }
+    }
+
+    /// Takes in the tries of a key, in the order of their numbers. They change nothing of what is spent.
+    pub fn load(&mut self, id: CustomId, tries: Vec<Attempt>) {
+        self.tries.insert(id, tries);
+    }
+
+    /// Since then each key without a job is in doubt, until somebody has decided on it.
+    pub fn doubt_all(&mut self, since: DateTime<Utc>) {
+        self.suspect(0, since);
+    }
+
+    /// Somebody has decided on this key since.
+    pub fn lift(&mut self, id: CustomId) {
+        if let Some(suspicion) = &mut self.suspicion {
+            suspicion.lifted.insert(id);
+        }
+    }
+
     /// Whether a request may go out under `key`.
-    pub(crate) fn decide(&self, key: &Key, intent: &Intent, cap: &Cap) -> Result<Decision> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::begin`](super::Ledger::begin).
+    pub fn decide(&self, key: &Key, intent: &Intent, cap: &Cap) -> Result<Decision> {
         let tries = self.tries(&key.custom_id);
         let last = tries.last();
         if let Some(attempt) = last
@@ -146,9 +181,9 @@ impl Book {
     }
 
     /// The intent is written.
-    pub(crate) fn open(&mut self, id: &CustomId, number: u32, intent: &Intent, at: DateTime<Utc>, state: State) {
+    pub fn open(&mut self, id: &CustomId, number: u32, intent: &Intent, at: DateTime<Utc>, state: State) {
         self.highest = self.highest.max(intent.usd.unwrap_or_default());
-        self.insert(id, attempt(number, intent, at, state));
+        self.insert(id, Attempt::new(number, intent, at, state));
     }
 
     fn insert(&mut self, id: &CustomId, attempt: Attempt) {
@@ -171,7 +206,11 @@ impl Book {
     }
 
     /// Whether the event changes anything.
-    pub(crate) fn check(&self, ticket: &Ticket, event: &Event) -> Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](Error::InvalidInput) if it contradicts what is known.
+    pub fn check(&self, ticket: &Ticket, event: &Event) -> Result<bool> {
         let Some(attempt) = self.attempt(&ticket.key.custom_id, ticket.attempt) else {
             let lifts = is_decision(event) && self.suspected(&ticket.key).is_some();
             return if lifts { Ok(true) } else { Err(contradiction(ticket, event, None)) };
@@ -189,7 +228,7 @@ impl Book {
     }
 
     /// Takes in an event that is written. What contradicts the rest changes nothing.
-    pub(crate) fn apply(&mut self, id: &CustomId, number: u32, event: &Event, at: DateTime<Utc>) {
+    pub fn apply(&mut self, id: &CustomId, number: u32, event: &Event, at: DateTime<Utc>) {
         if is_decision(event)
             && let Some(suspicion) = &mut self.suspicion
         {
@@ -227,7 +266,9 @@ impl Book {
         self.suspicion = Some(Suspicion { since, lost: before.saturating_add(lost), lifted: HashSet::new() });
     }
 
-    pub(crate) fn last(&self, key: &Key) -> Option<Last> {
+    /// What is known of a key.
+    #[must_use]
+    pub fn last(&self, key: &Key) -> Option<Last> {
         let tries = self.tries(&key.custom_id);
         let last = tries.last()?;
         let attempt = live(tries).unwrap_or(last);
@@ -254,12 +295,17 @@ impl Book {
         self.tries.insert(id.clone(), vec![attempt]);
     }
 
+    pub(crate) fn has(&self, id: &CustomId) -> bool {
+        self.tries.contains_key(id)
+    }
+
     pub(crate) fn ids(&self) -> impl Iterator<Item = &CustomId> {
         self.tries.keys()
     }
 
     /// Every try in doubt, in the order of the ids.
-    pub(crate) fn doubts(&self, batch: uuid::Uuid) -> Vec<Doubt> {
+    #[must_use]
+    pub fn doubts(&self, batch: uuid::Uuid) -> Vec<Doubt> {
         let in_doubt = |it: &&Attempt| matches!(it.state, State::InDoubt { .. });
         let mut doubts = Vec::new();
         for (id, tries) in &self.tries {
@@ -273,6 +319,10 @@ impl Book {
         doubts
     }
 
+    pub(crate) fn suspected_since(&self) -> Option<DateTime<Utc>> {
+        self.suspicion.as_ref().map(|suspicion| suspicion.since)
+    }
+
     /// How many lines a repair has lost.
     pub(crate) fn lost(&self) -> u64 {
         self.suspicion.as_ref().map_or(0, |suspicion| suspicion.lost)
@@ -284,7 +334,9 @@ impl Book {
         self.tries.iter().find(|(_, tries)| has(tries)).map(|(custom_id, _)| custom_id)
     }
 
-    pub(crate) fn spent(&self) -> Spent {
+    /// What the batch has spent.
+    #[must_use]
+    pub fn spent(&self) -> Spent {
         let mut spent = self.spent;
         let lost = self.lost();
         spent.high = spent.high + self.highest.saturating_mul(lost);
@@ -292,36 +344,23 @@ impl Book {
         spent
     }
 
-    /// The doubt about a key that a repair may have lost an intent of.
-    pub(crate) fn suspected(&self, key: &Key) -> Option<Doubt> {
+    /// The doubt about a key without regard to its tries: an intent of it may be lost.
+    #[must_use]
+    pub fn suspected(&self, key: &Key) -> Option<Doubt> {
         let suspicion = self.suspicion.as_ref().filter(|it| !it.lifted.contains(&key.custom_id))?;
         let attempt = self.tries(&key.custom_id).last().map_or(0, |attempt| attempt.number);
         let (key, since) = (key.clone(), suspicion.since);
         Some(Doubt { key, attempt, request_id: None, fingerprint: None, since, fault: None, job: None })
     }
 
-    fn tries(&self, id: &CustomId) -> &[Attempt] {
+    /// The tries of a key, in the order of their numbers.
+    #[must_use]
+    pub fn tries(&self, id: &CustomId) -> &[Attempt] {
         self.tries.get(id).map_or(&[], Vec::as_slice)
     }
 
     fn attempt(&self, id: &CustomId, number: u32) -> Option<&Attempt> {
         self.tries(id).iter().find(|attempt| attempt.number == number)
-    }
-}
-
-/// A try as its intent says.
-pub(crate) fn attempt(number: u32, intent: &Intent, at: DateTime<Utc>, state: State) -> Attempt {
-    Attempt {
-        number,
-        request_id: Some(intent.request_id),
-        fingerprint: Some(intent.fingerprint),
-        model: intent.model.clone(),
-        kind: intent.kind.clone(),
-        usd: intent.usd,
-        weight: intent.weight,
-        begun: at,
-        at,
-        state,
     }
 }
 
@@ -363,99 +402,4 @@ fn contradiction(ticket: &Ticket, event: &Event, state: Option<&State>) -> Error
         Some(state) => format!("{key}, try {number}, cannot become {event:?}: it is {state:?}"),
         None => format!("{key} has no try {number}, so that it cannot become {event:?}"),
     })
-}
-
-/// Adds a try to what is spent, or takes it back.
-fn count(spent: &mut Spent, attempt: &Attempt, adds: bool) {
-    let (certain, possible, exists) = match &attempt.state {
-        State::NoJob(_) => (false, false, false),
-        State::InFlight | State::InDoubt { .. } | State::Resent => (false, true, true),
-        State::Failed { code, .. } => {
-            let refunded = code.as_deref().is_some_and(|code| is_refunded(&code.into()));
-            (!refunded, !refunded, true)
-        }
-        State::Accepted { .. } | State::Completed { .. } | State::Saved { .. } => (true, true, true),
-    };
-    let change = if adds { Usd::saturating_add } else { Usd::saturating_sub };
-    let step = |number: u64| if adds { number.saturating_add(1) } else { number.saturating_sub(1) };
-    let price = attempt.usd.unwrap_or_default();
-    if certain {
-        spent.low = change(spent.low, price);
-    }
-    if possible {
-        spent.high = change(spent.high, price);
-    }
-    if exists {
-        spent.jobs = step(spent.jobs);
-    }
-    if possible && attempt.usd.is_none() {
-        spent.unpriced = step(spent.unpriced);
-    }
-}
-
-/// What an event makes of a state.
-enum Next {
-    State(State),
-    Same,
-    Contradiction,
-}
-
-/// The state machine of a try: the picture is on the front page of the crate.
-fn next(state: &State, event: &Event) -> Next {
-    match event {
-        Event::NotSent { .. } => without_job(state, NoJob::NotSent),
-        Event::Rejected { status, kind } => without_job(state, NoJob::Rejected { status: *status, kind: kind.clone() }),
-        Event::Accepted { id } | Event::Found { id } => match state.id() {
-            // An id is never given up, however late it comes.
-            None => Next::State(State::Accepted { id: *id }),
-            Some(known) if known == *id => Next::Same,
-            Some(_) => Next::Contradiction,
-        },
-        Event::Unknown { fault } => match state {
-            State::InFlight | State::InDoubt { fault: None } => {
-                Next::State(State::InDoubt { fault: Some(fault.clone()) })
-            }
-            _ => Next::Same,
-        },
-        Event::Completed { id } => match state {
-            State::Accepted { id: known } if known == id => Next::State(State::Completed { id: *id }),
-            State::Completed { id: known } | State::Saved { id: known, .. } if known == id => Next::Same,
-            _ => Next::Contradiction,
-        },
-        Event::Failed { id, code } => match state {
-            State::Accepted { id: known } | State::Completed { id: known } if known == id => {
-                Next::State(State::Failed { id: *id, code: code.clone() })
-            }
-            State::Failed { id: known, .. } if known == id => Next::Same,
-            _ => Next::Contradiction,
-        },
-        Event::Saved { id, file, more } => {
-            let saved = State::Saved { id: *id, file: file.clone(), more: more.clone() };
-            match state {
-                _ if *state == saved => Next::Same,
-                State::Completed { id: known } | State::Saved { id: known, .. } if known == id => Next::State(saved),
-                _ => Next::Contradiction,
-            }
-        }
-        Event::None => match state {
-            State::InDoubt { .. } => Next::State(State::NoJob(NoJob::Settled)),
-            State::NoJob(NoJob::Settled) => Next::Same,
-            _ => Next::Contradiction,
-        },
-        Event::Resend => match state {
-            State::InDoubt { .. } => Next::State(State::Resent),
-            State::Resent => Next::Same,
-            _ => Next::Contradiction,
-        },
-    }
-}
-
-fn without_job(state: &State, reason: NoJob) -> Next {
-    match state {
-        State::InFlight | State::InDoubt { .. } | State::Resent | State::NoJob(NoJob::Settled) => {
-            Next::State(State::NoJob(reason))
-        }
-        State::NoJob(known) if *known == reason => Next::Same,
-        _ => Next::Contradiction,
-    }
 }

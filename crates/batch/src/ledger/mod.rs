@@ -2,6 +2,7 @@
 
 pub(crate) mod book;
 mod memory;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,10 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use self::{book::Cap, memory::MemoryLedger};
+pub use self::{
+    book::{Book, Cap, Decision},
+    memory::MemoryLedger,
+};
 use crate::{digest::Sha256, error::Result, key::Key, usd::Usd};
 
 /// Where the intents of a batch and their ends are written down.
@@ -41,6 +45,21 @@ pub trait Ledger: Send + Sync {
     ///
     /// As `begin`.
     fn peek(&self, key: &Key, intent: &Intent) -> impl Future<Output = Result<Option<Begin>>> + Send;
+
+    /// Waits until the account's limits leave room for this intent, for a ledger that shares them out itself. What
+    /// passes here may still find [`Begin::NoPlace`]. By default it waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing can be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it leaves the line.
+    fn admit(&self, key: &Key, intent: &Intent) -> impl Future<Output = Result<()>> + Send {
+        let _ = (key, intent);
+        async { Ok(()) }
+    }
 
     /// Records what became of a try. May be repeated: what stands there already changes nothing.
     ///
@@ -105,6 +124,8 @@ pub enum Begin {
     Fresh(Ticket),
     /// The holder of an earlier intent lives: wait for its end.
     InFlight,
+    /// The account's limits leave no room at the moment: wait for [`Ledger::admit`].
+    NoPlace,
     /// There is a job.
     Accepted(Uuid),
     /// No job came of the last try. The next one begins with this number as [`Intent::after`].
@@ -277,6 +298,25 @@ pub struct Attempt {
     pub at: DateTime<Utc>,
     /// How it stands.
     pub state: State,
+}
+
+impl Attempt {
+    /// A try as its intent says, which was written at this time.
+    #[must_use]
+    pub fn new(number: u32, intent: &Intent, at: DateTime<Utc>, state: State) -> Self {
+        Self {
+            number,
+            request_id: Some(intent.request_id),
+            fingerprint: Some(intent.fingerprint),
+            model: intent.model.clone(),
+            kind: intent.kind.clone(),
+            usd: intent.usd,
+            weight: intent.weight,
+            begun: at,
+            at,
+            state,
+        }
+    }
 }
 
 /// How a try stands.

@@ -9,6 +9,7 @@ use std::{
 
 use uuid::Uuid;
 
+use super::sidecar::Sidecar;
 use crate::{
     error::{Error, Result},
     key::CustomId,
@@ -99,6 +100,12 @@ impl Names {
     #[must_use]
     pub fn sidecar(&self, custom_id: &CustomId, id: Uuid) -> PathBuf {
         self.folder.join(format!("{}.json", self.stem(custom_id, Some(id))))
+    }
+
+    /// The job whose outputs are there, as the sidecar of a line names it. It blocks.
+    #[must_use]
+    pub fn job(&self, custom_id: &CustomId) -> Option<Uuid> {
+        Sidecar::job(&self.sidecar(custom_id, Uuid::nil()), custom_id)
     }
 
     fn stem(&self, custom_id: &CustomId, id: Option<Uuid>) -> String {

@@ -31,6 +31,8 @@ pub(super) struct State {
     granted: u32,
     /// Requests without a response.
     requests: u32,
+    /// Neither gate is kept: another quota keeps both.
+    pub(super) is_open: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,7 @@ impl State {
             posting: 0,
             granted: 0,
             requests: 0,
+            is_open: false,
         }
     }
 
@@ -110,8 +113,12 @@ impl State {
     pub(super) fn enter(&mut self, now: Time, weight: &Weight) -> Result<u64, Option<Time>> {
         self.advance(now);
         let units = self.weights.units(weight);
-        self.window.fits(now, self.posting, units)?;
-        let entry = self.capacity.enter(now, self.held, units).map_err(|next| self.sooner(next))?;
+        let entry = if self.is_open {
+            Entry::default()
+        } else {
+            self.window.fits(now, self.posting, units)?;
+            self.capacity.enter(now, self.held, units).map_err(|next| self.sooner(next))?
+        };
         self.posting += units;
         self.requests += 1;
         Ok(self.insert(Job { weight: weight.clone(), units, entry, phase: Phase::Posting { since: now } }))
@@ -143,7 +150,7 @@ impl State {
         self.granted += job.units;
         self.window.granted();
         self.capacity.granted(now, job.entry, self.granted);
-        match units {
+        match units.filter(|_| !self.is_open) {
             Some(units) => {
                 self.run.add(units.remaining, &job.weight);
                 self.window.learn(now, self.posting, units);

@@ -310,3 +310,26 @@ async fn absurd_numbers_do_no_harm() {
 fn a_quota_can_be_made_outside_a_runtime_and_printed() {
     assert!(format!("{:?}", Quota::new()).contains("concurrency: 10"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_unlimited_quota_lets_every_job_in_and_learns_from_words_only() {
+    let quota = Quota::unlimited();
+    let start = Instant::now();
+    let mut places = Vec::new();
+    for _ in 0..100 {
+        places.push(running(&quota, 3).await);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    // Between two of its own responses lie those of other processes.
+    let class = Class::new("uni-1", "image");
+    for remaining in [30, 25, 20, 15] {
+        let place = quota.acquire(class.clone()).await;
+        place.accepted_with(Some(Units { limit: 30, remaining }));
+    }
+    assert_eq!(quota.units(class.clone()), 1);
+    let place = quota.acquire(class.clone()).await;
+    let place = place.limited(concurrency().detail("limit=10, needs 5")).await;
+    place.not_sent();
+    assert_eq!(quota.units(class), 5);
+    assert_eq!(start.elapsed(), Duration::ZERO, "the next is for the ledger to hold back");
+}

@@ -1,6 +1,6 @@
 //! How many units a job takes: what is known at the start, and what responses teach.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use luma_agents::types::{CreateGeneration, GenerationType, Model};
 
@@ -30,6 +30,16 @@ impl Class {
             model: request.model.clone().unwrap_or(Model::Uni1),
             kind: request.type_.clone().unwrap_or(GenerationType::Image),
         }
+    }
+
+    /// How long a job takes at most that nobody waits for: the default deadlines of waits.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        Duration::from_secs(match self.kind {
+            GenerationType::Image | GenerationType::ImageEdit => 120,
+            GenerationType::Layering => 240,
+            _ => 600,
+        })
     }
 
     /// What has been observed of the service, until its responses say more.

@@ -3,8 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    future::IntoFuture as _,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
@@ -19,7 +21,7 @@ use super::{
     Batch,
     job::{self, End, Job},
     prepare::{Opened, blocking},
-    report::{Report, Stop, write_results},
+    report::{Reasons, Report, Stop, write_results},
     save::PARTIAL,
 };
 use crate::{
@@ -29,7 +31,7 @@ use crate::{
     journal::Journal,
     key::CustomId,
     ledger::{Event, Ledger as _, State, Ticket},
-    output::Sidecar,
+    output::ResultError,
     progress::{Ended, Progress, Tracker},
     quota::Place,
     submit::Submitter,
@@ -38,6 +40,9 @@ use crate::{
 
 /// How many lines are worked on at once: most of them wait for a place or for their job.
 const AT_ONCE: usize = 64;
+
+/// How long the service is asked for the reason of an old failure.
+const ASKED: Duration = Duration::from_secs(5);
 
 /// What the jobs of a run share.
 pub(super) struct Context {
@@ -57,6 +62,7 @@ struct Shared {
     places: HashMap<Uuid, Place>,
     stop: Option<Stop>,
     not_recorded: Vec<NotRecorded>,
+    reasons: Reasons,
     /// The code of the last failures, and how many there were in a row.
     failures: (String, u32),
 }
@@ -94,8 +100,28 @@ impl Context {
 
     /// The job whose outputs are there, for a line in doubt.
     pub(super) async fn job_of_sidecar(&self, id: &CustomId) -> Option<Uuid> {
-        let (path, id) = (self.batch.names.sidecar(id, Uuid::nil()), id.clone());
-        blocking(move || Ok(Sidecar::job(&path, &id))).await.ok().flatten()
+        let (names, id) = (self.batch.names.clone(), id.clone());
+        blocking(move || Ok(names.job(&id))).await.ok().flatten()
+    }
+
+    /// Keeps why a job has no output, for the results. `code` is what the journal has of it.
+    pub(super) fn keep_reason(&self, id: &CustomId, code: &str, error: &luma_agents::Error) -> String {
+        let (code, message) = (code.to_owned(), error.to_string());
+        self.shared().reasons.insert(id.clone(), ResultError { code, message: message.clone() });
+        message
+    }
+
+    /// Why a job has failed, in the words of the service. After a kill they are not on disk, so the job is asked.
+    pub(super) async fn reason(&self, id: &CustomId, code: &str, job: Uuid) -> Option<String> {
+        let known = self.shared().reasons.get(id).filter(|it| it.code == code).map(|it| it.message.clone());
+        if known.is_some() {
+            return known;
+        }
+        let wait = self.batch.client.generations().wait(job).timeout(ASKED);
+        match Box::pin(wait.into_future()).await {
+            Err(error @ luma_agents::Error::GenerationFailed(_)) => Some(self.keep_reason(id, code, &error)),
+            _ => None,
+        }
     }
 
     /// What an error of a submission means for the line and for the run.
@@ -120,7 +146,7 @@ impl Context {
                 self.shared().failures = (String::new(), 0);
                 return;
             }
-            End::Failed { code } => code.clone().unwrap_or_default(),
+            End::Failed { code, .. } => code.clone().unwrap_or_default(),
             End::Rejected { kind, error: Some(_), .. } => kind.clone(),
             _ => return,
         };
@@ -175,7 +201,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn start(opened: &Opened, places: Vec<(CustomId, Uuid, Place)>) -> Self {
+    pub(super) fn start(opened: &Opened, places: Vec<(CustomId, Uuid, Place)>, reasons: Reasons) -> Self {
         let total = opened.checked().lines;
         let Opened { batch, journal, .. } = opened;
         let (batch, journal) = (batch.clone(), journal.clone());
@@ -191,7 +217,7 @@ impl Running {
         let uploads = Uploads::new(batch.client.clone(), journal.uploads());
         let open: HashSet<_> = places.iter().map(|(id, ..)| id.clone()).collect();
         let places = places.into_iter().map(|(_, id, place)| (id, place)).collect();
-        let shared = Mutex::new(Shared { places, ..Shared::default() });
+        let shared = Mutex::new(Shared { places, reasons, ..Shared::default() });
         let tracker = Tracker::new(total);
         let context = Arc::new(Context { batch, journal, submitter, uploads, no_more, tracker, shared });
         let (sender, jobs) = mpsc::unbounded_channel();
@@ -248,7 +274,8 @@ impl Running {
         report.left = progress.total.saturating_sub(progress.done + progress.failed + progress.in_doubt);
         // Only if it is empty.
         let _ = tokio::fs::remove_dir(self.context.batch.names.folder().join(PARTIAL)).await;
-        let written = write_results(&self.context.batch, &self.context.journal).await;
+        let reasons = std::mem::take(&mut self.context.shared().reasons);
+        let written = write_results(&self.context.batch, &self.context.journal, reasons).await;
         report.error = driven.and(written).err().map(Box::new);
         report
     }
@@ -270,7 +297,7 @@ impl Running {
 #[cfg(test)]
 impl Context {
     /// Why nothing more is submitted.
-    pub(super) fn reason(&self) -> String {
+    pub(super) fn stop_reason(&self) -> String {
         format!("{:?}", self.shared().stop)
     }
 }
@@ -343,7 +370,7 @@ async fn drive(
 /// Waits for the jobs of earlier runs, whose lines may come late: their places are needed before.
 async fn give_places_back(context: Arc<Context>, stop: CancellationToken) {
     let ids: Vec<_> = context.shared().places.keys().copied().collect();
-    let hour = std::time::Duration::from_secs(3600);
+    let hour = Duration::from_secs(3600);
     let mut ended = context.batch.client.generations().wait_all(ids).timeout(hour);
     while let Some(Some((id, _))) = stop.run_until_cancelled(ended.next()).await {
         drop(context.take_place(id));
@@ -352,7 +379,7 @@ async fn give_places_back(context: Arc<Context>, stop: CancellationToken) {
 
 /// Emits the progress each second while jobs wait for a place, since nothing else may happen for a minute.
 async fn emit_waits(context: Arc<Context>, stop: CancellationToken) {
-    let mut second = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut second = tokio::time::interval(Duration::from_secs(1));
     while stop.run_until_cancelled(second.tick()).await.is_some() {
         let had_wait = context.tracker.subscribe().borrow().rate_wait.is_some();
         if had_wait || context.batch.quota.status().waiting > 0 {

@@ -56,6 +56,8 @@ pub enum End {
     Failed {
         /// Why, if the service said.
         code: Option<String>,
+        /// The same for people, with the id of the job and what to do.
+        reason: Option<String>,
     },
     /// The service rejected the request: change the line.
     Rejected {
@@ -153,7 +155,8 @@ async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Pr
             if is_once_more || policy.retries(code.as_deref(), failed) || is_changed(context, line, attempt).await? {
                 next
             } else {
-                Step::End(Some(*id), End::Failed { code: code.clone() })
+                let reason = context.reason(&line.custom_id, code.as_deref().unwrap_or("unknown"), *id).await;
+                Step::End(Some(*id), End::Failed { code: code.clone(), reason })
             }
         }
         State::InDoubt { fault } => Step::End(
@@ -282,6 +285,7 @@ async fn try_submit(
                 return Ok(Some(End::Unsent(error)));
             }
             progress.was_rejected = true;
+            context.keep_reason(&line.custom_id, &kind, &error);
             Ok(Some(End::Rejected { status, kind, error: Some(error) }))
         }
     }
@@ -325,8 +329,9 @@ async fn wait(context: &Context, line: &Line, attempt: &Attempt, progress: &mut 
             context.record(&ticket, &Event::Completed { id }).await;
             progress.generation = Some(generation);
         }
-        Err(luma_agents::Error::GenerationFailed(e)) => {
-            let code = e.code().map(|code| code.as_str().to_owned());
+        Err(error @ luma_agents::Error::GenerationFailed(_)) => {
+            let code = error.failure_code().map(|code| code.as_str().to_owned());
+            context.keep_reason(&line.custom_id, code.as_deref().unwrap_or("unknown"), &error);
             context.record(&ticket, &Event::Failed { id, code }).await;
         }
         Err(e) => return Some(open(context, e)),

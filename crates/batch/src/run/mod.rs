@@ -2,6 +2,7 @@
 
 mod driver;
 mod job;
+mod only;
 mod policy;
 mod prepare;
 mod report;

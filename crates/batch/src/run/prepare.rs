@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use luma_agents::error::RejectionKind;
 use uuid::Uuid;
 
-use super::{Batch, driver::Running};
+use super::{Batch, driver::Running, only, report::known_reasons};
 use crate::{
     digest::Sha256,
     doubt::Doubts,
     error::{Error, JournalError, JournalProblem, Result},
-    input::{Checked, Known},
-    journal::{Journal, Run, find_run, is_same, journals},
+    input::{Checked, Input, Known},
+    journal::{Journal, Run},
     key::CustomId,
     ledger::State,
     output::{check_owner, claim},
@@ -38,11 +38,11 @@ impl Batch {
     /// # Errors
     ///
     /// [`Error::Input`] with everything that is wrong with the input; [`Error::Journal`] and [`Error::Io`] if the journal
-    /// cannot be used; [`Error::InvalidInput`] if another journal has this input, in the folder of the journal or of the input, or if
-    /// the folder of the outputs belongs to another batch.
+    /// cannot be used; [`Error::InvalidInput`] if another journal has this input (`.luma-batches` beside the input names
+    /// it), or if the folder of the outputs belongs to another batch.
     pub async fn open(self) -> Result<Opened> {
         let sha256 = self.sha256().await?;
-        self.is_only_journal(sha256).await?;
+        self.only(sha256, only::check).await?;
         let (folder, journal) = (self.names.folder().to_owned(), self.journal.clone());
         blocking(move || check_owner(&folder, &journal)).await?;
         // A wrong input leaves no new journal behind.
@@ -51,6 +51,13 @@ impl Batch {
             self.check(None).await?;
         }
         let journal = Journal::open(&self.journal).await?;
+        if let Err(e) = self.only(sha256, only::claim).await {
+            drop(journal);
+            if is_new {
+                tokio::fs::remove_file(&self.journal).await.ok();
+            }
+            return Err(e);
+        }
         let checked = self.check(Some(journal.clone())).await?;
         if checked.sha256 != sha256 {
             let path = self.input.path().display();
@@ -76,31 +83,10 @@ impl Batch {
         blocking(move || input.check().prices(prices).existing(names.existing()?).run(known)).await
     }
 
-    /// A batch is known by its content: with another journal it would be paid for again. So the folders of the journal and
-    /// of the input must have no other one with this input, not even a damaged one.
-    async fn is_only_journal(&self, input: Sha256) -> Result<()> {
-        let (own, folder, path) = (self.journal.clone(), self.input.folder().to_owned(), self.input.path().to_owned());
-        let find = move || {
-            let own_folder = own.parent().unwrap_or(Path::new("")).to_owned();
-            // Behind a symbolic link too, but not where a spooled input is.
-            let is_file = path.parent() == Some(&folder);
-            let target = path.canonicalize().ok().filter(|_| is_file);
-            let target = target.and_then(|path| Some(path.parent()?.to_owned()));
-            for folder in [own_folder, folder].into_iter().chain(target) {
-                for path in journals(&folder)? {
-                    if !is_same(&path, &own) && find_run(&path, |run| run.input == Some(input)).is_some() {
-                        return Ok(Some(path));
-                    }
-                }
-            }
-            Ok(None)
-        };
-        let Some(other) = blocking(find).await? else { return Ok(()) };
-        let other = other.display();
-        Err(Error::invalid_input(format!(
-            "{other} is the journal of this very input; go on with `--journal {other}`, or, to pay for all of it again, \
-             copy the input to an empty folder"
-        )))
+    /// Whether this journal is the only one of this input.
+    async fn only(&self, sha256: Sha256, check: fn(&Input, Sha256, &Path) -> Result<()>) -> Result<()> {
+        let (input, journal) = (self.input.clone(), self.journal.clone());
+        blocking(move || check(&input, sha256, &journal)).await
     }
 }
 
@@ -151,8 +137,10 @@ impl Opened {
         let name = self.batch.name.clone().unwrap_or_else(|| "-".to_owned());
         let run = Run::new(base_url).input(name, self.checked.sha256, self.checked.lines);
         self.journal.start_as(batch, &run).await?;
+        let errors = self.batch.beside("errors");
+        let reasons = blocking(move || Ok(known_reasons(&errors))).await?;
         let places = self.seed(Utc::now());
-        Ok(Running::start(&self, places))
+        Ok(Running::start(&self, places, reasons))
     }
 
     /// A job of the journal that this account does not know shows that the key or the base URL is another.

@@ -1,6 +1,6 @@
 //! What a run has done, and the files of results.
 
-use std::fmt;
+use std::{collections::HashMap, fmt, path::Path};
 
 use super::{Batch, prepare::blocking};
 use crate::{
@@ -8,8 +8,18 @@ use crate::{
     journal::Journal,
     key::CustomId,
     ledger::{Doubt, Last, NoJob, Spent, State},
-    output::{ResultLine, Results},
+    output::{ResultError, ResultLine, Results},
 };
+
+/// Why jobs have no output, in the words of the service. They may repeat a prompt, so they are not in the journal.
+pub(super) type Reasons = HashMap<CustomId, ResultError>;
+
+/// Those of earlier runs, as far as their file of errors is there.
+pub(super) fn known_reasons(errors: &Path) -> Reasons {
+    let text = std::fs::read_to_string(errors).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<ResultLine>(line).ok());
+    lines.filter_map(|line| Some((line.custom_id, line.error?))).collect()
+}
 
 /// What a run has done.
 #[derive(Debug, Default)]
@@ -77,7 +87,7 @@ impl fmt::Display for Stop {
 }
 
 /// Writes both files of results anew, in the order in which the jobs ended.
-pub(super) async fn write_results(batch: &Batch, journal: &Journal) -> Result<()> {
+pub(super) async fn write_results(batch: &Batch, journal: &Journal, reasons: Reasons) -> Result<()> {
     let (results, errors) = (batch.beside("results"), batch.beside("errors"));
     let journal = journal.clone();
     blocking(move || {
@@ -87,14 +97,15 @@ pub(super) async fn write_results(batch: &Batch, journal: &Journal) -> Result<()
         let mut file = Results::new(&results, &errors)?;
         for (_, id) in ended {
             let Some(last) = journal.line(&id) else { continue };
-            file.add(&line(&id, &last))?;
+            file.add(&line(&id, &last, &reasons))?;
         }
         file.finish()
     })
     .await
 }
 
-pub(super) fn line(custom_id: &CustomId, last: &Last) -> ResultLine {
+pub(super) fn line(custom_id: &CustomId, last: &Last, reasons: &Reasons) -> ResultLine {
+    let reason = |code: &str| reasons.get(custom_id).filter(|it| it.code == code).map(|it| it.message.clone());
     let state = &last.attempt.state;
     let line = |state: &str| ResultLine::new(custom_id.clone(), last.attempt.state.id(), state);
     let other = last.others.iter().filter(|it| it.state.is_live()).find_map(|it| it.state.id());
@@ -107,14 +118,16 @@ pub(super) fn line(custom_id: &CustomId, last: &Last) -> ResultLine {
             line("in_doubt").error("in_doubt", "a job may exist; ask support with the request id of the journal")
         }
         State::NoJob(NoJob::Rejected { status, kind }) => {
-            line("rejected").error(kind.clone(), format!("rejected with status {status}"))
+            let message = reason(kind).unwrap_or_else(|| format!("rejected with status {status}"));
+            line("rejected").error(kind.clone(), message)
         }
         State::NoJob(_) | State::Resent => line("unsent"),
         State::Accepted { .. } => line("accepted"),
         State::Completed { .. } => line("completed"),
         State::Failed { code, .. } => {
             let code = code.clone().unwrap_or_else(|| "unknown".to_owned());
-            line("failed").error(code, "the generation failed")
+            let message = reason(&code).unwrap_or_else(|| "the generation failed".to_owned());
+            line("failed").error(code, message)
         }
     };
     match other {

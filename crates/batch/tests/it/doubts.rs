@@ -31,9 +31,9 @@ async fn a_job_that_support_has_found_is_taken_over_and_nothing_is_sent() {
     let (client, key) = (bench.emulator.client(), key(&journal, "a"));
     let id = bench.emulator.jobs()[0].id;
     let doubts = Doubts::of(&journal);
-    assert_eq!(doubts.list()[0].request_id.unwrap().to_string(), bench.request_ids()[0]);
+    assert_eq!(doubts.list().await.unwrap()[0].request_id.unwrap().to_string(), bench.request_ids()[0]);
     doubts.found(&client, &key, id).await.unwrap();
-    assert_eq!(doubts.list(), []);
+    assert_eq!(doubts.list().await.unwrap(), []);
     let submitted = bench.submitter(&journal).submit_once(&key, &submission()).await.unwrap();
     assert!(matches!(submitted, Submitted::Accepted(accepted) if accepted.id == id));
     assert_eq!(bench.emulator.jobs().len(), 1);
@@ -58,7 +58,7 @@ async fn a_job_of_something_else_is_not_taken_for_it() {
     }
     // One that does not exist.
     assert!(matches!(doubts.found(&client, &key, Uuid::new_v4()).await, Err(Error::Api(_))));
-    assert_eq!(doubts.list().len(), 1);
+    assert_eq!(doubts.list().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn none_and_resend_wait_until_the_request_cannot_be_under_way() {
     assert!(message(doubts.none(&key).await).contains("may still be under way"));
     assert!(message(doubts.resend(1).await).contains("may still be under way"));
     assert!(message(doubts.resend(2).await).contains("1 are in doubt, not 2"));
-    assert_eq!(doubts.list().len(), 1);
+    assert_eq!(doubts.list().await.unwrap().len(), 1);
     let last = journal.get(&key).await.unwrap().unwrap();
     assert!(matches!(last.attempt.state, State::InDoubt { .. }));
 }
@@ -115,7 +115,7 @@ async fn after_the_time_a_decision_lets_it_be_sent_again() {
         } else {
             doubts.resend(1).await.unwrap();
         }
-        assert_eq!(doubts.list(), []);
+        assert_eq!(doubts.list().await.unwrap(), []);
         let submitted = bench.submitter(&journal).submit_once(&key, &submission().after(1)).await.unwrap();
         assert!(matches!(submitted, Submitted::Accepted(_)), "{submitted:?}");
         let spent = journal.spent().await.unwrap();
@@ -142,7 +142,7 @@ async fn after_a_repair_the_lines_of_the_input_are_in_doubt_too() {
     let journal = bench.journal().await;
     let names = ["a", "b", "c"].map(|name| CustomId::new(name).unwrap());
     let doubts = Doubts::of(&journal).lines(names);
-    let listed: Vec<_> = doubts.list().iter().map(|doubt| doubt.key.custom_id.to_string()).collect();
+    let listed: Vec<_> = doubts.list().await.unwrap().iter().map(|doubt| doubt.key.custom_id.to_string()).collect();
     assert_eq!(listed, ["a", "b", "c"]);
     for name in ["a", "b", "c"] {
         let submitted = bench.submitter(&journal).submit_once(&key(&journal, name), &submission()).await.unwrap();
@@ -153,5 +153,5 @@ async fn after_a_repair_the_lines_of_the_input_are_in_doubt_too() {
     doubts.found(&bench.emulator.client(), &key(&journal, "b"), id).await.unwrap();
     let submitted = bench.submitter(&journal).submit_once(&key(&journal, "b"), &submission()).await.unwrap();
     assert!(matches!(submitted, Submitted::Accepted(accepted) if accepted.id == id));
-    assert_eq!(doubts.list().len(), 2);
+    assert_eq!(doubts.list().await.unwrap().len(), 2);
 }

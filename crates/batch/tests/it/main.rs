@@ -12,5 +12,6 @@ mod doubts;
 mod files;
 mod quota;
 mod run;
+mod shared_limits;
 mod submit;
 mod support;

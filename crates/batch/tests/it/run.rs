@@ -419,6 +419,59 @@ async fn a_second_journal_in_another_folder_does_not_pay_again_for_the_input() {
 }
 
 #[tokio::test]
+async fn a_journal_that_was_kept_elsewhere_is_found_by_a_plain_run() {
+    let bench = Bench::new(1).await;
+    fs::create_dir(bench.path("j2")).unwrap();
+    let elsewhere = bench.path("j2/other.journal.jsonl");
+    let (report, _) = run(bench.batch().journal(&elsewhere)).await;
+    assert_eq!(report.saved, 1);
+    let opened = bench.batch().open().await.map(drop);
+    let Err(Error::InvalidInput(message)) = opened else { panic!("{opened:?}") };
+    assert!(message.contains(&format!("--journal {}", elsewhere.display())), "{message}");
+    assert!(!bench.path("catalogue.journal.jsonl").exists());
+    let (again, _) = run(bench.batch().journal(&elsewhere)).await;
+    assert_eq!((again.saved, bench.posts()), (1, 1));
+}
+
+#[tokio::test]
+async fn of_two_runs_that_begin_at_once_with_two_journals_one_is_an_error() {
+    for _ in 0..5 {
+        let bench = Bench::new(1).await;
+        let batch = |name: &str| {
+            fs::create_dir(bench.path(name)).unwrap();
+            bench.batch().journal(bench.path(name).join("a.journal.jsonl"))
+        };
+        let (first, second) = tokio::join!(batch("j1").open(), batch("j2").open());
+        assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+        let left = ["j1", "j2"].map(|name| fs::read_dir(bench.path(name)).unwrap().count());
+        assert_eq!(left.iter().sum::<usize>(), 1, "the other one leaves no journal behind");
+    }
+}
+
+#[tokio::test]
+async fn the_reason_of_a_failure_is_in_the_results_also_after_a_kill() {
+    let bench = Bench::new(1).await;
+    bench.emulator.next(Script::fails(GenerationFailureCode::ContentModerated).reason("no ducks"));
+    let reason = || {
+        let error = bench.lines("catalogue.errors.jsonl")[0]["error"].clone();
+        assert_eq!(error["code"], "content_moderated");
+        error["message"].as_str().unwrap().to_owned()
+    };
+    for is_killed in [false, false, true] {
+        if is_killed {
+            // A killed run writes no results.
+            fs::remove_file(bench.path("catalogue.errors.jsonl")).unwrap();
+        }
+        let (_, jobs) = bench.run().await;
+        let End::Failed { reason: Some(shown), .. } = &jobs[0].end else { panic!("{jobs:?}") };
+        assert!(shown.contains("failed: content_moderated: no ducks; "), "{shown}");
+        assert_eq!(reason(), *shown);
+    }
+    let journal = fs::read_to_string(bench.path("catalogue.journal.jsonl")).unwrap();
+    assert!(!journal.contains("no ducks"), "it may repeat the prompt");
+}
+
+#[tokio::test]
 #[cfg(unix)]
 async fn a_link_to_an_input_is_that_input() {
     let bench = Bench::new(1).await;

@@ -4,6 +4,7 @@ use luma_agents_batch::{
     Error, JournalView,
     estimate::{Prices, Total},
     input::{Known, Problem},
+    output::check_owner,
 };
 use serde_json::json;
 
@@ -21,6 +22,9 @@ pub(super) async fn run(context: &Context, place: &Place, prices: Prices) -> Res
         Ok(path) if path.exists() => Some(JournalView::read(path).await?),
         _ => None,
     };
+    if let Ok(journal) = place.journal_path() {
+        check_owner(Place::names(&journal).folder(), &journal)?;
+    }
     let as_of = prices.as_of.to_string();
     let known = |id: &_| journal.as_ref().and_then(|it| it.get(id)).map(|last| Known::of(&last)).unwrap_or_default();
     let checked = input.check().prices(prices).run(known).map_err(|e| explain(&context.output, e))?;

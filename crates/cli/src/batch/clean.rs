@@ -3,7 +3,7 @@
 use luma_agents_batch::{Journal, repair as repair_journal, upload};
 use serde_json::json;
 
-use super::{place::Place, status::view};
+use super::{place::Place, view::View};
 use crate::{cli::Context, exit::Exit, failure::Failure, output::count};
 
 pub(super) async fn repair(context: &Context, place: &Place) -> Result<Exit, Failure> {
@@ -29,7 +29,7 @@ pub(super) async fn repair(context: &Context, place: &Place) -> Result<Exit, Fai
 }
 
 pub(super) async fn clean(context: &mut Context, place: &Place) -> Result<Exit, Failure> {
-    view(place).await?;
+    View::journal(place).await?;
     let journal = Journal::existing(place.journal_path()?).await?;
     let client = context.connection.client()?;
     let deleted = context.signals.stop(async { Ok(upload::clean(&client, journal.uploads()).await?) }).await?;

@@ -2,19 +2,26 @@
 
 mod check;
 mod clean;
+mod database;
 mod doubt;
+#[cfg(feature = "postgres")]
+mod import;
 mod place;
 mod progress;
 mod report;
 mod run;
 mod status;
 mod thumbnail;
+mod view;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+#[cfg(feature = "postgres")]
+use self::import::ImportArgs;
 use self::{
+    database::DatabaseArgs,
     doubt::DoubtArgs,
     place::Place,
     report::ReportArgs,
@@ -32,6 +39,8 @@ pub(crate) enum BatchCommand {
     Repair(RepairArgs),
     Clean(CleanArgs),
     Report(ReportArgs),
+    #[cfg(feature = "postgres")]
+    Import(ImportArgs),
 }
 
 /// The format of an input, for `--help`.
@@ -59,6 +68,9 @@ pub(crate) struct CheckArgs {
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     place: Place,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
 }
 
 /// Repair a damaged journal: keeps every good line
@@ -82,12 +94,14 @@ impl BatchCommand {
         match self {
             Self::Check(args) => check::run(context, &args.place, prices(args.prices.as_ref())?).await,
             Self::Run(args) => Box::pin(run::run(context, args)).await,
-            Self::Status(args) => status::run(context, &args.place).await,
+            Self::Status(args) => status::run(context, &args.place, &args.database).await,
             Self::Doubt(args) => doubt::run(context, args).await,
             Self::Retry(args) => Box::pin(run::retry(context, args)).await,
             Self::Repair(args) => clean::repair(context, &args.place).await,
             Self::Clean(args) => clean::clean(context, &args.place).await,
             Self::Report(args) => report::run(context, args).await,
+            #[cfg(feature = "postgres")]
+            Self::Import(args) => import::run(context, args).await,
         }
     }
 }

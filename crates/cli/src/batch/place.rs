@@ -35,8 +35,13 @@ impl Place {
         }
         let path = self.input_path();
         self.input()?;
-        let out = journal.parent().unwrap_or(Path::new("")).join("out");
-        Ok(Batch::new(client, path)?.journal(journal).names(Names::new(out)))
+        let names = Self::names(&journal);
+        Ok(Batch::new(client, path)?.journal(journal).names(names))
+    }
+
+    /// The outputs, unless the user says otherwise: beside the journal.
+    pub(super) fn names(journal: &Path) -> Names {
+        Names::new(journal.parent().unwrap_or(Path::new("")).join("out"))
     }
 
     fn is_stdin(&self) -> bool {

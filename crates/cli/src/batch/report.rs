@@ -9,14 +9,15 @@ use std::{
 
 use clap::Args;
 use luma_agents::types::GenerationFailureCode;
-use luma_agents_batch::{Attempt, CustomId, JournalView, NoJob, State, estimate::is_refunded, input::Line};
-
-use super::{
-    place::Place,
-    status::{self, view},
-    thumbnail::thumbnail,
+use luma_agents_batch::{
+    Attempt, CustomId, NoJob, State,
+    estimate::is_refunded,
+    input::Line,
+    output::{ResultError, ResultLine},
 };
-use crate::{cli::Context, exit::Exit, failure::Failure};
+
+use super::{database::DatabaseArgs, place::Place, status, thumbnail::thumbnail, view::View};
+use crate::{cli::Context, exit::Exit, failure::Failure, target::unnamed};
 
 const PAGE: &str = include_str!("report.html");
 
@@ -26,19 +27,23 @@ pub(crate) struct ReportArgs {
     #[command(flatten)]
     place: Place,
 
+    #[command(flatten)]
+    database: DatabaseArgs,
+
     /// File to write [default: NAME.report.html beside the journal]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
 pub(super) async fn run(context: &mut Context, args: ReportArgs) -> Result<Exit, Failure> {
-    let view = view(&args.place).await?;
+    let view = View::read(&args.place, &args.database).await?;
     let journal = args.place.journal_path()?;
     let Some(out) = args.out.or_else(|| args.place.beside(".report.html")) else {
         return Err(Failure::usage("the report has no name; say --out FILE"));
     };
     let prompts = prompts(&args.place.input_path())?;
-    let page = Page { folder: folder(&journal), out: folder(&out), view: &view, prompts: &prompts };
+    let reasons = args.place.beside(".errors.jsonl").map(|path| reasons(&path)).unwrap_or_default();
+    let page = Page { folder: folder(&journal), out: folder(&out), view: &view, prompts: &prompts, reasons: &reasons };
     let title = args.place.name().unwrap_or("batch").to_owned();
     write(&out, &page.render(&title)).map_err(|e| Failure::io("write", &out, &e))?;
     context.output.path(&out)?;
@@ -47,7 +52,7 @@ pub(super) async fn run(context: &mut Context, args: ReportArgs) -> Result<Exit,
 
 /// By rename: a reader never has half of it.
 fn write(path: &Path, parts: &[String]) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder(path))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder(path)).map_err(unnamed)?;
     for part in parts {
         file.write_all(part.as_bytes())?;
     }
@@ -77,13 +82,24 @@ fn prompts(input: &Path) -> Result<Prompts, Failure> {
     Ok(prompts)
 }
 
+/// Why jobs have no output, in the words of the service, with the code that each is of.
+type Reasons = HashMap<CustomId, ResultError>;
+
+/// What the runs have written of it. Nothing if that is gone.
+fn reasons(errors: &Path) -> Reasons {
+    let text = std::fs::read_to_string(errors).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<ResultLine>(line).ok());
+    lines.filter_map(|line| Some((line.custom_id, line.error?))).collect()
+}
+
 struct Page<'a> {
     /// What paths of the journal are relative to.
     folder: PathBuf,
     /// Where the page is.
     out: PathBuf,
-    view: &'a JournalView,
+    view: &'a View,
     prompts: &'a Prompts,
+    reasons: &'a Reasons,
 }
 
 impl Page<'_> {
@@ -91,7 +107,7 @@ impl Page<'_> {
         let mut counts = BTreeMap::<&str, u64>::new();
         let mut failures = BTreeMap::<String, Vec<&CustomId>>::new();
         let mut cards = Vec::new();
-        let mut jobs: Vec<_> = self.view.iter().collect();
+        let mut jobs: Vec<_> = self.view.lines.iter().map(|(id, last)| (id, last)).collect();
         // What is no longer in the input comes last.
         jobs.sort_by_key(|(id, _)| (self.prompts.get(id).map_or(u64::MAX, |(line, _)| *line), *id));
         for (id, last) in jobs {
@@ -102,7 +118,7 @@ impl Page<'_> {
             }
             cards.push(self.card(id, attempt));
         }
-        let spent = self.view.spent();
+        let spent = self.view.spent;
         let states: Vec<_> = counts.iter().map(|(state, count)| format!("{count} {}", words(state))).collect();
         let summary = format!("{}; up to ${} spent, by estimate", states.join(", "), spent.high);
         let filter = |name: &str, text: &str, pressed: bool| {
@@ -132,7 +148,8 @@ impl Page<'_> {
     fn failure(&self, code: &str, ids: &[&CustomId]) -> String {
         let mut items = String::new();
         for id in ids {
-            items += &format!("<li><b>{}</b> {}</li>\n", escape(id.as_str()), escape(self.prompt(id)));
+            let (prompt, reason) = (escape(self.prompt(id)), self.reason(id, code));
+            items += &format!("<li><b>{}</b> {prompt}{reason}</li>\n", escape(id.as_str()));
         }
         format!(
             "<details><summary class=\"bad\">{} ({})</summary>\n<ul>\n{items}</ul></details>\n",
@@ -141,17 +158,18 @@ impl Page<'_> {
         )
     }
 
-    fn card(&self, id: &CustomId, attempt: &Attempt) -> String {
+    fn card(&self, custom_id: &CustomId, attempt: &Attempt) -> String {
         let state = status::state(attempt);
-        let (id, prompt) = (escape(id.as_str()), escape(self.prompt(id)));
+        let (id, prompt) = (escape(custom_id.as_str()), escape(self.prompt(custom_id)));
         let mut facts = vec![escape(&attempt.model)];
         if let State::Saved { .. } = attempt.state {
             let seconds = (attempt.at - attempt.begun).num_seconds();
             facts.push(format!("{seconds} s"));
         }
         facts.push(cost(attempt));
-        let mut code =
-            code(attempt).map_or_else(String::new, |it| format!("<small class=\"bad\">{}</small><br>", escape(&it)));
+        let mut code = code(attempt).map_or_else(String::new, |it| {
+            format!("<small class=\"bad\">{}</small>{}<br>", escape(&it), self.reason(custom_id, &it))
+        });
         // Support finds the job by it.
         if let (State::InDoubt { .. }, Some(request_id)) = (&attempt.state, attempt.request_id) {
             code += &format!("<small>request id {request_id}</small><br>");
@@ -183,6 +201,16 @@ impl Page<'_> {
         }
         let absolute = std::path::absolute(self.folder.join(path)).unwrap_or_else(|_| path.into());
         format!("file://{}", encode(&absolute.to_string_lossy()))
+    }
+
+    /// Why a job failed, if that is known of this code.
+    fn reason(&self, id: &CustomId, code: &str) -> String {
+        let reason = self.reasons.get(id).filter(|it| code.starts_with(&it.code));
+        reason.map_or_else(String::new, |it| {
+            // The id and the code stand beside it.
+            let (_, message) = it.message.split_once(&format!("{}: ", it.code)).unwrap_or(("", &it.message));
+            format!("<br><small>{}</small>", escape(message))
+        })
     }
 
     fn prompt(&self, id: &CustomId) -> &str {

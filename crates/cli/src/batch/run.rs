@@ -263,9 +263,10 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
     let error = |code: &str, message: String| Some(json!({ "code": code, "message": message }));
     let (state, files, error) = match &job.end {
         End::Saved(files) => ("saved", files.iter().map(|it| it.path.clone()).collect(), None),
-        End::Failed { code } => {
+        End::Failed { code, reason } => {
             let code = code.as_deref().unwrap_or("unknown");
-            ("failed", Vec::new(), error(code, format!("failed: {code}")))
+            let message = reason.clone().unwrap_or_else(|| format!("failed: {code}"));
+            ("failed", Vec::new(), error(code, message))
         }
         End::Rejected { kind, error: cause, .. } => {
             let message = cause.as_ref().map_or_else(|| format!("rejected: {kind}"), ToString::to_string);
@@ -349,6 +350,9 @@ fn end(context: &Context, place: &Place, report: &Report, ended: &Ended, is_samp
     }
     if let Some(error) = &report.error {
         output.failure(&Failure::new(exit, "batch", error.to_string()));
+    }
+    if report.failed > 0 {
+        output.note(format_args!("to see what failed, and why: luma batch report {name}"));
     }
     if report.in_doubt > 0 {
         output.note(format_args!("to see what is in doubt: luma batch doubt {name}"));

@@ -2,28 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use luma_agents_batch::{Attempt, JournalView, NoJob, State};
+use luma_agents_batch::{Attempt, NoJob, State};
 use serde_json::json;
 
-use super::place::Place;
+use super::{database::DatabaseArgs, place::Place, view::View};
 use crate::{cli::Context, exit::Exit, failure::Failure};
 
-pub(super) async fn run(context: &Context, place: &Place) -> Result<Exit, Failure> {
-    let view = view(place).await?;
+pub(super) async fn run(context: &Context, place: &Place, database: &DatabaseArgs) -> Result<Exit, Failure> {
+    let view = View::read(place, database).await?;
     let mut states = BTreeMap::<&str, u64>::new();
-    for (_, last) in view.iter() {
+    for (_, last) in &view.lines {
         *states.entry(state(&last.attempt)).or_default() += 1;
     }
-    let spent = view.spent();
-    let run = view.last_run();
+    let spent = view.spent;
+    let run = view.run.as_ref();
     let lines = run.and_then(|run| run.lines);
     let named: u64 = states.values().sum();
     let waiting = lines.map(|lines| lines.saturating_sub(named)).filter(|it| *it > 0);
     let output = &context.output;
     if output.is_json() {
         output.object(&json!({
-            "batch": view.batch(),
-            "running": view.is_in_use(),
+            "batch": view.batch,
+            "running": view.is_in_use,
             "lines": lines,
             "not_submitted": waiting.unwrap_or_default(),
             "states": states,
@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, place: &Place) -> Result<Exit, Failur
         }))?;
         return Ok(Exit::Success);
     }
-    output.line(if view.is_in_use() { "running" } else { "not running" })?;
+    output.line(if view.is_in_use { "running" } else { "not running" })?;
     for (state, count) in
         states.iter().map(|(state, count)| (*state, *count)).chain(waiting.map(|it| ("not submitted", it)))
     {
@@ -40,18 +40,10 @@ pub(super) async fn run(context: &Context, place: &Place) -> Result<Exit, Failur
     }
     let unknown = if spent.unpriced > 0 { format!(", and {} of unknown price", spent.unpriced) } else { String::new() };
     output.line(format_args!("estimated ${} to ${}{unknown}", spent.low, spent.high))?;
-    if !view.is_in_use() && !view.doubts().is_empty() {
-        output.note(format_args!("{} in doubt: see `luma batch doubt`", view.doubts().len()));
+    if !view.is_in_use && !view.doubts.is_empty() {
+        output.note(format_args!("{} in doubt: see `luma batch doubt`", view.doubts.len()));
     }
     Ok(Exit::Success)
-}
-
-pub(super) async fn view(place: &Place) -> Result<JournalView, Failure> {
-    let path = place.journal_path()?;
-    if !path.exists() {
-        return Err(Failure::usage(format!("there is no journal {}; `luma batch run` makes it", path.display())));
-    }
-    Ok(JournalView::read(path).await?)
 }
 
 /// How a try stands, in a word.

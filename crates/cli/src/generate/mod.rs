@@ -4,7 +4,10 @@ mod args;
 mod media;
 mod request;
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use clap::{Args, Subcommand};
 use luma_agents::{
@@ -19,7 +22,6 @@ use self::args::{EditArgs, ImageArgs, LayersArgs, ReframeArgs, VideoArgs, VideoE
 pub(crate) use self::request::Request;
 use crate::{
     cli::Context,
-    dropped::request_id_of,
     exit::Exit,
     failure::Failure,
     jobs::{Delivery, Job},
@@ -124,7 +126,12 @@ async fn upload(
 
 /// Submits. The id is printed as soon as it is known; a signal waits for the response first.
 async fn submit(context: &mut Context, client: &Client, request: CreateGeneration) -> Result<Job, Failure> {
-    let mut submission = Box::pin(client.generations().create(request).response());
+    let under_way = Arc::new(Mutex::new(None));
+    let watched = Arc::clone(&under_way);
+    let create = client.generations().create(request).on_request(move |request_id| {
+        *watched.lock().unwrap_or_else(PoisonError::into_inner) = request_id.map(str::to_owned);
+    });
+    let mut submission = Box::pin(create.response());
     let drawing = context.output.spinner("submitting");
     let (result, exit) = tokio::select! {
         result = &mut submission => (Some(result), None),
@@ -137,7 +144,11 @@ async fn submit(context: &mut Context, client: &Client, request: CreateGeneratio
         }
     };
     drop(drawing);
-    let Some(result) = result else { return Err(left(submission, exit.unwrap_or(Exit::Interrupted))) };
+    let Some(result) = result else {
+        drop(submission);
+        let request_id = under_way.lock().unwrap_or_else(PoisonError::into_inner).take();
+        return Err(left(request_id, exit.unwrap_or(Exit::Interrupted)));
+    };
     let job = match result {
         Ok(response) => Job::from(response.value),
         Err(error) => Job::Id(accepted(error)?),
@@ -153,8 +164,8 @@ async fn submit(context: &mut Context, client: &Client, request: CreateGeneratio
 }
 
 /// After the second signal: what support needs to find the job, if there may be one.
-fn left(submission: impl Sized, exit: Exit) -> Failure {
-    let Some(request_id) = request_id_of(submission) else {
+fn left(request_id: Option<String>, exit: Exit) -> Failure {
+    let Some(request_id) = request_id else {
         return Failure::new(exit, "not_sent", "stopped; no job was created");
     };
     let at = Utc::now().format("%Y-%m-%dT%H:%M:%SZ");

@@ -43,7 +43,8 @@ fn a_batch_is_checked_estimated_run_and_reported() {
     assert_eq!(checked.objects()[0]["usd"]["high"], "0.4040", "{checked:?}");
     let ran = emulator.run(&FAST);
     assert_eq!((ran.code, ran.lines().len()), (Some(8), 9), "{ran:?}");
-    assert!(ran.stderr.contains("sku-007: failed: content_moderated"), "{}", ran.stderr);
+    let moderated = ran.stderr.lines().find(|line| line.starts_with("sku-007: generation ")).unwrap();
+    assert!(moderated.contains(" failed: content_moderated: "), "{moderated}");
     for path in ran.lines() {
         assert!(emulator.path(path).is_file(), "{path}");
     }
@@ -252,4 +253,15 @@ fn a_long_wait_for_the_rate_limit_is_on_stderr() {
     until("both jobs of the limit", || emulator.jobs().len() == 2);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn a_check_says_that_the_outputs_of_another_batch_are_in_the_way() {
+    let emulator = Emulator::start();
+    emulator.write("a.jsonl", "{\"prompt\": \"a duck\"}\n");
+    assert_eq!(emulator.run(&["batch", "run", "a.jsonl", "--yes"]).code, Some(0));
+    emulator.write("b.jsonl", "{\"prompt\": \"a swan\"}\n");
+    let checked = emulator.run(&["batch", "check", "b.jsonl"]);
+    assert!(checked.code == Some(2) && checked.stderr.contains("belongs to the batch of"), "{checked:?}");
+    assert_eq!(emulator.run(&["batch", "check", "a.jsonl"]).code, Some(0));
 }

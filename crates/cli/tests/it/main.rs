@@ -10,6 +10,7 @@
 )]
 
 mod batch;
+mod doubts;
 mod emulator;
 mod errors;
 mod exit_codes;

@@ -8,7 +8,10 @@ use crate::support::Emulator;
 
 #[test]
 fn the_report_has_every_job_and_names_are_text() {
-    let emulator = Emulator::scripted(r#"{"prompts": [{"contains": "bad", "then": {"fails": "content_moderated"}}]}"#);
+    let emulator = Emulator::scripted(
+        r#"{"prompts": [{"contains": "bad", "then":
+        {"fails": "content_moderated", "reason": "ducks are <b>not</b> allowed"}}]}"#,
+    );
     let line = |id: &str, prompt: &str| json!({"custom_id": id, "body": {"prompt": prompt}}).to_string() + "\n";
     let evil = "<script>alert(1)</script>\"{cards}";
     emulator.write("b.jsonl", line("evil", evil) + &line("good", "a duck") + &line("bad", "bad"));
@@ -22,6 +25,8 @@ fn the_report_has_every_job_and_names_are_text() {
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count(), 2);
     assert!(page.contains("href=\"out/good.png\""));
     assert!(page.contains("content_moderated (1)") && page.contains("refunded"));
+    // In the list of failures, and on the card.
+    assert_eq!(page.matches("ducks are &lt;b&gt;not&lt;/b&gt; allowed").count(), 2, "{page}");
     for link in ["http:", "https:", "src=\"out", "@import", "url("] {
         assert!(!page.contains(link), "{link}");
     }

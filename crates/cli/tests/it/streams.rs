@@ -98,3 +98,15 @@ fn a_batch_whose_reader_has_gone_leaves_nothing_in_doubt() {
     let doubts = emulator.run(&["batch", "doubt", "b.jsonl"]);
     assert_eq!((doubts.code, doubts.stdout.as_str()), (Some(0), ""), "{doubts:?}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_terminal_a_bar_shows_how_a_batch_goes() {
+    let emulator = Emulator::scripted(r#"{"default": {"takes": 1}}"#);
+    emulator.write("b.jsonl", "{\"prompt\": \"a duck\"}\n".repeat(3));
+    let ran = on_a_terminal(&emulator, &["batch", "run", "b.jsonl", "--yes"], true);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for part in ["0/3", "3 in flight", "up to $0.1212 spent", "out/line-000003.png\r\n"] {
+        assert!(ran.stdout.contains(part), "{part}: {ran:?}");
+    }
+}

@@ -1,0 +1,76 @@
+//! What keeps the fleet going when a worker dies: its workflows, and the places of its jobs.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{TimeDelta, Utc};
+use luma_agents_batch::Ticket;
+use luma_agents_postgres::OpenJob;
+use tokio::time::sleep;
+
+use crate::{engine::Engine, steps::Steps};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+pub(crate) struct Sweeper {
+    pub(crate) steps: Arc<Steps>,
+    pub(crate) engine: Engine,
+    /// For how long a workflow may be this worker's without running, or a job without an end, before anything is done.
+    pub(crate) grace: Duration,
+    /// How many workflows this worker runs at once.
+    pub(crate) slots: i64,
+}
+
+impl Sweeper {
+    /// Runs until it is dropped. Every worker does it: all of this may happen twice.
+    pub(crate) async fn run(self) {
+        loop {
+            sleep((self.grace / 4).min(Duration::from_secs(5))).await;
+            for swept in [self.dead().await, self.strays().await, self.jobs().await] {
+                if let Err(e) = swept {
+                    eprintln!("sweep: {e}");
+                }
+            }
+        }
+    }
+
+    /// Workflows of workers that were killed, or have ended, go back on the queue.
+    async fn dead(&self) -> Result<()> {
+        for ended in self.engine.ended_workers().await? {
+            self.engine.requeue(&ended).await?;
+        }
+        for dead in self.steps.worker.dead_executors().await? {
+            let moved = self.engine.requeue(&dead).await?;
+            eprintln!("{dead} is gone: {moved} of its workflows are on the queue again");
+            self.steps.worker.bury(&dead).await?;
+        }
+        Ok(())
+    }
+
+    /// So do those that DBOS has lost, and some of an older version.
+    async fn strays(&self) -> Result<()> {
+        let strays = self.engine.requeue_strays(self.steps.worker.executor(), &self.steps.running, self.grace).await?;
+        if strays > 0 {
+            eprintln!("{strays} workflows of this worker did not run and are on the queue again");
+        }
+        self.engine.adopt(self.slots).await?;
+        Ok(())
+    }
+
+    /// A job ends whether anybody waits for it or not, and holds its place until its end is recorded. So places do not
+    /// depend on workflows, which may all be waiting for one.
+    async fn jobs(&self) -> Result<()> {
+        for batch in self.steps.database.batches().await?.into_iter().filter(|batch| batch.closed.is_none()) {
+            let ledger = self.steps.batch(batch.batch).await?.ledger;
+            let is_old =
+                |job: &OpenJob| Utc::now() - job.accepted > TimeDelta::from_std(self.grace).unwrap_or_default();
+            let open = ledger.open_jobs().await?;
+            ledger.settle(&self.steps.client, open.into_iter().filter(is_old)).await?;
+            for Ticket { key, attempt, .. } in ledger.unfinished(self.grace).await? {
+                if !self.engine.is_live(&key, attempt).await? {
+                    self.engine.enqueue(&key, attempt).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
