@@ -116,8 +116,8 @@ async fn failures_in_a_row_with_one_code_stop_the_run() {
         vec![End::Unsent(None), End::Open(None), End::Unsent(None), End::Open(None)],
     ] {
         let bench = Bench::new().await;
-        for end in ends {
-            bench.context().count(&end);
+        for end in &ends {
+            bench.context().count(end);
         }
         assert_eq!(bench.stop(), "None", "{ends:?}");
     }
@@ -126,8 +126,8 @@ async fn failures_in_a_row_with_one_code_stop_the_run() {
         vec![rejected(true), rejected(true), rejected(false), rejected(true)],
     ] {
         let bench = Bench::new().await;
-        for end in ends {
-            bench.context().count(&end);
+        for end in &ends {
+            bench.context().count(end);
         }
         assert_eq!(bench.stop(), r#"Some(Failures { code: "a", count: 3 })"#, "{ends:?}");
     }
