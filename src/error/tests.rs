@@ -15,12 +15,12 @@ fn exchange() -> Exchange {
     Exchange { request_id_sent, attempts: 2, elapsed, ..Exchange::of("get_generation") }
 }
 
-fn source() -> Option<Box<dyn std::error::Error + Send + Sync>> {
-    Some(Box::new(io::Error::other("the cable is cut")))
+fn source() -> Box<dyn std::error::Error + Send + Sync> {
+    Box::new(io::Error::other("the cable is cut"))
 }
 
 fn no_response(fault: Fault) -> Error {
-    Error::NoResponse(Box::new(NoResponse { exchange: exchange(), fault, source: source() }))
+    Error::NoResponse(Box::new(NoResponse { exchange: exchange(), fault, source: Some(source()) }))
 }
 
 fn outcome_unknown(fault: Option<Fault>) -> Error {
@@ -30,7 +30,7 @@ fn outcome_unknown(fault: Option<Fault>) -> Error {
         fault,
         generation_id: None,
         problem: None,
-        source: source(),
+        source: Some(source()),
     }))
 }
 
@@ -185,6 +185,7 @@ fn the_request_id_of_the_response_comes_before_the_one_that_was_sent() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of all errors")]
 fn every_error_is_a_line_that_says_what_to_do() {
     let mut storage = Exchange { is_storage: true, status: Some(StatusCode::OK), ..exchange() };
     storage.attempts = 0;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 /// One line that says what to do. The driver's own text is the source: it may name hosts, never a password.
 pub(crate) fn database_error(error: sqlx::Error) -> Error {
     let is_transient = is_transient(&error);
-    let code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned();
     let message = match (&error, code.as_str()) {
         (_, "3F000" | "42P01" | "42883" | "42703") => {
             "the database does not have the tables of this version; run the migrations as the role that owns them"

@@ -297,7 +297,7 @@ impl Running {
 #[cfg(test)]
 impl Context {
     /// Why nothing more is submitted.
-    pub(super) fn reason(&self) -> String {
+    pub(super) fn stop_reason(&self) -> String {
         format!("{:?}", self.shared().stop)
     }
 }

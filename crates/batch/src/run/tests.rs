@@ -48,7 +48,7 @@ impl Bench {
 
     /// Why nothing more is submitted.
     fn stop(&self) -> String {
-        self.context().reason()
+        self.context().stop_reason()
     }
 }
 
@@ -104,7 +104,7 @@ async fn a_line_that_could_not_be_written_is_in_the_report() {
 
 #[tokio::test]
 async fn failures_in_a_row_with_one_code_stop_the_run() {
-    let failed = |code: &str| End::Failed { code: Some(code.to_owned()) };
+    let failed = |code: &str| End::Failed { code: Some(code.to_owned()), reason: None };
     let rejected = |is_new: bool| {
         let error = luma_agents::Client::new("").unwrap_err();
         End::Rejected { status: 400, kind: "a".to_owned(), error: is_new.then(|| Box::new(error)) }
@@ -116,7 +116,9 @@ async fn failures_in_a_row_with_one_code_stop_the_run() {
         vec![End::Unsent(None), End::Open(None), End::Unsent(None), End::Open(None)],
     ] {
         let bench = Bench::new().await;
-        ends.iter().for_each(|end| bench.context().count(end));
+        for end in &ends {
+            bench.context().count(end);
+        }
         assert_eq!(bench.stop(), "None", "{ends:?}");
     }
     for ends in [
@@ -124,7 +126,9 @@ async fn failures_in_a_row_with_one_code_stop_the_run() {
         vec![rejected(true), rejected(true), rejected(false), rejected(true)],
     ] {
         let bench = Bench::new().await;
-        ends.iter().for_each(|end| bench.context().count(end));
+        for end in &ends {
+            bench.context().count(end);
+        }
         assert_eq!(bench.stop(), r#"Some(Failures { code: "a", count: 3 })"#, "{ends:?}");
     }
 }
@@ -255,8 +259,8 @@ fn a_line_of_the_results_says_how_the_job_stands() {
         assert_eq!(text.contains(&JOB.to_string()), state.id().is_some(), "{text}");
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
         let dead = vec![attempt(2, State::NoJob(NoJob::NotSent)), attempt(3, State::InDoubt { fault: None })];
-        assert!(!format!("{:?}", line(&id, &last(dead, &Reasons::new()))).contains("second_job"));
-        let paid = format!("{:?}", line(&id, &last(vec![attempt(2, State::Accepted { id: OTHER }, &Reasons::new())])));
+        assert!(!format!("{:?}", line(&id, &last(dead), &Reasons::new())).contains("second_job"));
+        let paid = format!("{:?}", line(&id, &last(vec![attempt(2, State::Accepted { id: OTHER })]), &Reasons::new()));
         assert!(paid.contains("second_job") && paid.contains(&OTHER.to_string()), "{paid}");
     }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     database.add_requests(batch, &requests).await?;
     let pool = arguments.pool().await?;
-    let engine = Engine::connect(&arguments.database_url()?, &pool, &arguments.steps, &[]).await?;
+    let engine = Engine::connect(&Arguments::database_url()?, &pool, &arguments.steps, &[]).await?;
     for (custom_id, _) in requests {
         engine.enqueue(&Key::new(batch, custom_id), 0).await?;
     }

@@ -7,7 +7,7 @@ use crate::{arguments::Arguments, engine};
 /// The only command that creates anything.
 pub(crate) async fn migrate(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     arguments.database().await?.migrate().await?;
-    engine::migrate(&arguments.database_url()?, arguments.slots, Duration::from_secs(1).min(arguments.grace)).await
+    engine::migrate(&Arguments::database_url()?, arguments.slots, Duration::from_secs(1).min(arguments.grace)).await
 }
 
 /// Gives a role what workers need: rows of both schemas.

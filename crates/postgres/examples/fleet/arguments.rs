@@ -114,7 +114,7 @@ impl Arguments {
         Ok(arguments)
     }
 
-    pub(crate) fn database_url(&self) -> Result<String, Box<dyn Error>> {
+    pub(crate) fn database_url() -> Result<String, Box<dyn Error>> {
         std::env::var("DATABASE_URL")
             .map_err(|_| "set DATABASE_URL, such as postgres://fleet:fleet@localhost/fleet".into())
     }
@@ -122,12 +122,12 @@ impl Arguments {
     /// Ledger and quota.
     pub(crate) async fn database(&self) -> Result<Database, Box<dyn Error>> {
         let settings = Settings::default().grace(self.grace).submit_timeout(SUBMIT_TIMEOUT);
-        Ok(Database::connect(&self.database_url()?, settings).await?)
+        Ok(Database::connect(&Self::database_url()?, settings).await?)
     }
 
     /// For the tables of DBOS.
     pub(crate) async fn pool(&self) -> Result<PgPool, Box<dyn Error>> {
-        Ok(PgPoolOptions::new().max_connections(2).connect(&self.database_url()?).await?)
+        Ok(PgPoolOptions::new().max_connections(2).connect(&Self::database_url()?).await?)
     }
 }
 

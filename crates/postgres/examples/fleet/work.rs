@@ -36,7 +36,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Before anything is claimed: from here on nobody takes this worker for dead.
     let worker = Worker::start(&database, &me, service::account(), client.base_url()).await?;
     let steps = Arc::new(Steps::new(client, database.clone(), worker.clone(), arguments));
-    let url = arguments.database_url()?;
+    let url = Arguments::database_url()?;
     let dbos = DBOS::new(engine::config(&url, &me, &arguments.steps));
     let of_workflow = Arc::clone(&steps);
     dbos.register_workflow(engine::WORKFLOW, move |it: Job| job::run(Arc::clone(&of_workflow), it))?;

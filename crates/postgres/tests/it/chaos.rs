@@ -213,7 +213,7 @@ impl Site {
         let line = |number: usize, tenths: u64| {
             let id = format!("sku-{number:03}");
             let mut body = json!({"prompt": format!("{id} duck [{tenths}]")});
-            if number % 10 == 0 {
+            if number.is_multiple_of(10) {
                 body["type"] = json!("image_edit");
                 body["model"] = json!("uni-1-max");
                 body["source"] = json!({"url": "https://example.com/duck.png"});

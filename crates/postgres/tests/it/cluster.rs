@@ -61,6 +61,7 @@ impl Cluster {
 
         let mut command = by(user, "sh");
         command.args(["-c", RUN]).arg(&bin).arg(&data).stdin(Stdio::piped()).stdout(Stdio::piped());
+        #[allow(clippy::zombie_processes, reason = "it ends with this process, by the end of its input")]
         let mut child = command.spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();

@@ -1,5 +1,7 @@
 //! How fast the ledger is beside a bare `INSERT` on the same server. Measured, not asserted.
 
+#![allow(clippy::cast_precision_loss, reason = "figures of a test")]
+
 use std::{process::Command, time::Duration};
 
 use luma_agents_batch::{Begin, Event, Ledger as _};

@@ -57,7 +57,11 @@ async fn a_role_without_ddl_suffices_at_run_time() {
         "CREATE OR REPLACE FUNCTION luma.clock() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'",
     ] {
         let error = sqlx::query(denied).execute(&pool).await.unwrap_err();
-        assert_eq!(error.as_database_error().and_then(|e| e.code()).as_deref(), Some("42501"), "{denied}: {error}");
+        assert_eq!(
+            error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(),
+            Some("42501"),
+            "{denied}: {error}"
+        );
     }
 }
 

@@ -1,6 +1,8 @@
 //! Hours of eight workers on one account, on the real database with a clock of our own: no unit is idle for long, and no
 //! worker is left behind.
 
+#![allow(clippy::cast_precision_loss, reason = "figures of a test")]
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},

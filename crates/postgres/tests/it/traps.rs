@@ -146,9 +146,9 @@ async fn a_time_is_that_of_the_moment_not_that_of_the_transaction() {
     let released: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&bed.pool).await.unwrap();
     blocker.rollback().await.unwrap();
     assert!(matches!(begin.await.unwrap(), Begin::Fresh(_)));
-    let begun: DateTime<Utc> =
+    let started: DateTime<Utc> =
         sqlx::query_scalar("SELECT begun_at FROM luma.tries").fetch_one(&bed.pool).await.unwrap();
-    assert!(begun >= released, "the intent is of {begun}, and the lock was free at {released}");
+    assert!(started >= released, "the intent is of {started}, and the lock was free at {released}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
