@@ -233,6 +233,10 @@ impl Journal {
         self.with(move |writer| writer.uploaded(&file)).await
     }
 
+    pub(crate) fn not_moved(&self) -> Result<()> {
+        self.read(|writer| writer.not_moved())
+    }
+
     /// Ends this journal in favour of a database, before anything is written there. May be repeated.
     ///
     /// `database` is its name, without any password.

@@ -51,6 +51,7 @@ impl Batch {
             self.check(None).await?;
         }
         let journal = Journal::open(&self.journal).await?;
+        journal.not_moved()?;
         if let Err(e) = self.only(sha256, only::claim).await {
             drop(journal);
             if is_new {

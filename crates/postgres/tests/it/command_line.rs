@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use luma_agents_batch::{Begin, CustomId, Event, Intent, Journal, Key, Ledger as _, Run, Sha256};
+use luma_agents_batch::{Begin, CustomId, Event, Intent, Journal, Key, Ledger as _, Run, fingerprint};
 use serde_json::Value;
 use tokio::process::Command;
 use uuid::Uuid;
@@ -34,7 +34,8 @@ impl Shell {
         command.env_clear().env("LUMA_AGENTS_API_KEY", "luma-api-test").args(["--json", "batch"]).args(arguments);
         let output = command.current_dir(self.folder.path()).output().await.unwrap();
         let objects = String::from_utf8(output.stdout).unwrap();
-        let objects = objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // The path of a report is no object.
+        let objects = objects.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         (output.status.code().unwrap(), objects, String::from_utf8(output.stderr).unwrap())
     }
 }
@@ -52,7 +53,9 @@ async fn a_journal_moves_to_the_database_and_is_read_there() {
         [("done", Event::Accepted { id: Uuid::new_v4() }), ("open", Event::Unknown { fault: "timeout".to_owned() })]
     {
         let key = Key::new(batch, CustomId::new(id).unwrap());
-        let intent = Intent::new(Sha256::of("a duck"), "uni-1", "image");
+        let body = serde_json::json!({ "prompt": "a duck" });
+        let fingerprint = fingerprint(&body, |path| panic!("{path}: there is no medium")).unwrap();
+        let intent = Intent::new(fingerprint, "uni-1", "image");
         let Begin::Fresh(ticket) = journal.begin(&key, &intent).await.unwrap() else { panic!("{id} is new") };
         journal.record(&ticket, &event).await.unwrap();
     }
@@ -80,7 +83,7 @@ async fn a_journal_moves_to_the_database_and_is_read_there() {
     let (code, objects, _) = shell.luma(&[&["doubt", "shop.jsonl"], &database[..]].concat()).await;
     assert_eq!((code, &objects[0]["custom_id"]), (6, &"open".into()));
     let (code, _, text) = shell.luma(&[&["doubt", "shop.jsonl", "--none", "open"], &database[..]].concat()).await;
-    assert_eq!(code, 2, "it is too young: {text}");
+    assert_eq!(code, 1, "it is too young: {text}");
     assert!(text.contains("may still be under way"), "{text}");
     let pool = sqlx::PgPool::connect(&url).await.unwrap();
     sqlx::query("UPDATE luma.tries SET begun_at = begun_at - interval '1 hour'").execute(&pool).await.unwrap();
