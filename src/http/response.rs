@@ -281,6 +281,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_ids_that_are_equally_far_outside_the_first_counts() {
+        let id = |number: u128| Uuid::from_u128(number);
+        let text =
+            |a: u128, b: u128| format!(r#"{{"id": "{}", "x": [{{"id": "{}"}}], "id": "{}", "#, id(a), id(9), id(b));
+        assert_eq!(outermost_id(&text(1, 2), 1), Some(id(1)));
+        assert_eq!(outermost_id(&text(2, 1), 1), Some(id(2)));
+        assert_eq!(outermost_id(&text(1, 2), 0), None);
+    }
+
+    #[test]
     fn detail_is_read_in_every_form() {
         for (body, expected) in [
             (r#"{"detail":"Generation not found"}"#, Some("Generation not found")),

@@ -82,3 +82,28 @@ impl fmt::Debug for Shared {
         f.debug_struct("Shared").field("max_response_bytes", &self.max_response_bytes).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_client_of_submissions_is_built_once_it_is_needed_and_only_once() {
+        let built = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&built);
+        let http = FreshHttp::lazy(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Ok(reqwest::Client::new())
+        });
+        assert_eq!(built.load(Ordering::Relaxed), 0);
+        for _ in 0..2 {
+            http.get().expect("a client");
+        }
+        assert_eq!(built.load(Ordering::Relaxed), 1);
+    }
+}

@@ -118,6 +118,7 @@ async fn nothing_prints_the_key_or_a_signature() {
         unreachable.to_string(),
     ];
     assert!(prints(&luma.files().upload("a.png")).contains("a.png"));
+    assert!(prints(&luma.generations().wait_all([generation.id, generation.id])).contains("open: 2"));
     for text in printed {
         for secret in [KEY, SIGNATURE, &encoded] {
             assert!(!text.contains(secret), "{text}");

@@ -96,7 +96,7 @@ async fn spans_have_the_names_of_opentelemetry() {
 async fn the_life_of_a_job_is_a_few_lines() {
     let (capture, _guard) = Capture::start();
     let emulator = Emulator::start().await.unwrap();
-    emulator.next(Script::new().takes(Duration::from_millis(60)));
+    emulator.next(Script::new().takes(Duration::from_millis(500)));
     emulator.next_reply(Operation::GetGeneration, Reply::unavailable());
     let directory = tempfile::tempdir().unwrap();
     let request = CreateGeneration::builder().prompt("hush");

@@ -155,6 +155,7 @@ impl From<batch::Error> for Failure {
         let (exit, code) = match &error {
             batch::Error::InvalidInput(_) => (Exit::Usage, "invalid_input"),
             batch::Error::Journal(_) => (Exit::Usage, "journal"),
+            batch::Error::Doubt(_) => (Exit::Usage, "doubt"),
             batch::Error::ChangedRequest(_) => (Exit::Usage, "changed_request"),
             batch::Error::Cap(_) => (Exit::Cap, "cap"),
             batch::Error::Io(_) => (Exit::Failure, "io"),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{error::database_error, ledger::PgLedger, worker::Worker};
 
-/// A job that is accepted, and whose end nobody has recorded. From [`PgLedger::open`].
+/// A job that is accepted, and whose end nobody has recorded. From [`PgLedger::open_jobs`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenJob {

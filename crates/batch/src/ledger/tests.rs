@@ -348,3 +348,14 @@ fn a_doubt_says_what_to_do() {
     doubt.request_id = None;
     assert!(doubt.to_string().contains("(its line in the journal may be lost)"));
 }
+
+#[tokio::test]
+async fn what_is_known_of_a_key_is_seen_without_writing() {
+    let ledger = MemoryLedger::new(Uuid::nil(), Cap::NONE);
+    assert_eq!(ledger.peek(&key("a"), &intent()).await.unwrap(), None);
+    let Begin::Fresh(ticket) = ledger.begin(&key("a"), &intent()).await.unwrap() else { panic!() };
+    assert_eq!(ledger.peek(&key("a"), &intent()).await.unwrap(), Some(Begin::InFlight));
+    ledger.record(&ticket, &Event::Accepted { id: JOB }).await.unwrap();
+    assert_eq!(ledger.peek(&key("a"), &intent()).await.unwrap(), Some(Begin::Accepted(JOB)));
+    assert_eq!(ledger.spent().await.unwrap().jobs, 1);
+}

@@ -561,3 +561,80 @@ async fn the_journal_is_held_as_long_as_the_run() {
     drop(opened.start().await.unwrap().finish().await);
     Journal::existing(bench.path("catalogue.journal.jsonl")).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_file_that_the_service_has_lost_is_uploaded_once_more() {
+    let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89";
+    let source = json!({"path": "photo.png"});
+    let edit = json!({"custom_id": "a", "body": {"type": "image_edit", "prompt": "a hat", "source": source}});
+    let image = json!({"custom_id": "a", "body": {"prompt": "a hat"}});
+    for (line, replies, files, posts, saved) in [
+        (&edit, vec![404], 2, 2, 1),
+        (&edit, vec![422], 2, 2, 1),
+        (&edit, vec![404, 404], 2, 2, 0),
+        (&edit, vec![400], 1, 1, 0),
+        (&image, vec![404], 0, 1, 0),
+    ] {
+        let bench = Bench::new(0).await;
+        fs::write(bench.path("photo.png"), png).unwrap();
+        bench.input([line.clone()].into_iter());
+        for status in &replies {
+            bench.emulator.next_create(Reply::rejected(*status, "no"));
+        }
+        let (report, jobs) = bench.run().await;
+        assert_eq!((report.saved, bench.emulator.files().len(), bench.posts()), (saved, files, posts), "{jobs:?}");
+        assert_eq!(report.failed, 1 - saved, "{replies:?}: {jobs:?}");
+    }
+}
+
+#[tokio::test]
+async fn jobs_of_an_earlier_run_keep_their_places() {
+    let bench = Bench::new(1).await;
+    bench.emulator.next(Script::new().takes(Duration::from_secs(600)));
+    let token = CancellationToken::new();
+    let running = bench.batch().stop(token.clone()).open().await.unwrap().start().await.unwrap();
+    running.progress().wait_for(|it| it.in_flight == 1).await.unwrap();
+    while bench.emulator.jobs().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    token.cancel();
+    assert_eq!(running.finish().await.open, 1);
+    let quota = quota();
+    let running = bench.batch().quota(quota.clone()).open().await.unwrap().start().await.unwrap();
+    assert_eq!((quota.status().in_flight, quota.status().in_window), (1, 1));
+    drop(running);
+}
+
+#[tokio::test]
+async fn a_job_in_doubt_keeps_its_place_as_long_as_it_is_held() {
+    let bench = Bench::new(1).await;
+    bench.emulator.next_create(Reply::raw(504, "").after_effect());
+    bench.run().await;
+    for (hold, places) in [(Some(600), 1), (None, 1), (Some(0), 0)] {
+        let quota = quota();
+        let batch = bench.batch().quota(quota.clone());
+        let batch = match hold {
+            Some(seconds) => batch.hold_doubts(Duration::from_secs(seconds)),
+            None => batch,
+        };
+        let running = batch.open().await.unwrap().start().await.unwrap();
+        assert_eq!(quota.status().in_flight, places, "{hold:?}");
+        running.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_sidecar_that_cannot_be_asked_for_now_is_left_to_the_next_run() {
+    let bench = Bench::new(1).await;
+    bench.run().await;
+    let sidecar = bench.path("out/sku-000.json");
+    fs::remove_file(&sidecar).unwrap();
+    // The first request makes sure that the account is the same.
+    bench.emulator.next_reply(Operation::GetGeneration, Reply::normal());
+    bench.emulator.next_reply(Operation::GetGeneration, Reply::forbidden());
+    let (report, jobs) = bench.run().await;
+    assert!(matches!(jobs[0].end, End::Open(Some(_))), "{jobs:?}");
+    assert!(!sidecar.exists() && report.saved == 0, "{report:?}");
+    let (report, _) = bench.run().await;
+    assert!(sidecar.exists() && report.saved == 1, "{report:?}");
+}

@@ -7,16 +7,13 @@ use dbos::{
     sysdb::{
         INTERNAL_QUEUE, SystemDatabase as _,
         postgres::{PostgresSystemDatabase, Settings},
-        types::{Timestamp, WorkflowFilter, WorkflowStatus},
+        types::{WorkflowFilter, WorkflowStatus},
     },
 };
 use luma_agents_batch::Key;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::{
-    job::{End, Job},
-    running::Running,
-};
+use crate::job::{End, Job};
 
 const APP: &str = "luma-fleet";
 const QUEUE: &str = "jobs";
@@ -137,21 +134,18 @@ impl Engine {
         Ok(moved)
     }
 
-    /// Puts those workflows back on the queue that are this worker's by the database, and that it does not run: it
-    /// claimed them and never learnt of it, or lost the database in the middle of one.
-    pub(crate) async fn requeue_strays(&self, me: &str, running: &Running, grace: Duration) -> dbos::Result<usize> {
+    /// Workflows that are this worker's by the database.
+    pub(crate) async fn claimed_by(&self, me: &str) -> dbos::Result<Vec<String>> {
         let filter = WorkflowFilter { executor_ids: vec![me], status: vec![WorkflowStatus::Pending], ..light() };
         let rows = self.sysdb.list_workflows(&filter, None).await.map_err(dbos::Error::SystemDatabase)?;
-        let is_old = |started: Option<Timestamp>| {
-            started.is_none_or(|it| Timestamp::now().duration_since(it).unwrap_or_default() >= grace)
-        };
-        let strays = rows.iter().filter(|row| !running.has(&row.workflow_id) && is_old(row.started_at));
-        let ids: Vec<_> = strays.map(|row| row.workflow_id.as_str()).collect();
-        if !ids.is_empty() {
-            let queue = ResumeOptions { queue: Some(QUEUE) };
-            self.client.resume_all::<End, EngineOnly>(&ids, queue).await?;
-        }
-        Ok(ids.len())
+        Ok(rows.into_iter().map(|row| row.workflow_id).collect())
+    }
+
+    /// Puts these workflows back on the queue, unless they have ended.
+    pub(crate) async fn resume(&self, ids: &[&str]) -> dbos::Result<()> {
+        let queue = ResumeOptions { queue: Some(QUEUE) };
+        self.client.resume_all::<End, EngineOnly>(ids, queue).await?;
+        Ok(())
     }
 
     /// Takes over work of older versions that waits, as much as the workers of this version can begin soon.

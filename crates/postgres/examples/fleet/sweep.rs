@@ -1,11 +1,11 @@
 //! What keeps the fleet going when a worker dies: its workflows, and the places of its jobs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use luma_agents_batch::Ticket;
 use luma_agents_postgres::OpenJob;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{engine::Engine, steps::Steps};
 
@@ -18,11 +18,13 @@ pub(crate) struct Sweeper {
     pub(crate) grace: Duration,
     /// How many workflows this worker runs at once.
     pub(crate) slots: i64,
+    /// Workflows that this worker has claimed and does not run, and since when.
+    pub(crate) idle: HashMap<String, Instant>,
 }
 
 impl Sweeper {
     /// Runs until it is dropped. Every worker does it: all of this may happen twice.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         loop {
             sleep((self.grace / 4).min(Duration::from_secs(5))).await;
             for swept in [self.dead().await, self.strays().await, self.jobs().await] {
@@ -46,11 +48,18 @@ impl Sweeper {
         Ok(())
     }
 
-    /// So do those that DBOS has lost, and some of an older version.
-    async fn strays(&self) -> Result<()> {
-        let strays = self.engine.requeue_strays(self.steps.worker.executor(), &self.steps.running, self.grace).await?;
-        if strays > 0 {
-            eprintln!("{strays} workflows of this worker did not run and are on the queue again");
+    /// So do those that this worker has claimed and does not run: it never learnt of it, or DBOS has given one up since
+    /// the connection broke. One that has just been claimed, or has just ended, is none of them.
+    async fn strays(&mut self) -> Result<()> {
+        let claimed = self.engine.claimed_by(self.steps.worker.executor()).await?;
+        let idle = claimed.into_iter().filter(|id| !self.steps.running.has(id));
+        let since = |id: String| (self.idle.get(&id).copied().unwrap_or_else(Instant::now), id);
+        let idle: Vec<_> = idle.map(since).collect();
+        let (strays, idle): (Vec<_>, Vec<_>) = idle.into_iter().partition(|(since, _)| since.elapsed() >= self.grace);
+        self.idle = idle.into_iter().map(|(since, id)| (id, since)).collect();
+        if !strays.is_empty() {
+            self.engine.resume(&strays.iter().map(|(_, id)| id.as_str()).collect::<Vec<_>>()).await?;
+            eprintln!("{} workflows of this worker did not run and are on the queue again", strays.len());
         }
         self.engine.adopt(self.slots).await?;
         Ok(())

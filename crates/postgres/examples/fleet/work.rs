@@ -1,6 +1,7 @@
 //! A worker: its lock first, then DBOS, then the sweep, and all of it backwards at the end.
 
 use std::{
+    collections::HashMap,
     error::Error,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -44,7 +45,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let pool = arguments.pool().await?;
     let connect = || Engine::connect(&url, &pool, &arguments.steps, &arguments.compatible);
     let (grace, slots) = (arguments.grace, i64::from(arguments.slots));
-    let sweeper = Sweeper { steps: Arc::clone(&steps), engine: connect().await?, grace, slots };
+    let sweeper = Sweeper { steps: Arc::clone(&steps), engine: connect().await?, grace, slots, idle: HashMap::new() };
     let sweep = tokio::spawn(sweeper.run());
 
     tokio::select! {
