@@ -134,6 +134,5 @@ fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::
 fn operation<'a>(tail: &str, document: &Node<'a>) -> Option<(&'a str, Node<'a>, Node<'a>)> {
     let (_, rest) = tail.split_once("operation_id : \"")?;
     let (id, _) = rest.split_once('"')?;
-    let is_named = |operation: &Node<'_>| operation.get("operationId").text().is_some_and(|it| snake(it) == snake(id));
-    walk::operations(document).find(|(.., operation)| is_named(operation))
+    walk::operation(document, id)
 }

@@ -1,6 +1,6 @@
 //! How the steps walk through the document: operations, parameters, schemas.
 
-use crate::{Result, node::Node};
+use crate::{Result, names::snake, node::Node};
 
 /// Those that reqwest has a method for.
 const METHODS: [&str; 6] = ["get", "put", "post", "delete", "head", "patch"];
@@ -11,6 +11,12 @@ pub(crate) fn operations<'a>(document: &Node<'a>) -> impl Iterator<Item = (&'a s
         let methods = METHODS.map(|method| item.get(method));
         methods.into_iter().filter(Node::exists).map(move |operation| (path, item.clone(), operation))
     })
+}
+
+/// The operation with this id, however it is spelled.
+pub(crate) fn operation<'a>(document: &Node<'a>, id: &str) -> Option<(&'a str, Node<'a>, Node<'a>)> {
+    let is_named = |operation: &Node<'_>| operation.get("operationId").text().is_some_and(|it| snake(it) == snake(id));
+    operations(document).find(|(.., operation)| is_named(operation))
 }
 
 /// The parameters of an operation, those of its path included.

@@ -1,7 +1,7 @@
 //! What the hand-written part of the crate needs of the document: the names that it uses are there, and the requests
 //! that it makes have no further required field.
 
-use crate::{Result, names::snake, node::Node, walk};
+use crate::{Result, node::Node, walk};
 
 /// The schema, what it can be given, and where that is written.
 const REQUESTS: [(&str, &[&str], &str); 5] = [
@@ -13,7 +13,7 @@ const REQUESTS: [(&str, &[&str], &str); 5] = [
 ];
 
 /// The schema, the values or fields that are named, and where.
-const NAMED: [(&str, &[&str], &str); 13] = [
+const NAMED: [(&str, &[&str], &str); 14] = [
     ("CreateFile", &["expires_at", "filename", "mime_type", "purpose", "size_bytes", "user_id"], "src/upload"),
     ("CreateFileResponse", &["file", "upload"], "src/upload"),
     ("CreateGeneration", &["model", "prompt", "type"], "src/generations.rs"),
@@ -38,19 +38,16 @@ const NAMED: [(&str, &[&str], &str); 13] = [
         "src/generations.rs",
     ),
     ("Layer", &["index", "label"], "src/download/name.rs"),
+    ("Model", &["ray-3.2", "uni-1", "uni-1-max"], "src/generations.rs"),
     ("PresignedUpload", &["headers", "method", "url"], "src/upload"),
 ];
-
-/// The models that are named.
-const MODELS: [&str; 3] = ["ray-3.2", "uni-1", "uni-1-max"];
 
 /// The operations that have a method.
 const OPERATIONS: [&str; 7] =
     ["complete_file", "create_file", "create_generation", "delete_file", "get_file", "get_generation", "list_files"];
 
 pub(super) fn check(document: &Node<'_>) -> Result<()> {
-    let models = [("Model", MODELS.as_slice(), "src/generations.rs")];
-    for (name, named, file) in NAMED.into_iter().chain(models) {
+    for (name, named, file) in NAMED {
         let schema = document.components("schemas").get(name);
         let (place, names): (_, Vec<_>) = match schema.get("enum") {
             values if values.exists() => (values.clone(), values.items().filter_map(|it| it.text()).collect()),
@@ -62,9 +59,7 @@ pub(super) fn check(document: &Node<'_>) -> Result<()> {
         }
     }
     for id in OPERATIONS {
-        let is_there =
-            |(.., operation): (_, _, Node<'_>)| operation.get("operationId").text().map(snake).as_deref() == Some(id);
-        if !walk::operations(document).any(is_there) {
+        if walk::operation(document, id).is_none() {
             let problem =
                 format!("there is no operation `{id}`, which has a method in src; put it back, or remove that");
             return Err(document.get("paths").refuse(&problem));
