@@ -16,8 +16,10 @@ CREATE TABLE luma.accounts (
     ends integer NOT NULL DEFAULT 0,
     ends_needed integer NOT NULL DEFAULT 5,
     capacity_at timestamptz NOT NULL DEFAULT '-infinity',
-    -- Refusals in a row; nothing begins before closed_until.
-    refusals integer NOT NULL DEFAULT 0,
+    -- The last refusal of a request that began after the one before.
+    refused_at timestamptz NOT NULL DEFAULT '-infinity',
+    -- Nothing begins before closed_until; how often it was closed since the service granted anything.
+    closings integer NOT NULL DEFAULT 0,
     closed_until timestamptz NOT NULL DEFAULT '-infinity'
 );
 
@@ -108,6 +110,13 @@ CREATE INDEX tries_open ON luma.tries (batch, state, at)
 CREATE INDEX tries_decided ON luma.tries (batch, custom_id, try) WHERE state IN ('settled', 'resent');
 CREATE INDEX tries_place ON luma.tries (account, place_until) INCLUDE (weight) WHERE place_until IS NOT NULL;
 CREATE INDEX tries_window ON luma.tries (account, counts_until) INCLUDE (weight) WHERE counts_until IS NOT NULL;
+
+-- Units of jobs that run, are being submitted, or may run; and of those, what the service has granted.
+CREATE FUNCTION luma.held(who text, at timestamptz, OUT units integer, OUT granted integer)
+    LANGUAGE sql STABLE AS $$
+    SELECT COALESCE(sum(weight), 0), COALESCE(sum(weight) FILTER (WHERE state = 'accepted'), 0)
+    FROM luma.tries WHERE account = who AND place_until > at AND place_until < at + interval '1 day'
+$$;
 
 -- Keys that somebody has decided on since the batch was put in doubt.
 CREATE TABLE luma.lifted (

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use luma_agents_batch::{Error, Event, Result};
+use luma_agents_batch::{Attempt, Error, Event, Result};
 use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
@@ -265,12 +265,15 @@ impl Standing {
         if self.used > 0 && self.used + weight > self.per_minute {
             return Err(until(self.window_next));
         }
+        // Nothing runs: also one goes that is heavier than what others leave, else it would never go.
+        if self.held == 0 || self.held + weight <= self.capacity {
+            return Ok(self.capacity);
+        }
         let grown = if self.may_grow { self.concurrency.min(self.capacity.max(self.held) + weight) } else { 0 };
-        let capacity = self.capacity.max(grown);
-        if self.held > 0 && self.held + weight > capacity {
+        if self.held + weight > grown {
             return Err(until(self.place_next));
         }
-        Ok(if self.held + weight > self.capacity { capacity } else { self.capacity })
+        Ok(grown)
     }
 
     /// Whether the first in line is this one. Where nobody waits, anybody is.
@@ -305,29 +308,20 @@ pub(crate) const STANDING: &str = "WITH clock AS MATERIALIZED (SELECT luma.clock
         WHERE account = a.account ORDER BY number LIMIT 1) AS first ON true \
     WHERE a.account = $1";
 
-/// What the quota learns from an event, in its transaction.
+/// What the quota learns from an event of this try, in its transaction.
 pub(crate) async fn recorded(
     connection: &mut PgConnection,
     account: &str,
     event: &Event,
-    weight: u32,
+    attempt: &Attempt,
     now: DateTime<Utc>,
     has_ended: bool,
 ) -> Result<()> {
     match event {
         Event::Rejected { status: 429, kind } => {
-            refused(connection, account, kind == "concurrency", weight, now).await?;
+            refused(connection, account, kind == "concurrency", attempt, now).await?;
         }
-        Event::Accepted { .. } => {
-            let granted = sqlx::query(
-                "UPDATE luma.accounts a SET refusals = 0, granted = greatest(granted, held.units), \
-                     ends_needed = CASE WHEN held.units > granted THEN 5 ELSE ends_needed END \
-                 FROM (SELECT COALESCE(sum(weight), 0)::integer AS units FROM luma.tries \
-                     WHERE account = $1 AND place_until > $2 AND place_until < $2 + interval '1 day') AS held \
-                 WHERE a.account = $1 AND (a.refusals > 0 OR a.capacity < a.concurrency)",
-            );
-            granted.bind(account).bind(now).execute(&mut *connection).await.map_err(database_error)?;
-        }
+        Event::Accepted { .. } => granted(connection, account, now).await?,
         _ if has_ended => {
             let ended =
                 sqlx::query("UPDATE luma.accounts SET ends = ends + 1 WHERE account = $1 AND capacity < concurrency");
@@ -341,32 +335,50 @@ pub(crate) async fn recorded(
     Ok(())
 }
 
-/// Lowers the capacity to what runs, or closes the account for a while.
+/// More than ever since the last refusal: a probe that succeeded, after which the next one comes as soon as at first.
+async fn granted(connection: &mut PgConnection, account: &str, now: DateTime<Utc>) -> Result<()> {
+    let granted = sqlx::query(
+        "UPDATE luma.accounts a SET closings = 0, granted = greatest(a.granted, held.granted), \
+             capacity = greatest(a.capacity, least(held.granted, a.concurrency)), \
+             ends = CASE WHEN held.granted > a.granted THEN 0 ELSE a.ends END, \
+             ends_needed = CASE WHEN held.granted > a.granted THEN 5 ELSE a.ends_needed END, \
+             capacity_at = CASE WHEN held.granted > a.granted THEN $2 ELSE a.capacity_at END \
+         FROM luma.held($1, $2) AS held \
+         WHERE a.account = $1 AND (a.closings > 0 OR a.capacity < a.concurrency)",
+    );
+    granted.bind(account).bind(now).execute(connection).await.map_err(database_error)?;
+    Ok(())
+}
+
+/// Lowers the capacity to what runs, and closes the account for a while where nothing does, or the minute is full. Of
+/// requests that were under way together only the first refusal is news.
 async fn refused(
     connection: &mut PgConnection,
     account: &str,
     is_concurrency: bool,
-    weight: u32,
+    attempt: &Attempt,
     now: DateTime<Utc>,
 ) -> Result<()> {
     let refused = sqlx::query(
-        "UPDATE luma.accounts a SET refusals = a.refusals + 1, \
+        "UPDATE luma.accounts a SET refused_at = CASE WHEN it.is_news THEN $2 ELSE a.refused_at END, \
              capacity = CASE WHEN $3 THEN least(a.concurrency, greatest(held.units, 1)) ELSE a.capacity END, \
              granted = CASE WHEN $3 THEN held.units ELSE a.granted END, \
              ends = CASE WHEN $3 THEN 0 ELSE a.ends END, \
-             ends_needed = CASE WHEN $3 AND held.units + $4 > a.granted THEN least(a.ends_needed * 2, 160) \
-                 ELSE a.ends_needed END, \
+             ends_needed = CASE WHEN $3 AND it.is_news AND held.units + $4 > a.granted \
+                 THEN least(a.ends_needed * 2, 160) ELSE a.ends_needed END, \
              capacity_at = CASE WHEN $3 THEN $2 ELSE a.capacity_at END, \
-             closed_until = CASE WHEN NOT $3 OR held.units = 0 \
-                 THEN $2 + make_interval(secs => least(60 * power(2, least(a.refusals, 10)), $5)) \
+             closings = a.closings + it.closes::integer, \
+             closed_until = CASE WHEN it.closes \
+                 THEN $2 + make_interval(secs => least(60 * power(2, least(a.closings, 10)), $5)) \
                  ELSE a.closed_until END \
-         FROM (SELECT COALESCE(sum(weight), 0)::integer AS units FROM luma.tries \
-             WHERE account = $1 AND place_until > $2 AND place_until < $2 + interval '1 day') AS held \
+         FROM luma.held($1, $2) AS held, LATERAL (SELECT $6 > refused_at AS is_news, \
+             CASE WHEN $3 THEN held.units = 0 ELSE $6 > refused_at END AS closes \
+             FROM luma.accounts WHERE account = $1) AS it \
          WHERE a.account = $1",
     );
-    let weight = i32::try_from(weight).unwrap_or(i32::MAX);
+    let weight = i32::try_from(attempt.weight).unwrap_or(i32::MAX);
     let refused = refused.bind(account).bind(now).bind(is_concurrency).bind(weight).bind(LONGEST_CLOSED);
-    refused.execute(connection).await.map_err(database_error)?;
+    refused.bind(attempt.begun).execute(connection).await.map_err(database_error)?;
     Ok(())
 }
 

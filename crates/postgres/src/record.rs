@@ -130,7 +130,7 @@ async fn write(connection: &mut PgConnection, mut page: Page, ticket: &Ticket, e
     let row = Stored { attempt: attempt.clone(), place_until, counts_until };
     insert(connection, key, &page.account, &row, None).await?;
     write_spent(connection, key.batch, spent, page.book.spent()).await?;
-    quota::recorded(connection, &page.account, event, attempt.weight, now, was_open && place_until.is_none()).await
+    quota::recorded(connection, &page.account, event, attempt, now, was_open && place_until.is_none()).await
 }
 
 /// Until when a try counts after this event.

@@ -217,30 +217,29 @@ impl Shared {
 
     async fn beat(&self) {
         let mut session = self.session.lock().await;
-        let held = match session.as_mut() {
-            Some(held) => held.beat(&self.identity).await.map(|()| true),
-            None => Session::take(&self.database, &self.identity).await.map(|taken| {
-                *session = taken;
-                session.is_some()
-            }),
-        };
-        let is_holding = held.unwrap_or_else(|e| {
+        if let Some(held) = session.as_mut()
+            && let Err(e) = held.beat(&self.identity).await
+        {
             tracing::warn!(error = %e, "this process has lost its lock, and begins nothing until it has it again");
             *session = None;
-            false
-        });
-        if is_holding != *self.is_holding.borrow() {
-            tracing::info!(is_holding, "lock of the process");
-            self.is_holding.send_replace(is_holding);
+            // At once, since to take it again may last.
+            self.set_holding(false);
         }
-        drop(session);
-        if !is_holding && !self.token.is_cancelled() {
-            // Sooner than the next beat.
-            if let Ok(Some(taken)) = Session::take(&self.database, &self.identity).await {
-                *self.session.lock().await = Some(taken);
-                self.is_holding.send_replace(true);
+        if session.is_none() && !self.token.is_cancelled() {
+            *session = Session::take(&self.database, &self.identity).await.unwrap_or_default();
+        }
+        self.set_holding(session.is_some());
+    }
+
+    fn set_holding(&self, is_holding: bool) {
+        self.is_holding.send_if_modified(|held| {
+            let is_new = *held != is_holding;
+            if is_new {
+                tracing::info!(is_holding, "lock of the process");
             }
-        }
+            *held = is_holding;
+            is_new
+        });
     }
 
     /// Wakes the waiters. What came while the connection was lost is caught up by waking all.

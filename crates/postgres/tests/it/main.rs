@@ -14,6 +14,7 @@ mod holder;
 mod import;
 mod program;
 mod proxy;
+mod refusals;
 mod security;
 mod simulation;
 mod support;

@@ -52,6 +52,16 @@ impl Bed {
         self.worker(executor).await.ledger(batch).await.unwrap()
     }
 
+    /// From here on the quota's clock stands still, at the given time after 2026 began.
+    pub(crate) async fn set_clock(&self, at: Duration) {
+        let frozen = format!(
+            "CREATE OR REPLACE FUNCTION luma.clock() RETURNS timestamptz LANGUAGE sql VOLATILE \
+             AS $$ SELECT timestamptz '2026-01-01' + {} * interval '1 millisecond' $$",
+            at.as_millis()
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(frozen)).execute(&self.pool).await.unwrap();
+    }
+
     /// A number that a query gives.
     pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
