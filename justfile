@@ -87,8 +87,9 @@ tomorrow:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --all-features
 
-# The README's first command, on the emulator.
+# The README's first command, on the emulator. Where it cannot save, it starts nothing.
 quickstart:
+    said="$(env -u LUMA_AGENTS_API_KEY cargo run --quiet --locked --example quickstart -- --out missing-folder 2>&1)" && exit 1; echo "$said"; grep -q "missing-folder is no directory to save into" <<<"$said"; ! grep -q started <<<"$said"
     out="$(mktemp -d)"; env -u LUMA_AGENTS_API_KEY cargo run --locked --example quickstart -- --out "$out" "a lighthouse at dusk"; ls "$out"/*.png; rm -r "$out"
 
 # A wheel that carries a static `luma`, in a clean environment with the official Python SDK.

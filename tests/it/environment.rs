@@ -109,3 +109,15 @@ async fn a_proxy_never_sees_what_stays_on_this_machine_and_its_errors_are_named(
     ]);
     assert!(line.contains("no connection could be made"), "{line}");
 }
+
+/// CI runs it alone, since a provider is that of the whole process.
+#[cfg(all(feature = "rustls-no-provider", not(feature = "rustls")))]
+#[test]
+fn without_a_crypto_provider_there_is_an_error_that_says_what_to_do() {
+    use tokio_rustls::rustls::crypto::aws_lc_rs;
+
+    let error = luma_agents::Client::new("luma-key").unwrap_err();
+    assert!(error.to_string().contains("TLS has no CryptoProvider: install one first"), "{error}");
+    aws_lc_rs::default_provider().install_default().unwrap();
+    luma_agents::Client::new("luma-key").unwrap();
+}
