@@ -78,6 +78,10 @@ fn no_lock() -> Error {
 pub(crate) const OPEN: &str = "SELECT custom_id, try, job, at FROM luma.tries \
     WHERE batch = $1 AND state = 'accepted' ORDER BY at";
 
+/// Intents without an end whose process is dead.
+pub(crate) const ABANDONED: &str = "SELECT custom_id, try FROM luma.tries \
+    WHERE batch = $1 AND state = 'intent' AND NOT luma.lives(holder, $2) ORDER BY at";
+
 impl PgLedger {
     /// The jobs that are accepted and whose end nobody has recorded, the oldest first.
     ///
@@ -97,6 +101,27 @@ impl PgLedger {
             jobs.extend(job.map(|id| OpenJob { ticket, id, accepted }));
         }
         Ok(jobs)
+    }
+
+    /// Records that nobody knows what became of the requests whose process is dead, and gives their keys. So their units
+    /// are free again after the longest time that their jobs may take from now on, while those of a process that lives
+    /// wait for the end of the request too. Whoever lives after all still records what it learns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ledger`] if the database cannot be read or written.
+    pub async fn mark_abandoned(&self) -> Result<Vec<Key>> {
+        let database = self.database();
+        let rows = sqlx::query_as::<_, (String, i32)>(ABANDONED).bind(self.batch).bind(database.grace());
+        let rows = rows.fetch_all(&database.pool).await.map_err(database_error)?;
+        let mut keys = Vec::with_capacity(rows.len());
+        for (id, number) in rows {
+            let key = Key::new(self.batch, CustomId::new(id)?);
+            let event = Event::Unknown { fault: "its process is gone".to_owned() };
+            self.record(&Ticket::new(key.clone(), number.unsigned_abs()), &event).await?;
+            keys.push(key);
+        }
+        Ok(keys)
     }
 
     /// Asks once for each of these jobs, and records the end of those that have ended, so that their places are free. For

@@ -72,6 +72,7 @@ impl Sweeper {
             let ledger = self.steps.batch(batch.batch).await?.ledger;
             let is_old =
                 |job: &OpenJob| Utc::now() - job.accepted > TimeDelta::from_std(self.grace).unwrap_or_default();
+            ledger.mark_abandoned().await?;
             let open = ledger.open_jobs().await?;
             ledger.settle(&self.steps.client, open.into_iter().filter(is_old)).await?;
             for Ticket { key, attempt, .. } in ledger.unfinished(self.grace).await? {

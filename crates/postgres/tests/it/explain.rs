@@ -47,6 +47,7 @@ async fn every_query_of_a_large_batch_goes_by_an_index() {
         }
         assert!(ledger.get(&key).await.unwrap().is_some());
         assert!(!ledger.open_jobs().await.unwrap().is_empty());
+        assert!(ledger.mark_abandoned().await.unwrap().is_empty());
         quota.status().await.unwrap();
     }
     assert!(start.elapsed() < millis(8_000), "{:?} for 8 jobs", start.elapsed());

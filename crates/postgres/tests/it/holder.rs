@@ -26,6 +26,7 @@ async fn a_dead_worker_is_buried_once_and_its_intents_are_in_doubt() {
     let ticket = fresh(&dead, "open", 1).await;
     assert_eq!(ledger.begin(&ticket.key, &intent(1)).await.unwrap(), Begin::InFlight);
     assert_eq!(alive.dead_executors().await.unwrap(), [""; 0]);
+    assert_eq!(ledger.mark_abandoned().await.unwrap(), []);
 
     // As after a kill: its locks are gone, and its row stays.
     let row = "INSERT INTO luma.holders SELECT holder, executor, account, lock_key, started_at, seen_at \
@@ -47,6 +48,14 @@ async fn a_dead_worker_is_buried_once_and_its_intents_are_in_doubt() {
     assert_eq!(other.dead_executors().await.unwrap(), ["dead"]);
     other.bury("dead").await.unwrap();
     assert_eq!(alive.dead_executors().await.unwrap(), [""; 0]);
+
+    // The units of a living process are held for its request too, which may take three minutes.
+    let held = "SELECT round(extract(epoch FROM place_until - luma.clock()))::bigint FROM luma.tries";
+    assert!((290..=300).contains(&bed.number(held).await));
+    assert_eq!(ledger.mark_abandoned().await.unwrap(), std::slice::from_ref(&ticket.key));
+    assert!((110..=120).contains(&bed.number(held).await));
+    assert_eq!(ledger.mark_abandoned().await.unwrap(), []);
+    assert!(matches!(ledger.begin(&ticket.key, &intent(1)).await.unwrap(), Begin::InDoubt(_)));
 
     // Its job was there after all.
     let id = Uuid::new_v4();
