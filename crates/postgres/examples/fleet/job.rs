@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::steps::Steps;
 
 /// How many jobs of a key may fail before it counts as failed.
-const TRIES: u32 = 3;
+pub(crate) const TRIES: u32 = 3;
 
 /// What DBOS stores as the input of the workflow: nothing of the request.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     arguments::Arguments,
-    job::{End, PAUSE, Submitted, Waited},
+    job::{End, PAUSE, Submitted, TRIES, Waited},
     running::Running,
 };
 
@@ -132,7 +132,7 @@ impl Steps {
             luma_agents_batch::Submitted::Rejected { after, reason, .. } => self.no_job(after, reason).await,
             luma_agents_batch::Submitted::Failed { after, id, code } if is_retryable(code.as_deref()) => {
                 // Failed in an earlier life of this workflow: the number of tries is counted by the ledger.
-                if after < 3 { Step::again(after, PAUSE) } else { Step::over(End::Failed { id, code }) }
+                if after < TRIES { Step::again(after, PAUSE) } else { Step::over(End::Failed { id, code }) }
             }
             luma_agents_batch::Submitted::Failed { id, code, .. } => Step::over(End::Failed { id, code }),
             luma_agents_batch::Submitted::InDoubt(doubt) => {
