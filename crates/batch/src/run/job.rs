@@ -129,7 +129,11 @@ pub(super) async fn run(context: &Context, line: &Line, begun: &Begun<'_>) -> Jo
 }
 
 async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Progress<'_>) -> Result<Step> {
-    let Some(last) = last else { return Ok(Step::Submit(None)) };
+    let policy = &context.batch.policy;
+    // Once it was sent by this run, a line is as any other.
+    let is_retry = policy.is_retry() && !progress.was_submitted;
+    let unsent = || Step::End(None, End::Unsent(None));
+    let Some(last) = last else { return Ok(if is_retry { unsent() } else { Step::Submit(None) }) };
     let attempt = &last.attempt;
     let next = Step::Submit(Some(last.last));
     Ok(match &attempt.state {
@@ -150,14 +154,12 @@ async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Pr
         }
         State::Failed { id, code } => {
             let failed = last.others.iter().filter(|it| matches!(it.state, State::Failed { .. })).count() + 1;
-            let policy = &context.batch.policy;
-            let is_once_more = !progress.was_submitted && policy.is_once_more(code.as_deref().unwrap_or("unknown"));
-            if is_once_more || policy.retries(code.as_deref(), failed) || is_changed(context, line, attempt).await? {
-                next
+            let is_sent_again = if is_retry {
+                policy.is_once_more(code.as_deref().unwrap_or("unknown"))
             } else {
-                let reason = context.reason(&line.custom_id, code.as_deref().unwrap_or("unknown"), *id).await;
-                Step::End(Some(*id), End::Failed { code: code.clone(), reason })
-            }
+                policy.retries(code.as_deref(), failed) || is_changed(context, line, attempt).await?
+            };
+            if is_sent_again { next } else { Step::End(Some(*id), failed_end(context, line, *id, code.clone()).await) }
         }
         State::InDoubt { fault } => Step::End(
             None,
@@ -172,18 +174,28 @@ async fn step(context: &Context, line: &Line, last: Option<&Last>, progress: &Pr
             })),
         ),
         State::NoJob(NoJob::Rejected { status, kind }) => {
-            let is_once_more = !progress.was_submitted && context.batch.policy.is_once_more(kind);
-            let is_over = !is_once_more
-                && !Policy::is_passing(kind)
-                && (progress.was_rejected || !is_changed(context, line, attempt).await?);
-            if is_over {
-                Step::End(None, End::Rejected { status: *status, kind: kind.clone(), error: None })
+            let may_pass = Policy::is_passing(kind);
+            let is_sent_again = if is_retry {
+                policy.is_once_more(kind)
             } else {
+                may_pass || (!progress.was_rejected && is_changed(context, line, attempt).await?)
+            };
+            if is_sent_again {
                 next
+            } else if may_pass {
+                unsent()
+            } else {
+                Step::End(None, End::Rejected { status: *status, kind: kind.clone(), error: None })
             }
         }
+        State::NoJob(_) | State::Resent if is_retry => unsent(),
         State::NoJob(_) | State::Resent => next,
     })
+}
+
+async fn failed_end(context: &Context, line: &Line, id: Uuid, code: Option<String>) -> End {
+    let reason = context.reason(&line.custom_id, code.as_deref().unwrap_or("unknown"), id).await;
+    End::Failed { code, reason }
 }
 
 /// A changed line is the repair of one that was rejected or has failed.

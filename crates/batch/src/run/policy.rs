@@ -45,10 +45,15 @@ impl Policy {
     }
 
     /// Sends what has failed or was rejected before this run once more, as the next try: all of it, or what ended with one
-    /// of these codes. What is in doubt is never sent.
+    /// of these codes. Nothing else is sent, and never what is in doubt; what is paid for is fetched as ever.
     #[must_use]
     pub fn once_more(self, codes: Option<HashSet<String>>) -> Self {
         Self { once_more: Some(codes.map_or(OnceMore::All, OnceMore::Codes)), ..self }
+    }
+
+    /// Whether only what is sent once more is sent at all.
+    pub(super) fn is_retry(&self) -> bool {
+        self.once_more.is_some()
     }
 
     /// Whether what ended with this code before this run is sent once more.

@@ -1,6 +1,6 @@
 //! Whole batches against the emulator: from a file of requests to a folder of results, over several runs.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::HashSet, fs, path::PathBuf, time::Duration};
 
 use luma_agents::{
     Client,
@@ -8,7 +8,7 @@ use luma_agents::{
     types::GenerationFailureCode,
 };
 use luma_agents_batch::{
-    Batch, Cap, End, Error, Job, Journal, JournalView, Quota, Report, Sha256, Stop, error::JournalProblem,
+    Batch, Cap, End, Error, Job, Journal, JournalView, Policy, Quota, Report, Sha256, Stop, error::JournalProblem,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -192,6 +192,22 @@ async fn a_failure_is_tried_again_if_that_may_help_and_no_more_often_than_the_po
     // What is refunded is not spent.
     assert_eq!(report.spent.high.to_string(), "0.0404");
     assert_eq!(report.spent.jobs, 5);
+}
+
+#[tokio::test]
+async fn a_retry_sends_what_it_names_and_nothing_that_was_never_sent() {
+    let bench = Bench::new(4).await;
+    bench.emulator.prompts_with("duck", Script::fails(GenerationFailureCode::GenerationFailed));
+    run(bench.batch().cap(Cap::NONE.jobs(1))).await;
+    assert_eq!(bench.posts(), 1);
+    let retry = |code: &str| Policy::default().once_more(Some(HashSet::from([code.to_owned()])));
+    let (report, _) = run(bench.batch().policy(retry("content_moderated"))).await;
+    assert_eq!((bench.posts(), report.failed, report.left), (1, 1, 3), "{report:?}");
+    // By the policy a line is tried three times in all.
+    let (report, _) = run(bench.batch().policy(retry("generation_failed"))).await;
+    assert_eq!((bench.posts(), report.failed, report.left), (3, 1, 3), "{report:?}");
+    let (report, _) = bench.run().await;
+    assert_eq!((bench.posts(), report.failed, report.left), (4 * 3, 4, 0), "{report:?}");
 }
 
 #[tokio::test]

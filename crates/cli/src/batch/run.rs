@@ -39,7 +39,7 @@ pub(crate) struct RunArgs {
 
 /// Send what has failed or was rejected once more, as the next try
 ///
-/// Never what is in doubt. The caps hold for all tries together.
+/// Never what is in doubt, and nothing that `run` has not sent yet. The caps hold for all tries together.
 #[derive(Args, Debug)]
 pub(crate) struct RetryArgs {
     #[command(flatten)]
