@@ -52,7 +52,7 @@ pub struct Job {
 pub enum End {
     /// Its outputs are on disk, by this run or an earlier one.
     Saved(Vec<SavedFile>),
-    /// It failed, and is not tried again.
+    /// It failed, and is not tried again by this run.
     Failed {
         /// Why, if the service said.
         code: Option<String>,
@@ -119,9 +119,14 @@ pub(super) async fn run(context: &Context, line: &Line, begun: &Begun<'_>) -> Jo
             Ok(Step::Save(attempt)) => save_job(context, line, &attempt, &mut progress).await.map(|end| (id, end)),
             Err(e) => Some((id, End::Unsent(Some(Box::new(e))))),
         };
-        if let Some((id, mut end)) = ended {
+        if let Some((mut id, mut end)) = ended {
             if let End::InDoubt(doubt) = &mut end {
                 doubt.job = context.job_of_sidecar(&doubt.key.custom_id).await;
+            }
+            let last = || context.journal.line(&line.custom_id).map(|last| last.attempt.state);
+            if let (End::Unsent(None), Some(State::Failed { id: job, code })) = (&end, last()) {
+                // There may be another try, but not by this run.
+                (id, end) = (Some(job), failed_end(context, line, job, code).await);
             }
             return Job { custom_id: line.custom_id.clone(), id, end };
         }

@@ -211,6 +211,24 @@ async fn a_retry_sends_what_it_names_and_nothing_that_was_never_sent() {
 }
 
 #[tokio::test]
+async fn what_has_failed_is_a_failure_also_where_the_cap_forbids_another_try() {
+    let bench = Bench::new(3).await;
+    bench.emulator.prompts_with("duck", Script::fails(GenerationFailureCode::GenerationFailed));
+    for _ in 0..2 {
+        let (report, jobs) = run(bench.batch().cap(Cap::NONE.jobs(1))).await;
+        assert!(matches!(report.stop, Some(Stop::Cap(_))), "{report:?}");
+        assert_eq!((bench.posts(), report.failed, report.left), (1, 1, 2), "{report:?}");
+        let has_failed = |job: &Job| {
+            matches!(&job.end, End::Failed { code: Some(_), reason: Some(_) })
+                && job.id == Some(bench.emulator.jobs()[0].id)
+        };
+        assert!(jobs.iter().any(has_failed), "{jobs:?}");
+    }
+    let (report, _) = bench.run().await;
+    assert_eq!((bench.posts(), report.failed), (3 * 3, 3), "the next run tries again: {report:?}");
+}
+
+#[tokio::test]
 async fn a_rejected_line_is_sent_again_when_it_has_changed_only() {
     let bench = Bench::new(2).await;
     bench.emulator.next_create(Reply::rejected(400, "no"));
