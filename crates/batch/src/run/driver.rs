@@ -184,7 +184,6 @@ impl Context {
             },
             units,
         );
-        self.count(&job.end);
         self.update().await;
         job
     }

@@ -98,11 +98,21 @@ struct Progress<'a> {
     was_submitted: bool,
     /// A rejection of this run, after which an unchanged request is not sent again.
     was_rejected: bool,
+    /// Whether a job of it has failed in this run.
+    has_failed: bool,
 }
 
 impl<'a> Progress<'a> {
     fn new(begun: &'a Begun<'a>) -> Self {
-        Self { begun, tries: 0, place: None, generation: None, was_submitted: false, was_rejected: false }
+        Self {
+            begun,
+            tries: 0,
+            place: None,
+            generation: None,
+            was_submitted: false,
+            was_rejected: false,
+            has_failed: false,
+        }
     }
 }
 
@@ -127,6 +137,10 @@ pub(super) async fn run(context: &Context, line: &Line, begun: &Begun<'_>) -> Jo
             if let (End::Unsent(None), Some(State::Failed { id: job, code })) = (&end, last()) {
                 // There may be another try, but not by this run.
                 (id, end) = (Some(job), failed_end(context, line, job, code).await);
+            }
+            // A failure of an earlier run has been counted by that.
+            if progress.has_failed || !matches!(end, End::Failed { .. }) {
+                context.count(&end);
             }
             return Job { custom_id: line.custom_id.clone(), id, end };
         }
@@ -349,6 +363,7 @@ async fn wait(context: &Context, line: &Line, attempt: &Attempt, progress: &mut 
         Err(error @ luma_agents::Error::GenerationFailed(_)) => {
             let code = error.failure_code().map(|code| code.as_str().to_owned());
             context.keep_reason(&line.custom_id, code.as_deref().unwrap_or("unknown"), &error);
+            progress.has_failed = true;
             context.record(&ticket, &Event::Failed { id, code }).await;
         }
         Err(e) => return Some(open(context, e)),
@@ -382,6 +397,7 @@ async fn save_job(context: &Context, line: &Line, attempt: &Attempt, progress: &
     };
     if generation.state == GenerationState::Failed {
         let code = generation.failure_code.as_ref().map(|code| code.as_str().to_owned());
+        progress.has_failed = true;
         context.record(&ticket, &Event::Failed { id, code }).await;
         return None;
     }

@@ -309,6 +309,24 @@ async fn too_many_failures_in_a_row_stop_the_run() {
 }
 
 #[tokio::test]
+async fn after_too_many_failures_the_next_run_goes_on() {
+    let bench = Bench::new(0).await;
+    bench.emulator.prompts_with("bad", Script::fails(GenerationFailureCode::ContentModerated));
+    let line = |number: usize| {
+        let prompt = if number < 4 { "bad" } else { "duck" };
+        json!({"custom_id": id(number), "body": {"prompt": format!("{prompt} {number}")}})
+    };
+    let batch = || bench.batch().policy(Policy::default().max_failures(4));
+    bench.input((0..4).map(line));
+    let (report, _) = run(batch()).await;
+    assert!(matches!(report.stop, Some(Stop::Failures { count: 4, .. })), "{report:?}");
+    bench.input((0..9).map(line));
+    let (report, _) = run(batch()).await;
+    assert!(report.stop.is_none(), "{report:?}");
+    assert_eq!((report.saved, report.failed, bench.posts()), (5, 4, 9), "{report:?}");
+}
+
+#[tokio::test]
 async fn a_job_in_doubt_is_reported_and_not_sent_again() {
     let bench = Bench::new(2).await;
     bench.emulator.next_create(Reply::raw(504, "").after_effect());
