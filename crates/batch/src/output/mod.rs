@@ -6,6 +6,7 @@ mod replace;
 mod results;
 mod sidecar;
 
+pub(crate) use self::results::check_replaceable;
 pub use self::{
     claim::{check_owner, claim},
     names::{Existing, Names},

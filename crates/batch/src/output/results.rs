@@ -1,7 +1,8 @@
 //! `NAME.results.jsonl` and `NAME.errors.jsonl`: what became of each job, written anew at the end of a run.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, BufRead as _, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +14,9 @@ use crate::{
     error::{Error, Result},
     key::CustomId,
 };
+
+/// More than any line of results.
+const MOST: u64 = 1024 * 1024;
 
 /// What became of a job: one line of the results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +64,27 @@ impl ResultLine {
         self.error = Some(ResultError { code: code.into(), message: message.into() });
         self
     }
+}
+
+/// Checks that there is nothing at this path but results: no other file is replaced by them.
+///
+/// It blocks.
+pub(crate) fn check_replaceable(path: &Path) -> Result<()> {
+    let Ok(file) = fs::File::open(path) else { return Ok(()) };
+    let mut first = String::new();
+    let is_text = io::BufReader::new(file.take(MOST)).read_line(&mut first);
+    let is_other = match is_text {
+        Ok(_) => !first.is_empty() && serde_json::from_str::<ResultLine>(&first).is_err(),
+        // What cannot be read cannot be replaced either, and the end of the run says so.
+        Err(e) => e.kind() == io::ErrorKind::InvalidData,
+    };
+    if is_other {
+        let path = path.display();
+        return Err(Error::invalid_input(format!(
+            "{path} is not of this batch, whose results would replace it; move it"
+        )));
+    }
+    Ok(())
 }
 
 /// The results of a batch in the making. Nothing is in place before [`finish`](Self::finish).

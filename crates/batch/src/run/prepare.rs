@@ -15,7 +15,7 @@ use crate::{
     journal::{Journal, Run},
     key::CustomId,
     ledger::State,
-    output::{check_owner, claim},
+    output::{check_owner, check_replaceable, claim},
     quota::{Class, Place},
 };
 
@@ -39,12 +39,15 @@ impl Batch {
     ///
     /// [`Error::Input`] with everything that is wrong with the input; [`Error::Journal`] and [`Error::Io`] if the journal
     /// cannot be used; [`Error::InvalidInput`] if another journal has this input (`.luma-batches` beside the input names
-    /// it), or if the folder of the outputs belongs to another batch.
+    /// it), if the folder of the outputs belongs to another batch, or if the results would replace a file that is none of
+    /// theirs.
     pub async fn open(self) -> Result<Opened> {
         let sha256 = self.sha256().await?;
         self.only(sha256, only::check).await?;
         let (folder, journal) = (self.names.folder().to_owned(), self.journal.clone());
         blocking(move || check_owner(&folder, &journal)).await?;
+        let results = [self.beside("results"), self.beside("errors")];
+        blocking(move || results.iter().try_for_each(|path| check_replaceable(path))).await?;
         // A wrong input leaves no new journal behind.
         let is_new = !self.journal.exists();
         if is_new {

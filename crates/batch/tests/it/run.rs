@@ -574,6 +574,21 @@ async fn a_second_batch_in_the_folder_of_another_is_an_error_before_its_journal_
 }
 
 #[tokio::test]
+async fn a_file_that_is_not_of_results_is_not_replaced_by_them() {
+    for name in ["catalogue.results.jsonl", "catalogue.errors.jsonl"] {
+        let bench = Bench::new(1).await;
+        let text = "{\"custom_id\": \"a\", \"body\": {\"prompt\": \"of another batch\"}}\n";
+        fs::write(bench.path(name), text).unwrap();
+        let error = bench.batch().open().await.unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("not of this batch"), "{error}");
+        assert_eq!(fs::read_to_string(bench.path(name)).unwrap(), text);
+        fs::remove_file(bench.path(name)).unwrap();
+        bench.run().await;
+        assert_eq!(bench.run().await.0.saved, 1, "those of an earlier run are replaced");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_input_leaves_nothing_behind_and_a_file_of_the_user_is_not_replaced() {
     let bench = Bench::new(1).await;
     fs::create_dir(bench.path("out")).unwrap();
