@@ -59,14 +59,21 @@ pub fn check_owner(folder: &Path, journal: &Path) -> Result<()> {
     let beside = |path: &Path| journals(path.parent().unwrap_or(Path::new("")));
     for other in beside(folder)?.into_iter().chain(beside(journal)?) {
         if find_run(&other, |run| run.batch == owner).is_some() {
-            return Err(belongs(folder, &format!("of {}", other.display())));
+            let (folder, other) = (folder.display(), other.display());
+            let message = format!("{folder} belongs to the batch of {other}; take another folder with --out");
+            return Err(Error::InvalidInput(message));
         }
     }
-    Err(belongs(folder, &owner.to_string()))
+    Err(belongs_to_unknown(folder, owner))
 }
 
-fn belongs(folder: &Path, owner: &str) -> Error {
-    Error::InvalidInput(format!("{} belongs to the batch {owner}; take another folder with --out", folder.display()))
+/// Its journal may be that of this very input, emptied or lost.
+fn belongs_to_unknown(folder: &Path, owner: Uuid) -> Error {
+    Error::InvalidInput(format!(
+        "{} belongs to the batch {owner}, whose journal is not here: if it is lost, restore it, since a new one pays for \
+         all of it again; if it is elsewhere, take another folder with --out",
+        folder.display()
+    ))
 }
 
 /// The batch that a claim names, if it is not this one.
@@ -82,7 +89,7 @@ fn other_owner(path: &Path, batch: Option<Uuid>) -> Result<Option<Uuid>> {
 fn check(folder: &Path, path: &Path, batch: Uuid) -> Result<()> {
     match other_owner(path, Some(batch))? {
         None => Ok(()),
-        Some(owner) => Err(belongs(folder, &owner.to_string())),
+        Some(owner) => Err(belongs_to_unknown(folder, owner)),
     }
 }
 

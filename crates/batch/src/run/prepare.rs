@@ -135,12 +135,13 @@ impl Opened {
     pub async fn start(self) -> Result<Running> {
         self.is_same_account().await?;
         let batch = self.journal.batch().unwrap_or_else(Uuid::new_v4);
-        let folder = self.batch.names.folder().to_owned();
-        blocking(move || claim(&folder, batch)).await?;
         let base_url = self.batch.client.base_url();
         let name = self.batch.name.clone().unwrap_or_else(|| "-".to_owned());
         let run = Run::new(base_url).input(name, self.checked.sha256, self.checked.lines);
+        // Before the folder has its name, so that a folder whose batch no journal has shows a journal that was lost.
         self.journal.start_as(batch, &run).await?;
+        let folder = self.batch.names.folder().to_owned();
+        blocking(move || claim(&folder, batch)).await?;
         let errors = self.batch.beside("errors");
         let reasons = blocking(move || Ok(known_reasons(&errors))).await?;
         let places = self.seed(Utc::now());

@@ -589,6 +589,38 @@ async fn a_file_that_is_not_of_results_is_not_replaced_by_them() {
 }
 
 #[tokio::test]
+async fn a_journal_that_was_emptied_or_lost_is_not_begun_anew_beside_its_outputs() {
+    let bench = Bench::new(2).await;
+    bench.run().await;
+    for entry in fs::read_dir(bench.path("out")).unwrap().map(Result::unwrap) {
+        if entry.file_name() != ".batch" {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let start = async || bench.batch().open().await?.start().await.map(drop);
+    fs::write(bench.path("catalogue.journal.jsonl"), "").unwrap();
+    let emptied = start().await.unwrap_err().to_string();
+    fs::remove_file(bench.path("catalogue.journal.jsonl")).unwrap();
+    let lost = start().await.unwrap_err().to_string();
+    for error in [emptied, lost] {
+        assert!(error.contains("whose journal is not here: if it is lost, restore it"), "{error}");
+    }
+    assert_eq!(bench.posts(), 2);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_is_claimed_by_a_batch_that_its_journal_has() {
+    let bench = Bench::new(1).await;
+    std::os::unix::fs::symlink(bench.path("gone/out"), bench.path("out")).unwrap();
+    bench.batch().open().await.unwrap().start().await.unwrap_err();
+    let view = JournalView::read(bench.path("catalogue.journal.jsonl")).await.unwrap();
+    assert!(view.batch().is_some(), "a kill after the claim leaves a folder that nobody may use");
+    fs::remove_file(bench.path("out")).unwrap();
+    assert_eq!(bench.run().await.0.saved, 1);
+}
+
+#[tokio::test]
 async fn a_wrong_input_leaves_nothing_behind_and_a_file_of_the_user_is_not_replaced() {
     let bench = Bench::new(1).await;
     fs::create_dir(bench.path("out")).unwrap();
