@@ -52,10 +52,19 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// [`Io`](Error::Io) if it cannot be opened.
+    /// [`Io`](Error::Io) if it cannot be opened; [`InvalidInput`](Error::InvalidInput) if it is a pipe, which can be read
+    /// only once.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        File::open(&path).map_err(|e| Error::io("read", &path, e))?;
+        let broken = |e| Error::io("read", &path, e);
+        // To open a pipe waits for somebody who writes.
+        if !path.metadata().map_err(broken)?.is_file() {
+            let path = path.display();
+            return Err(Error::invalid_input(format!(
+                "{path} is no regular file, and an input is read twice; copy it to a file, or pipe it into `-`"
+            )));
+        }
+        File::open(&path).map_err(broken)?;
         let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Ok(Self { path, folder, _spool: None })
     }

@@ -33,7 +33,9 @@ pub(crate) fn journals(folder: &Path) -> Result<Vec<PathBuf>> {
         entries => entries.map_err(|e| Error::io("read", folder, e))?,
     };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut paths: Vec<_> = paths.filter(|path| path.to_string_lossy().ends_with(".journal.jsonl")).collect();
+    // To open a pipe waits for somebody who writes.
+    let is_journal = |path: &PathBuf| path.to_string_lossy().ends_with(".journal.jsonl") && path.is_file();
+    let mut paths: Vec<_> = paths.filter(is_journal).collect();
     paths.sort_unstable();
     Ok(paths)
 }

@@ -620,6 +620,18 @@ async fn a_folder_is_claimed_by_a_batch_that_its_journal_has() {
     assert_eq!(bench.run().await.0.saved, 1);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_is_no_input_and_no_journal_and_nobody_waits_for_it() {
+    let bench = Bench::new(1).await;
+    for name in ["pipe", "a.journal.jsonl"] {
+        assert!(std::process::Command::new("mkfifo").arg(bench.path(name)).status().unwrap().success());
+    }
+    let error = Batch::new(bench.emulator.client(), bench.path("pipe")).unwrap_err().to_string();
+    assert!(error.contains("pipe is no regular file"), "{error}");
+    assert_eq!(bench.run().await.0.saved, 1);
+}
+
 #[tokio::test]
 async fn a_wrong_input_leaves_nothing_behind_and_a_file_of_the_user_is_not_replaced() {
     let bench = Bench::new(1).await;
