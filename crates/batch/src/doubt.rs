@@ -188,7 +188,7 @@ impl<L: DoubtLedger> Doubts<L> {
         let (model, kind) = (generation.model.as_str(), generation.type_.as_str());
         if (model, kind) != (&attempt.model, &attempt.kind) {
             return Err(Error::Doubt(format!(
-                "{} is a {kind} by {model}, and the request was a {} by {}",
+                "{} is of type {kind} by {model}, and the request was of type {} by {}",
                 generation.id, attempt.kind, attempt.model
             )));
         }

@@ -39,7 +39,8 @@ pub(super) fn check(input: &Input, sha256: Sha256, own: &Path) -> Result<()> {
     for folder in std::iter::once(own_folder).chain(folders(input)) {
         let has_input = |path: &PathBuf| find_run(path, |run| run.input == Some(sha256)).is_some();
         let nearby = journals(&folder)?.into_iter().filter(is_other).find(has_input);
-        let text = std::fs::read_to_string(folder.join(NAME)).unwrap_or_default();
+        let text = std::fs::read(folder.join(NAME)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
         let claimed = || claimed(&text, &folder, sha256).filter(is_other);
         if let Some(other) = nearby.or_else(claimed) {
             return Err(has_journal(&other));
@@ -68,8 +69,9 @@ fn claim_in(folder: &Path, sha256: Sha256, own: &Path) -> Result<()> {
     };
     // Where there are no locks, what follows is not one step, but still finds what was there before.
     file.lock().ok();
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(broken)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(broken)?;
+    let text = String::from_utf8_lossy(&text);
     let known = claimed(&text, folder, sha256);
     if let Some(other) = known.as_ref().filter(|it| !is_same(it, own)) {
         return Err(has_journal(other));
@@ -144,6 +146,22 @@ mod tests {
         });
         assert_eq!(won, 1);
         claim(&input, Sha256::of("b"), &journal(9)).expect("another content");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_hides_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = ["a.jsonl", "first.journal.jsonl", "second.journal.jsonl"].map(|name| root.path().join(name));
+        for path in &paths {
+            std::fs::write(path, "").unwrap();
+        }
+        let (input, sha256) = (Input::open(&paths[0]).unwrap(), Sha256::of("a"));
+        std::fs::write(root.path().join(NAME), b"\xff\n").unwrap();
+        claim(&input, sha256, &paths[1]).unwrap();
+        for call in [check, claim] {
+            let error = call(&input, sha256, &paths[2]).unwrap_err().to_string();
+            assert!(error.contains("first.journal.jsonl is the journal of this very input"), "{error}");
+        }
     }
 
     #[test]
