@@ -26,12 +26,15 @@ pub(crate) enum Exit {
     Interrupted,
     /// SIGTERM.
     Terminated,
+    /// SIGHUP: the terminal has gone.
+    HungUp,
 }
 
 /// The first that applies is the exit code.
-const PRECEDENCE: [Exit; 11] = [
+const PRECEDENCE: [Exit; 12] = [
     Exit::Interrupted,
     Exit::Terminated,
+    Exit::HungUp,
     Exit::InDoubt,
     Exit::Cap,
     Exit::Account,
@@ -46,7 +49,7 @@ const PRECEDENCE: [Exit; 11] = [
 /// The table, for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes, the first that applies:
-  130  ended by Ctrl-C; 143 by SIGTERM
+  130  ended by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP
   6    something is in doubt: a job may exist, or the journal could not be written
   7    the cap stopped the batch
   3    no key, or the account cannot submit (401, 402, 403)
@@ -71,6 +74,7 @@ impl Exit {
             Self::SomeFailed => 8,
             Self::Interrupted => 130,
             Self::Terminated => 143,
+            Self::HungUp => 129,
         }
     }
 

@@ -158,7 +158,7 @@ impl Delivery {
             context.signals.stop(report).await
         };
         if let Err(failure) = &result
-            && matches!(failure.exit, Exit::Interrupted | Exit::Terminated)
+            && matches!(failure.exit, Exit::Interrupted | Exit::Terminated | Exit::HungUp)
         {
             let ids: Vec<_> = ids.iter().map(Uuid::to_string).collect();
             context.output.note(format_args!("the jobs go on; to get them: luma wait {}", ids.join(" ")));

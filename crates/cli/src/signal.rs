@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C, SIGTERM and SIGHUP.
 
 use std::future::Future;
 
@@ -8,24 +8,56 @@ use crate::{exit::Exit, failure::Failure};
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
     #[cfg(unix)]
-    listening: Option<[tokio::signal::unix::Signal; 2]>,
+    listening: Option<Listening>,
+}
+
+#[cfg(unix)]
+#[derive(Debug)]
+struct Listening {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    /// None where it is ignored.
+    hangup: Option<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Listening {
+    fn start() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let hangup = if may_hang_up() { Some(signal(SignalKind::hangup())?) } else { None };
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
+    }
+}
+
+/// Whether SIGHUP ends the program. To listen would undo `nohup`, and only Linux says whether a signal is ignored.
+#[cfg(unix)]
+fn may_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 0)
 }
 
 impl Signals {
     /// The next signal, as the exit code that it asks for.
     #[cfg(unix)]
     pub(crate) async fn next(&mut self) -> Exit {
-        use tokio::signal::unix::{SignalKind, signal};
-
         if self.listening.is_none() {
-            let both = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-            self.listening =
-                if let (Ok(interrupt), Ok(terminate)) = both { Some([interrupt, terminate]) } else { None };
+            self.listening = Listening::start().ok();
         }
-        let Some([interrupt, terminate]) = &mut self.listening else { return std::future::pending().await };
+        let Some(Listening { interrupt, terminate, hangup }) = &mut self.listening else {
+            return std::future::pending().await;
+        };
+        let hangup = async {
+            match hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = interrupt.recv() => Exit::Interrupted,
             _ = terminate.recv() => Exit::Terminated,
+            _ = hangup => Exit::HungUp,
         }
     }
 

@@ -120,6 +120,27 @@ fn the_first_signal_stops_and_the_next_run_goes_on() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_goes_away_stops_a_batch_unless_nohup_keeps_it() {
+    for (command, code) in [("exec", Some(129)), ("exec nohup", Some(0))] {
+        let emulator =
+            Emulator::scripted(r#"{"replies": [{"operation": "create_generation", "delay": 1, "times": 2}]}"#);
+        catalogue(&emulator, 2);
+        let mut shell = std::process::Command::new("bash");
+        shell.args(["-c", &format!("{command} {} {}", env!("CARGO_BIN_EXE_luma"), FAST.join(" "))]);
+        shell.current_dir(emulator.folder.path());
+        shell.env("LUMA_BASE_URL", &emulator.base_url).env("LUMA_AGENTS_API_KEY", &emulator.key);
+        let child = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let journal = || fs::read_to_string(emulator.path("catalogue.journal.jsonl")).unwrap_or_default();
+        until("intents", || journal().matches(r#""e":"intent""#).count() == 2);
+        signal(child.id(), "HUP");
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert_eq!(journal().matches(r#""e":"accepted""#).count(), 2, "nothing is in doubt: {ran:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn the_second_signal_ends_at_once_and_says_what_is_in_doubt() {
