@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PathBufValueParser, TypedValueParser as _},
+};
 use luma_agents::Client;
 use luma_agents_batch::{Batch, input::Input, output::Names};
 
@@ -21,8 +24,8 @@ pub(super) struct Place {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Journal [default: NAME.journal.jsonl beside NAME.jsonl]
-    #[arg(long, value_name = "FILE")]
+    /// Journal, named *.journal.jsonl [default: NAME.journal.jsonl beside NAME.jsonl]
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(journal))]
     journal: Option<PathBuf>,
 }
 
@@ -89,8 +92,8 @@ impl Place {
 
     /// How the user names it.
     pub(super) fn shown(&self) -> String {
-        let journal = self.journal.as_ref().map(|it| format!(" --journal {}", it.display()));
-        format!("{}{}", self.file.display(), journal.unwrap_or_default())
+        let journal = self.journal.as_ref().map(|it| format!(" --journal {}", quoted(it)));
+        format!("{}{}", quoted(&self.file), journal.unwrap_or_default())
     }
 
     fn is_journal(&self) -> bool {
@@ -106,6 +109,19 @@ impl Place {
         // The batch crate names the journal of an input by its stem too.
         name.strip_suffix(JOURNAL).or_else(|| self.file.file_stem()?.to_str())
     }
+}
+
+/// A journal is known by its name: an input or a picture is not taken for one.
+fn journal(path: PathBuf) -> Result<PathBuf, String> {
+    let is_named = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(JOURNAL));
+    if is_named { Ok(path) } else { Err(format!("the name of a journal ends in {JOURNAL}")) }
+}
+
+/// A path as a shell reads it.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |it: char| it.is_alphanumeric() || "/._-+:@%,=".contains(it);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -16,7 +16,11 @@ use luma_agents_batch::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{FORMAT, check, place::Place, progress::Shown};
+use super::{
+    FORMAT, check,
+    place::{Place, quoted},
+    progress::Shown,
+};
 use crate::{cli::Context, estimate::prices, exit::Exit, failure::Failure, output::count};
 
 /// Check the input, estimate the cost, ask, then run all jobs
@@ -94,6 +98,14 @@ impl RunOptions {
         self.max_jobs.map_or(cap, |jobs| cap.jobs(jobs))
     }
 
+    /// What the next run must not be without: where the outputs are, and the caps, which no run remembers.
+    fn shown(&self) -> String {
+        let out = self.out.as_ref().map(|out| format!(" --out {}", quoted(out)));
+        let usd = self.max_usd.map(|usd| format!(" --max-usd {usd}"));
+        let jobs = self.max_jobs.map(|jobs| format!(" --max-jobs {jobs}"));
+        [out, usd, jobs].into_iter().flatten().collect()
+    }
+
     fn quota(&self) -> Quota {
         let mut quota = Quota::builder();
         if let Some(units) = self.per_minute {
@@ -148,7 +160,7 @@ async fn start(
     confirm(context, &opened, options, &as_of.to_string()).await?;
     let running = context.signals.stop(async { Ok(opened.start().await?) }).await?;
     let (report, ended) = drive(context, running, &stop, &journal).await?;
-    Ok(end(context, place, &report, &ended, is_sample))
+    Ok(end(context, place, options, &report, &ended, is_sample))
 }
 
 /// Says what it costs, and asks.
@@ -253,7 +265,7 @@ async fn leave(journal: &std::path::Path, exit: Exit) -> Failure {
     let doubts = JournalView::read(journal).await.map_or(0, |view| view.doubts().len());
     let message = match doubts {
         0 => "stopped; nothing is in doubt".to_owned(),
-        doubts => format!("stopped; {doubts} may be in doubt: see `luma batch doubt {}`", journal.display()),
+        doubts => format!("stopped; {doubts} may be in doubt: see `luma batch doubt {}`", quoted(journal)),
     };
     Failure::new(exit, "stopped", message)
 }
@@ -296,8 +308,15 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
 }
 
 /// The last words, and the exit code.
-fn end(context: &Context, place: &Place, report: &Report, ended: &Ended, is_sample: bool) -> Exit {
-    let (output, name) = (&context.output, place.shown());
+fn end(
+    context: &Context,
+    place: &Place,
+    options: &RunOptions,
+    report: &Report,
+    ended: &Ended,
+    is_sample: bool,
+) -> Exit {
+    let (output, name, again) = (&context.output, place.shown(), options.shown());
     let is_sample =
         is_sample && matches!(&report.stop, Some(Stop::Cap(cap)) if matches!(**cap, CapReached::Jobs { .. }));
     let of_stop = match &report.stop {
@@ -334,7 +353,7 @@ fn end(context: &Context, place: &Place, report: &Report, ended: &Ended, is_samp
     match &report.stop {
         None => {}
         Some(Stop::Cap(_)) if is_sample => {
-            output.note(format_args!("these are the first; for the rest: luma batch run {name}"));
+            output.note(format_args!("these are the first; for the rest: luma batch run {name}{again}"));
         }
         Some(Stop::Token) => {
             if let Ended::Unread(failure) = ended {
@@ -344,7 +363,7 @@ fn end(context: &Context, place: &Place, report: &Report, ended: &Ended, is_samp
                     output.failure(failure);
                 }
             }
-            output.note(format_args!("to go on: luma batch run {name}"));
+            output.note(format_args!("to go on: luma batch run {name}{again}"));
         }
         Some(stop) => output.failure(&Failure::new(exit, "stopped", stop.to_string())),
     }

@@ -207,6 +207,30 @@ fn a_damaged_journal_is_repaired_by_the_command_that_the_error_names() {
 }
 
 #[test]
+fn a_journal_has_a_name_by_which_it_is_found() {
+    let emulator = Emulator::start();
+    catalogue(&emulator, 1);
+    let input = fs::read(emulator.path("catalogue.jsonl")).unwrap();
+    for (verb, name) in [("run", "state.log"), ("run", "catalogue.jsonl"), ("repair", "catalogue.jsonl")] {
+        let ran = emulator.run(&["batch", verb, "catalogue.jsonl", "--journal", name]);
+        assert!(ran.code == Some(2) && ran.stderr.contains(".journal.jsonl"), "{verb} {name}: {ran:?}");
+    }
+    assert_eq!(fs::read(emulator.path("catalogue.jsonl")).unwrap(), input);
+    assert_eq!(emulator.jobs().len(), 0);
+}
+
+#[test]
+fn a_command_that_is_named_can_be_pasted_into_a_shell_and_keeps_the_cap() {
+    let emulator = Emulator::start();
+    catalogue(&emulator, 2);
+    fs::rename(emulator.path("catalogue.jsonl"), emulator.path("my duck's.jsonl")).unwrap();
+    let run = ["batch", "run", "my duck's.jsonl", "--yes", "--first", "1", "--out", "far", "--max-usd", "5"];
+    let ran = emulator.run(&run);
+    let rest = r"for the rest: luma batch run 'my duck'\''s.jsonl' --out far --max-usd 5.0000";
+    assert!(ran.code == Some(0) && ran.stderr.contains(rest), "{ran:?}");
+}
+
+#[test]
 fn uploads_are_deleted_when_the_batch_is_done() {
     let emulator = Emulator::start();
     emulator.write("photo.png", crate::jobs::picture());
