@@ -85,6 +85,8 @@ mod postgres {
                 spent: view.spent(),
                 doubts: view.doubts(),
                 lines: view.iter().map(|(id, last)| (id.clone(), last)).collect(),
+                // Not known there.
+                lost: 0,
             }))
         }
     }

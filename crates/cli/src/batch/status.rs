@@ -43,6 +43,9 @@ pub(super) async fn run(context: &Context, place: &Place, database: &DatabaseArg
     if !view.is_in_use && !view.doubts.is_empty() {
         output.note(format_args!("{} in doubt: see `luma batch doubt`", view.doubts.len()));
     }
+    if view.lost > 0 && waiting.is_some() {
+        output.note("the journal has lost lines: what is not submitted may be in doubt, see `luma batch doubt`");
+    }
     Ok(Exit::Success)
 }
 

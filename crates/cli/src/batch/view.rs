@@ -14,6 +14,8 @@ pub(super) struct View {
     pub(super) spent: Spent,
     pub(super) doubts: Vec<Doubt>,
     pub(super) lines: Vec<(CustomId, Last)>,
+    /// How many lines of the journal a repair has lost.
+    pub(super) lost: u64,
 }
 
 impl View {
@@ -34,6 +36,7 @@ impl View {
             spent: view.spent(),
             doubts: view.doubts(),
             lines: view.iter().map(|(id, last)| (id.clone(), last)).collect(),
+            lost: view.lost(),
         })
     }
 

@@ -207,6 +207,19 @@ fn a_damaged_journal_is_repaired_by_the_command_that_the_error_names() {
 }
 
 #[test]
+fn after_a_repair_the_status_does_not_say_that_all_else_was_never_sent() {
+    let emulator = Emulator::start();
+    catalogue(&emulator, 3);
+    assert_eq!(emulator.run(&[&FAST[..], &["--first", "2"]].concat()).code, Some(0));
+    let status = || emulator.run(&["batch", "status", "catalogue.jsonl"]);
+    assert!(!status().stderr.contains("may be in doubt"), "{:?}", status());
+    let journal = fs::read_to_string(emulator.path("catalogue.journal.jsonl")).unwrap();
+    emulator.write("catalogue.journal.jsonl", journal.replacen("accepted", "Accepted", 1));
+    assert_eq!(emulator.run(&["batch", "repair", "catalogue.jsonl"]).code, Some(6));
+    assert!(status().stderr.contains("what is not submitted may be in doubt"), "{:?}", status());
+}
+
+#[test]
 fn a_journal_has_a_name_by_which_it_is_found() {
     let emulator = Emulator::start();
     catalogue(&emulator, 1);
