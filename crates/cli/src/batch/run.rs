@@ -171,7 +171,7 @@ async fn confirm(context: &mut Context, opened: &Opened, options: &RunOptions, a
     output.note(format_args!("{}, {cost} by the prices of {as_of}; not a bill", count(checked.lines, "job")));
     let spent = opened.journal().spent().await?;
     if spent.jobs > 0 {
-        output.note(format_args!("up to ${} of it is spent, on {}", spent.high, count(spent.jobs, "job")));
+        output.note(format_args!("the batch has spent up to ${}, on {}", spent.high, count(spent.jobs, "job")));
     }
     if let Some(cap) = options.max_usd {
         output.note(format_args!("nothing is submitted above ${cap}"));
