@@ -70,7 +70,8 @@ impl ResultLine {
 ///
 /// It blocks.
 pub(crate) fn check_replaceable(path: &Path) -> Result<()> {
-    let Ok(file) = fs::File::open(path) else { return Ok(()) };
+    // To open a pipe waits for somebody who writes.
+    let Some(file) = path.is_file().then(|| fs::File::open(path).ok()).flatten() else { return Ok(()) };
     let mut first = String::new();
     let is_text = io::BufReader::new(file.take(MOST)).read_line(&mut first);
     let is_other = match is_text {

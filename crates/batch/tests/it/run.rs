@@ -624,7 +624,7 @@ async fn a_folder_is_claimed_by_a_batch_that_its_journal_has() {
 #[tokio::test]
 async fn a_pipe_is_no_input_and_no_journal_and_nobody_waits_for_it() {
     let bench = Bench::new(1).await;
-    for name in ["pipe", "a.journal.jsonl"] {
+    for name in ["pipe", "a.journal.jsonl", "catalogue.results.jsonl"] {
         assert!(std::process::Command::new("mkfifo").arg(bench.path(name)).status().unwrap().success());
     }
     let error = Batch::new(bench.emulator.client(), bench.path("pipe")).unwrap_err().to_string();
