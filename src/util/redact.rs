@@ -28,7 +28,7 @@ pub(crate) fn url(url: &str) -> Cow<'_, str> {
     if hidden.is_empty() { shown } else { format!("{shown}?…").into() }
 }
 
-/// One line of at most 256 characters of `text`, without keys and without queries of URLs.
+/// One line of at most 256 characters of `text`, without keys, without queries of URLs, and without what steers a terminal.
 pub(crate) fn excerpt(text: &str) -> String {
     // What lies past the excerpt is never shown; a secret on its edge is cut whole.
     let end = text.char_indices().nth(8 * EXCERPT).map_or(text.len(), |(at, _)| at);
@@ -37,9 +37,14 @@ pub(crate) fn excerpt(text: &str) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        line.extend(word.chars().map(|c| if is_steering(c) { char::REPLACEMENT_CHARACTER } else { c }));
     }
     short(&line).into_owned()
+}
+
+/// Whether a terminal acts on a character instead of showing it, or shows others in another order.
+fn is_steering(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The first 256 characters.
@@ -247,6 +252,11 @@ mod tests {
     #[test]
     fn an_excerpt_is_one_short_line_without_secrets() {
         assert_eq!(excerpt("a\n\tb"), "a b");
+        assert_eq!(
+            excerpt("a\u{1b}[2Jb \u{202e}c\u{7f}"),
+            "a\u{fffd}[2Jb \u{fffd}c\u{fffd}",
+            "nothing that steers a terminal"
+        );
         assert_eq!(
             excerpt(r#"{"url":"https://h/p?sig=1","key":"luma-api-abc"}"#),
             r#"{"url":"https://h/p?…","key":"luma-api-…"}"#
