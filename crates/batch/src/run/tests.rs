@@ -165,7 +165,7 @@ async fn a_setting_is_kept_whatever_is_set_after_it() {
         .names(Names::new("elsewhere"))
         .cap(Cap::NONE.jobs(3))
         .quota(Quota::builder().per_minute(3).build())
-        .prices(Prices::default())
+        .prices(Prices { prices: Vec::new(), ..Prices::default() })
         .policy(Policy::default().tries(7))
         .submit_timeout(Duration::from_secs(5))
         .hold_doubts(Duration::from_secs(6))
@@ -173,6 +173,7 @@ async fn a_setting_is_kept_whatever_is_set_after_it() {
     assert_eq!((batch.folder(), batch.journal.as_path()), (Path::new("b"), Path::new("b/c.journal.jsonl")));
     assert_eq!(batch.names.folder(), Path::new("elsewhere"));
     assert_eq!((batch.cap.jobs, batch.policy.tries), (Some(3), 7));
+    assert_eq!(batch.prices.prices, []);
     assert_eq!(batch.submit_timeout, Duration::from_secs(5));
     assert_eq!(batch.hold, Some(Duration::from_secs(6)));
     stop.cancel();

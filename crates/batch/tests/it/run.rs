@@ -180,7 +180,7 @@ async fn a_failure_is_tried_again_if_that_may_help_and_no_more_often_than_the_po
     failing("duck 0", GenerationFailureCode::ContentModerated);
     failing("duck 1", GenerationFailureCode::GenerationFailed);
     let (report, _) = bench.run().await;
-    assert_eq!((report.saved, report.failed), (1, 2));
+    assert_eq!((report.saved, report.failed, report.left), (1, 2, 0));
     assert_eq!(bench.posts(), 1 + 3 + 1);
     let errors = bench.lines("catalogue.errors.jsonl");
     let mut codes: Vec<_> = errors.iter().map(|line| line["error"]["code"].as_str().unwrap()).collect();
@@ -524,6 +524,21 @@ async fn the_reason_of_a_failure_is_in_the_results_also_after_a_kill() {
 }
 
 #[tokio::test]
+async fn a_reason_on_disk_is_taken_if_it_is_that_of_the_last_failure() {
+    let bench = Bench::new(1).await;
+    bench.emulator.next(Script::fails(GenerationFailureCode::ContentModerated).reason("no ducks"));
+    bench.run().await;
+    for (code, expected) in [("content_moderated", "no geese"), ("generation_failed", "no ducks")] {
+        let mut line = bench.lines("catalogue.errors.jsonl").remove(0);
+        line["error"] = json!({"code": code, "message": "no geese"});
+        fs::write(bench.path("catalogue.errors.jsonl"), line.to_string()).unwrap();
+        let (_, jobs) = bench.run().await;
+        let End::Failed { reason: Some(reason), .. } = &jobs[0].end else { panic!("{jobs:?}") };
+        assert!(reason.contains(expected), "{code}: {reason}");
+    }
+}
+
+#[tokio::test]
 #[cfg(unix)]
 async fn a_link_to_an_input_is_that_input() {
     let bench = Bench::new(1).await;
@@ -714,6 +729,26 @@ async fn jobs_of_an_earlier_run_keep_their_places() {
     let running = bench.batch().quota(quota.clone()).open().await.unwrap().start().await.unwrap();
     assert_eq!((quota.status().in_flight, quota.status().in_window), (1, 1));
     drop(running);
+}
+
+#[tokio::test]
+async fn the_place_of_a_job_whose_line_comes_late_is_given_back_when_it_ends() {
+    let bench = Bench::new(1).await;
+    bench.emulator.next(Script::new().takes(Duration::from_millis(300)));
+    let token = CancellationToken::new();
+    let running = bench.batch().stop(token.clone()).open().await.unwrap().start().await.unwrap();
+    while bench.emulator.jobs().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    token.cancel();
+    assert_eq!(running.finish().await.open, 1);
+    // More lines before it than are worked on at once, and no second place.
+    let numbers = (1..=100).chain([0]);
+    bench.input(numbers.map(|number| json!({"custom_id": id(number), "body": {"prompt": format!("duck {number}")}})));
+    let quota = Quota::builder().per_minute(600).concurrency(1).build();
+    let mut running = bench.batch().quota(quota).open().await.unwrap().start().await.unwrap();
+    let first = tokio::time::timeout(Duration::from_secs(10), running.next()).await.expect("a place").unwrap();
+    assert!(matches!(first.end, End::Saved(_)) && first.custom_id.as_str() != id(0), "{first:?}");
 }
 
 #[tokio::test]
