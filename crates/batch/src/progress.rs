@@ -34,7 +34,7 @@ pub struct Progress {
     pub spent_high: Usd,
     /// How long it will take, by the durations of the jobs so far and the quota. None before the first has ended.
     pub eta: Option<Duration>,
-    /// For how long the limit on requests holds up the next job, as of this snapshot; a run emits one each second then.
+    /// For how long the limit on requests holds up the next job, as of this snapshot; a run emits one each second.
     /// `None` if it does not.
     pub rate_wait: Option<Duration>,
     /// Whether other programs hold the whole account, so that nothing goes on.

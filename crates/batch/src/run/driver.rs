@@ -376,13 +376,10 @@ async fn give_places_back(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// Emits the progress each second while jobs wait for a place, since nothing else may happen for a minute.
+/// Emits the progress each second: how long the rate limit makes jobs wait changes though nothing else happens.
 async fn emit_waits(context: Arc<Context>, stop: CancellationToken) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     while stop.run_until_cancelled(second.tick()).await.is_some() {
-        let had_wait = context.tracker.subscribe().borrow().rate_wait.is_some();
-        if had_wait || context.batch.quota.status().waiting > 0 {
-            context.update().await;
-        }
+        context.update().await;
     }
 }

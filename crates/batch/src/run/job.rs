@@ -31,8 +31,6 @@ use crate::{
 
 /// The service forgets a job after this.
 const HOUR: Duration = Duration::from_secs(3600);
-/// How often a request goes out that was not sent, or that the service could not take, in one run.
-const TRIES: u32 = 4;
 
 /// How a job of a run ended.
 #[derive(Debug)]
@@ -305,15 +303,13 @@ async fn try_submit(
                 }
                 return Box::pin(submit_again(context, line, progress)).await;
             }
-            let may_pass = status == 0 || Policy::is_passing(&kind);
             progress.begun.waits();
-            if may_pass && progress.tries < TRIES {
-                context.pause(Duration::from_secs(1 << progress.tries.min(4))).await;
+            if status == 0 || Policy::is_passing(&kind) {
+                let Some(delay) = Policy::delay(progress.tries) else {
+                    return Ok(Some(End::Unsent(Some(Box::new(Error::Api(*error))))));
+                };
+                context.pause(delay).await;
                 return Ok(None);
-            }
-            if may_pass {
-                let error = Some(Box::new(Error::Api(*error)));
-                return Ok(Some(End::Unsent(error)));
             }
             progress.was_rejected = true;
             context.keep_reason(&line.custom_id, &kind, &error);

@@ -1,8 +1,11 @@
 //! Which failures are worth another try.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use luma_agents::types::GenerationFailureCode;
+
+/// How often a request goes out that was not sent, or that the service could not take, in one run.
+const TRIES: u32 = 4;
 
 /// Which failures are tried again, how often, and when the run gives up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,11 @@ impl Policy {
         Self::is_of_the_account(kind) || matches!(kind, "unavailable" | "concurrency" | "rate_limited")
     }
 
+    /// How long after so many tries such a request goes out again. `None`: not in this run.
+    pub(super) fn delay(tries: u32) -> Option<Duration> {
+        (tries < TRIES).then(|| Duration::from_secs(1 << tries))
+    }
+
     /// Whether every request is rejected in this way until somebody does something about the account.
     pub(super) fn is_of_the_account(kind: &str) -> bool {
         matches!(kind, "unauthorized" | "insufficient_credits" | "forbidden" | "redirected")
@@ -86,6 +94,12 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_pass_goes_out_four_times_with_longer_and_longer_pauses() {
+        let delays = [1, 2, 3, 4, 5].map(|tries| Policy::delay(tries).map(|it| it.as_secs()));
+        assert_eq!(delays, [Some(2), Some(4), Some(8), None, None]);
+    }
 
     #[test]
     fn what_is_sent_once_more_is_named_by_its_code_or_is_everything() {

@@ -247,6 +247,44 @@ async fn a_rejected_line_is_sent_again_when_it_has_changed_only() {
 }
 
 #[tokio::test]
+async fn what_has_failed_or_was_rejected_is_sent_once_more_in_each_run_that_asks_for_it() {
+    for is_rejected in [false, true] {
+        let bench = Bench::new(1).await;
+        if is_rejected {
+            (0..3).for_each(|_| bench.emulator.next_create(Reply::rejected(400, "no")));
+        } else {
+            bench.emulator.prompts_with("duck", Script::fails(GenerationFailureCode::ContentModerated));
+        }
+        let once_more = || bench.batch().policy(luma_agents_batch::Policy::default().once_more(None));
+        for (batch, posts) in [(bench.batch(), 1), (bench.batch(), 1), (once_more(), 2), (once_more(), 3)] {
+            let (report, _) = run(batch).await;
+            assert_eq!((report.failed, bench.posts()), (1, posts), "{is_rejected}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_may_pass_is_waited_for_and_has_not_failed() {
+    for is_sent in [true, false] {
+        let bench = Bench::new(1).await;
+        bench.emulator.next_create(Reply::unavailable());
+        let key = luma_agents::ApiKey::new(bench.emulator.api_key()).unwrap();
+        let nowhere = || Client::builder(key).base_url("http://127.0.0.1:1/v1").build().unwrap();
+        let client = if is_sent { bench.emulator.client() } else { nowhere() };
+        let token = CancellationToken::new();
+        let running = bench.batch_of(client).stop(token.clone()).open().await.unwrap().start().await.unwrap();
+        let word = if is_sent { "\"rejected\"" } else { "\"not_sent\"" };
+        while !fs::read_to_string(bench.path("catalogue.journal.jsonl")).unwrap().contains(word) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        token.cancel();
+        let report = running.finish().await;
+        assert_eq!((report.left, report.failed, bench.posts()), (1, 0, usize::from(is_sent)), "{report:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_progress_says_how_long_the_rate_limit_makes_it_wait_and_counts_what_is_sent() {
     let bench = Bench::new(4).await;
     let token = CancellationToken::new();
