@@ -165,6 +165,23 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn a_name_that_cannot_be_written_is_an_error_and_a_folder_that_may_not_be_written_is_none() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a.jsonl");
+        std::fs::write(&path, "").unwrap();
+        let (input, sha256, journal) = (Input::open(&path).unwrap(), Sha256::of("a"), root.path().join("b.jsonl"));
+        std::fs::create_dir(root.path().join(NAME)).unwrap();
+        assert!(matches!(claim(&input, sha256, &journal), Err(Error::Io(_))));
+        std::fs::remove_dir(root.path().join(NAME)).unwrap();
+        let mode = |mode| std::fs::set_permissions(root.path(), PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o555);
+        claim(&input, sha256, &journal).unwrap();
+        mode(0o755);
+    }
+
+    #[test]
     fn a_journal_that_is_gone_makes_room_for_another() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a.jsonl");

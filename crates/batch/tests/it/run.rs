@@ -126,6 +126,10 @@ async fn a_sidecar_that_is_gone_is_written_again_if_the_service_still_knows_the_
     assert_eq!(fs::read_to_string(&sidecar).unwrap(), before);
     let unchanged = fs::metadata(bench.path("out/sku-000.png")).unwrap().modified().unwrap();
     assert_eq!(output, unchanged, "the output is not fetched again");
+    // One that is there is left as it is.
+    fs::write(&sidecar, "a note").unwrap();
+    assert_eq!(bench.run().await.0.saved, 2);
+    assert_eq!(fs::read_to_string(&sidecar).unwrap(), "a note");
     // The output is what counts.
     fs::remove_file(&sidecar).unwrap();
     let running = bench.batch().open().await.unwrap().start().await.unwrap();
@@ -419,6 +423,10 @@ async fn after_a_repair_the_outputs_of_lost_lines_are_in_nobodys_way() {
     let damaged = text.replace("\"custom_id\":\"sku-000\"", "\"custom_id\":\"sku-00x\"");
     fs::write(&journal, damaged).unwrap();
     assert_eq!(luma_agents_batch::repair(&journal).await.unwrap().lost, 4);
+    let opened = bench.batch().open().await.unwrap();
+    let doubts = opened.doubts().unwrap().list().await.unwrap();
+    assert_eq!(doubts.iter().map(|doubt| doubt.key.custom_id.as_str()).collect::<Vec<_>>(), ["sku-000"]);
+    drop(opened);
     let (report, jobs) = bench.run().await;
     assert_eq!((report.saved, report.in_doubt, bench.posts()), (1, 1, 2));
     let job = bench.emulator.jobs().into_iter().find(|job| jobs.iter().all(|it| it.id != Some(job.id))).unwrap();
@@ -475,6 +483,10 @@ async fn another_account_or_service_is_noticed_before_anything_is_sent() {
     assert_eq!(report.saved, 3);
     let runs: Vec<_> = bench.lines("catalogue.journal.jsonl").into_iter().filter(|line| line["e"] == "run").collect();
     assert_eq!(runs.last().unwrap()["base_url"], gateway);
+    // An error of another kind says nothing about the account.
+    bench.emulator.next_reply(Operation::GetGeneration, Reply::forbidden());
+    let started = bench.batch().open().await.unwrap().start().await.map(drop);
+    assert!(matches!(started, Err(Error::Api(_))), "{started:?}");
 }
 
 #[tokio::test]
@@ -754,18 +766,19 @@ async fn a_file_that_the_service_has_lost_is_uploaded_once_more() {
 #[tokio::test]
 async fn jobs_of_an_earlier_run_keep_their_places() {
     let bench = Bench::new(1).await;
+    bench.emulator.next(Script::fails(GenerationFailureCode::GenerationFailed));
     bench.emulator.next(Script::new().takes(Duration::from_secs(600)));
     let token = CancellationToken::new();
     let running = bench.batch().stop(token.clone()).open().await.unwrap().start().await.unwrap();
-    running.progress().wait_for(|it| it.in_flight == 1).await.unwrap();
-    while bench.emulator.jobs().is_empty() {
+    while bench.emulator.jobs().len() < 2 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     token.cancel();
     assert_eq!(running.finish().await.open, 1);
     let quota = quota();
     let running = bench.batch().quota(quota.clone()).open().await.unwrap().start().await.unwrap();
-    assert_eq!((quota.status().in_flight, quota.status().in_window), (1, 1));
+    // The one that has failed counts in the window only.
+    assert_eq!((quota.status().in_flight, quota.status().in_window), (1, 2));
     drop(running);
 }
 
