@@ -207,6 +207,21 @@ async fn more_is_tried_after_five_ends_more_rarely_when_refused_and_as_often_as_
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_is_tried_only_for_a_job_that_does_not_fit() {
+    let quota = quota(10);
+    let _first = running(&quota, 1).await;
+    let mut second = running(&quota, 1).await;
+    assert!(quota.acquire(1).await.limited(concurrency()).now_or_never().is_none());
+    for _ in 0..10 {
+        drop(second);
+        second = running(&quota, 1).await;
+    }
+    assert_eq!(quota.status().capacity, 2);
+    quota.acquire(1).now_or_never().expect("a try").not_sent();
+    assert_eq!(quota.status().capacity, 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_is_tried_after_ten_minutes_however_few_jobs_end() {
     let quota = quota(10);
     let _running = running(&quota, 1).await;
@@ -289,6 +304,26 @@ async fn a_refusal_that_names_a_limit_and_a_weight_is_believed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_weight_that_is_learnt_is_a_capacity_that_is_known() {
+    let quota = quota(10);
+    let class = Class::new("uni-1", "image_edit");
+    let first = quota.acquire(class.clone()).await;
+    first.accepted(None);
+    let second = quota.acquire(class).await.limited(concurrency().detail("this request needs 3"));
+    assert!(second.now_or_never().is_none());
+    assert_eq!((quota.status().in_flight, quota.status().capacity), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_the_rate_teaches_the_limit() {
+    let quota = Quota::new();
+    let units = Some(Units { limit: 600, remaining: 0 });
+    let place = quota.acquire(1).await.limited(Limited { units, ..Limited::by(Limit::Requests) });
+    assert!(place.now_or_never().is_none());
+    assert_eq!(quota.status().per_minute, 600);
+}
+
+#[tokio::test(start_paused = true)]
 async fn absurd_numbers_do_no_harm() {
     let quota = Quota::builder().per_minute(u32::MAX).concurrency(u32::MAX).build();
     let place = quota.acquire(u32::MAX).await;
@@ -308,7 +343,9 @@ async fn absurd_numbers_do_no_harm() {
 
 #[test]
 fn a_quota_can_be_made_outside_a_runtime_and_printed() {
-    assert!(format!("{:?}", Quota::new()).contains("concurrency: 10"));
+    let quota = Quota::new();
+    assert!(format!("{quota:?}").contains("concurrency: 10"));
+    assert!(format!("{:?}", quota.resume(7, HOUR)).contains("Units(7)"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -197,6 +197,13 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_nobody_waits_for_takes_as_long_as_one_of_its_kind_may() {
+        for (kind, seconds) in [("image", 120), ("image_edit", 120), ("layering", 240), ("video", 600), ("new", 600)] {
+            assert_eq!(Class::new("uni-1", kind).longest().as_secs(), seconds, "{kind}");
+        }
+    }
+
+    #[test]
     fn a_fall_that_is_seen_twice_is_the_weight() {
         let mut weights = Weights::default();
         assert!(!run(&mut weights, &[27, 24]));
