@@ -69,6 +69,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_limit_says_what_there_was_too_much_of() {
+        let texts = [Limit::Requests, Limit::Concurrency, Limit::Unknown].map(|limit| limit.to_string());
+        assert_eq!(texts, ["too many requests per minute", "too many concurrent jobs", "rate limited"]);
+    }
+
+    #[test]
     fn headers_are_read_or_left() {
         let mut headers = HeaderMap::new();
         assert_eq!(RateLimit::from_headers(&headers), None);

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn text_and_packed_files_are_found_by_their_first_bytes() {
         let (text, packed) = (Shown::NoMedia("text"), Shown::NoMedia("a packed file"));
-        let long = b"upstream connect error or disconnect/reset before headers. reset reason";
+        let long = b"upstream connect error or disconnect/reset before headers. reset reason\0";
         for (bytes, expected) in [
             (&b"<!DOCTYPE html>"[..], text),
             (b"\xef\xbb\xbf\r\n <html>", text),

@@ -198,6 +198,9 @@ async fn in_a_process_without_ca_certificates() {
     let error = Client::builder(key()).build().unwrap_err().to_string();
     assert!(error.contains("ca-certificates") && error.contains("http_client"), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
+    // With TLS, this machine is as any other.
+    let error = Client::builder(key()).base_url("https://localhost/v1").build().unwrap_err().to_string();
+    assert!(error.contains("ca-certificates"), "{error}");
     let server = FaultServer::start(valid::response).await.unwrap();
     submit(&fast_builder(server.url()).build().unwrap()).await.unwrap();
     assert_eq!(server.jobs().len(), 1);

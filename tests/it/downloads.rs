@@ -167,6 +167,7 @@ async fn a_changed_object_is_noticed() {
     emulator.next_download(Transfer::new().changed());
     let error = download(&emulator, &generation).bytes().await.unwrap_err();
     assert!(matches!(error, Error::UnexpectedResponse(_)) && error.to_string().contains("changed"), "{error}");
+    assert!(error.exchange().unwrap().elapsed > Duration::ZERO);
 }
 
 #[tokio::test]
@@ -746,6 +747,7 @@ async fn a_replaced_file_keeps_its_permissions() {
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 200 * KB as u64);
         let during = during.lock().unwrap();
         assert!(!during.is_empty() && during.iter().all(|mode| (mode & !kept).is_multiple_of(0o100)), "{during:?}");
+        assert!(during.iter().all(|mode| mode & 0o600 == 0o600), "its owner goes on with it: {during:?}");
         std::fs::remove_file(&path).unwrap();
     }
     let new = download(&emulator, &generation).save(directory.path()).await.unwrap();

@@ -68,6 +68,13 @@ async fn a_job_is_queued_then_processed_then_completed() {
 }
 
 #[tokio::test]
+async fn a_client_with_its_key_polls_fast_and_every_other_one_as_the_service_advises() {
+    let pace = |key: &str| format!("{:?}", Client::new(key).unwrap());
+    assert!(pace(emulator().await.api_key()).contains("first_after: Some(10ms)"));
+    assert!(pace("luma-api-another").contains("first_after: None"));
+}
+
+#[tokio::test]
 async fn a_job_follows_its_script_and_the_next_one_does_not() {
     let emulator = emulator().await;
     let luma = emulator.client();

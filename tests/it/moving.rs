@@ -70,6 +70,7 @@ async fn a_range_of_bytes_is_fetched_alone() {
     let emulator = Emulator::start().await.unwrap();
     let bytes = video(1000);
     let (luma, done) = finished(&emulator, &bytes).await;
+    let before = emulator.requests().len();
     for without_ranges in [false, true] {
         let download = || {
             emulator.next_download(if without_ranges { Transfer::new().without_ranges() } else { Transfer::new() });
@@ -84,6 +85,7 @@ async fn a_range_of_bytes_is_fetched_alone() {
         assert_eq!(copy, &bytes[10..30]);
         assert_eq!(download().range(10..30).max_bytes(20).open().await.unwrap().total(), Some(20));
     }
+    assert_eq!(emulator.requests().len() - before, 12, "one request each");
 }
 
 #[tokio::test]

@@ -93,6 +93,15 @@ async fn spans_have_the_names_of_opentelemetry() {
 }
 
 #[tokio::test]
+async fn a_file_is_no_response_of_a_model() {
+    let (capture, _guard) = Capture::start();
+    let server = FaultServer::start(valid::response).await.unwrap();
+    fast_builder(server.url()).build().unwrap().files().get(valid::ID).await.unwrap();
+    let [call] = &capture.named("luma_agents.call")[..] else { panic!("expected one call") };
+    assert_eq!(fields(call, ["gen_ai.provider.name", "gen_ai.response.id"]), ["", ""]);
+}
+
+#[tokio::test]
 async fn the_life_of_a_job_is_a_few_lines() {
     let (capture, _guard) = Capture::start();
     let emulator = Emulator::start().await.unwrap();

@@ -117,6 +117,21 @@ fn cost(state: &State) -> Spent {
 }
 
 #[test]
+fn a_book_of_loaded_tries_doubts_the_others_until_somebody_has_decided() {
+    let accepted = State::Accepted { id: JOB };
+    let tries = vec![last(&book(accepted.clone()))];
+    let mut book = Book::new(Spent::default());
+    book.load(custom_id("a"), tries);
+    assert_eq!((last(&book).state, book.spent()), (accepted, Spent::default()));
+    assert_eq!((book.suspected_since(), book.suspected(&key("b"))), (None, None));
+    book.doubt_all(at(5));
+    assert_eq!(book.suspected_since(), Some(at(5)));
+    assert_eq!(book.suspected(&key("b")).map(|doubt| doubt.since), Some(at(5)));
+    book.lift(custom_id("b"));
+    assert!(book.suspected(&key("b")).is_none() && book.suspected(&key("c")).is_some());
+}
+
+#[test]
 fn every_event_in_every_state_has_one_meaning() {
     for (event, row) in events() {
         for ((letter, before), becomes) in states().into_iter().zip(row.chars()) {

@@ -260,6 +260,34 @@ async fn weights_are_learnt_only_while_nothing_leaves_the_window() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_unit_that_may_have_left_at_the_service_teaches_nothing() {
+    let (quota, class) = (quota(10), Class::new("uni-1", "image_edit"));
+    let accepted = |place: Place, remaining| place.accepted_with(Some(Units { limit: 1000, remaining }));
+    let slow = quota.acquire(class.clone()).await;
+    sleep(20 * SECOND).await;
+    accepted(slow, 20);
+    sleep(41 * SECOND).await;
+    for remaining in [17, 14] {
+        accepted(quota.acquire(class.clone()).await, remaining);
+    }
+    assert_eq!(quota.units(class), 1, "its minute may have begun when it was sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_are_learnt_when_all_requests_have_ended() {
+    let (quota, class) = (quota(10), Class::new("uni-1", "image_edit"));
+    let mut places = Vec::new();
+    for _ in 0..3 {
+        places.push(quota.acquire(class.clone()).await);
+    }
+    for (place, remaining) in places.iter().zip([991, 997, 994]) {
+        assert_eq!(quota.units(class.clone()), 1);
+        place.accepted_with(Some(Units { limit: 1000, remaining }));
+    }
+    assert_eq!(quota.units(class), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn jobs_in_flight_weigh_what_was_learnt_meanwhile() {
     let quota = quota(10);
     let class = Class::new("uni-1", "image_edit");

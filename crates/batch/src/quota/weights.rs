@@ -221,6 +221,11 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_comes_twice_is_no_fall() {
+        assert!(run(&mut Weights::default(), &[27, 24, 24, 21]));
+    }
+
+    #[test]
     fn a_single_odd_fall_teaches_nothing() {
         let mut weights = Weights::default();
         assert!(!run(&mut weights, &[29, 28, 20, 19, 19, 18]), "somebody else submitted a job between two of ours");
