@@ -168,10 +168,12 @@ mod tests {
             (b"\x76\x2f\x31\x01", Shown::Binary),
         ] {
             assert_eq!(Head::default().add(bytes), expected, "{}", bytes.escape_ascii());
-            // Also if they come one by one.
-            let mut head = Head::default();
-            let shown = bytes.iter().map(|byte| head.add(&[*byte])).find(|it| *it != Shown::Nothing);
-            assert_eq!(shown.unwrap_or(Shown::Nothing), expected, "{}", bytes.escape_ascii());
+            // Also if they come one by one, or in two halves.
+            for size in [1, bytes.len().div_ceil(2).max(1)] {
+                let mut head = Head::default();
+                let shown = bytes.chunks(size).map(|bytes| head.add(bytes)).find(|it| *it != Shown::Nothing);
+                assert_eq!(shown.unwrap_or(Shown::Nothing), expected, "{}", bytes.escape_ascii());
+            }
         }
     }
 }

@@ -14,11 +14,9 @@ use serde_path_to_error::Segment;
 /// How many bytes the lenient pass may decode in all, so that a hostile response cannot keep it busy.
 const MAX_WORK: usize = 64 * 1024 * 1024;
 
-/// What cannot be made up: without them a response says nothing. `data` is what a page is made of.
+/// What cannot be made up: without them a response says nothing. `data` is what a page is made of: without its list it is
+/// another response, such as an error, and not an empty page.
 const ESSENTIAL: [&str; 3] = ["id", "state", "data"];
-
-/// A page without its list is another response, such as an error, and not an empty page.
-const LIST: &str = "data";
 
 /// Decodes a response. The error is that of the strict pass.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
@@ -100,7 +98,6 @@ impl<T: DeserializeOwned> Decoder<T> {
                     items.remove(index);
                     return Some(());
                 }
-                (Step::Field(field), Value::Object(_)) if is_missing && field == LIST => {}
                 (Step::Field(field), Value::Object(fields)) if !ESSENTIAL.contains(&field.as_str()) => {
                     let had = fields.remove(&field).is_some();
                     path.push(Step::Field(field));

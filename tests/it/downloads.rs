@@ -167,7 +167,6 @@ async fn a_changed_object_is_noticed() {
     emulator.next_download(Transfer::new().changed());
     let error = download(&emulator, &generation).bytes().await.unwrap_err();
     assert!(matches!(error, Error::UnexpectedResponse(_)) && error.to_string().contains("changed"), "{error}");
-    assert!(error.exchange().unwrap().elapsed > Duration::ZERO);
 }
 
 #[tokio::test]

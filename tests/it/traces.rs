@@ -5,7 +5,7 @@ use std::time::Duration;
 use luma_agents::{
     Retry,
     mock::{Emulator, Operation, Reply, Script},
-    types::CreateGeneration,
+    types::{CreateGeneration, GenerationType, Model},
 };
 
 use crate::support::{
@@ -85,6 +85,9 @@ async fn spans_have_the_names_of_opentelemetry() {
     assert_eq!(fields(&calls[2], names), ["fetch_response", "fetch_response", "", "", &missing]);
     let errors: Vec<_> = calls.iter().map(|call| fields(call, ["error.type"])[0].clone()).collect();
     assert_eq!(errors, ["", "", "404"]);
+    let video = CreateGeneration::builder().prompt("hush").model(Model::Ray3_2).type_(GenerationType::Video);
+    generations.create(video).await.unwrap();
+    assert_eq!(fields(&capture.named("luma_agents.call")[3], ["gen_ai.output.type"]), ["video"]);
 
     let attempts = capture.named("luma_agents.attempt");
     let names = ["http.request.method", "url.template", "http.response.status_code"];
@@ -154,9 +157,11 @@ async fn bytes_go_to_storage_in_an_attempt_without_a_template() {
     let (capture, _guard) = Capture::start();
     let emulator = Emulator::start().await.unwrap();
     emulator.next_reply(Operation::CreateFile, Reply::rejected(413, "too large for a form"));
-    emulator.client().files().upload(b"\x89PNG\r\n\x1a\n".to_vec()).await.unwrap();
+    let file = emulator.client().files().upload(b"\x89PNG\r\n\x1a\n".to_vec()).await.unwrap();
     let attempts = capture.named("luma_agents.attempt");
     let names = ["http.request.method", "url.template", "http.response.status_code"];
     let said: Vec<_> = attempts.iter().map(|it| fields(it, names)).filter(|it| it[0] == "PUT").collect();
     assert_eq!(said, [["PUT", "", "200"]]);
+    let [ended] = &capture.named("file has ended")[..] else { panic!("expected one end") };
+    assert_eq!(fields(ended, ["id", "state"]), [file.id.to_string().as_str(), "ready"]);
 }
