@@ -12,10 +12,10 @@ use luma_agents::{
 };
 
 use crate::support::{
-    fast_builder,
+    KEY, fast_builder,
     fault_server::{Action, FaultServer, Part, Request, Then},
-    http2::{Http2, INTERNAL_ERROR, NO_ERROR, data, go_away, headers},
-    valid,
+    http2::{CANCEL, Http2, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, data, go_away, headers, reset},
+    printed, valid,
 };
 
 fn request() -> luma_agents::types::builder::CreateGeneration {
@@ -161,6 +161,27 @@ async fn a_goaway_at_a_stream_whose_body_is_on_its_way_proves_nothing() {
 }
 
 #[tokio::test]
+async fn the_reason_of_a_goaway_is_shown_and_the_text_with_it_is_not() {
+    let (_server, luma) = http2(65_535, |_, _| Action::send(go_away(0, NO_ERROR)).then(Then::Stay)).await;
+    let error = printed(&submit(&luma).await.unwrap_err());
+    assert!(error.contains("the server ended the connection") && !error.contains(KEY), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_that_the_server_resets_is_submitted_again_only_if_it_was_refused() {
+    for (code, requests) in [(CANCEL, 1), (INTERNAL_ERROR, 1), (REFUSED_STREAM, 2)] {
+        let (server, luma) = http2(65_535, move |request, stream| {
+            let body = data(stream, valid::body(request).to_string().as_bytes(), true);
+            let created = [headers(stream, 201, &[], false), body].concat();
+            Action::send(if request.number == 0 { reset(stream, code) } else { created }).then(Then::Stay)
+        })
+        .await;
+        let result = submit(&luma).await;
+        assert_eq!((server.requests().len(), result.is_ok()), (requests, requests == 2), "{code}: {result:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_clients_of_the_crate_do_not_send_again_by_themselves() {
     // Both are HTTP/1, where reqwest has no proof; the count shows that each attempt is one request.
     let server = FaultServer::start(|_| Action::send("").reads(Part::Head).then(Then::Reset)).await.unwrap();
@@ -194,7 +215,7 @@ async fn in_a_process_without_ca_certificates() {
     if std::env::var("SSL_CERT_FILE").as_deref() != Ok("/nonexistent") {
         return;
     }
-    let key = || luma_agents::ApiKey::new(crate::support::KEY).unwrap();
+    let key = || luma_agents::ApiKey::new(KEY).unwrap();
     let error = Client::builder(key()).build().unwrap_err().to_string();
     assert!(error.contains("ca-certificates") && error.contains("http_client"), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
