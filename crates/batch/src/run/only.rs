@@ -37,13 +37,12 @@ pub(super) fn check(input: &Input, sha256: Sha256, own: &Path) -> Result<()> {
     let is_other = |path: &PathBuf| !is_same(path, own);
     let own_folder = own.parent().unwrap_or(Path::new("")).to_owned();
     for folder in std::iter::once(own_folder).chain(folders(input)) {
-        let has_input = |path: &PathBuf| find_run(path, |run| run.input == Some(sha256)).is_some();
-        let nearby = journals(&folder)?.into_iter().filter(is_other).find(has_input);
+        let nearby = journals(&folder)?.into_iter().filter(is_other).find(|path| has_input(path, sha256));
         let text = std::fs::read(folder.join(NAME)).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let claimed = || claimed(&text, &folder, sha256).filter(is_other);
+        let claimed = || claimed(&text, &folder, sha256).filter(|other| is_rival(other, own, sha256));
         if let Some(other) = nearby.or_else(claimed) {
-            return Err(has_journal(&other));
+            return Err(has_journal(&other, &folder));
         }
     }
     Ok(())
@@ -73,10 +72,10 @@ fn claim_in(folder: &Path, sha256: Sha256, own: &Path) -> Result<()> {
     file.read_to_end(&mut text).map_err(broken)?;
     let text = String::from_utf8_lossy(&text);
     let known = claimed(&text, folder, sha256);
-    if let Some(other) = known.as_ref().filter(|it| !is_same(it, own)) {
-        return Err(has_journal(other));
+    if let Some(other) = known.as_ref().filter(|other| is_rival(other, own, sha256)) {
+        return Err(has_journal(other, folder));
     }
-    if known.is_some() {
+    if known.is_some_and(|known| is_same(&known, own)) {
         return Ok(());
     }
     let is_beside = std::path::absolute(own).ok().zip(std::path::absolute(folder).ok());
@@ -92,11 +91,20 @@ fn claim_in(folder: &Path, sha256: Sha256, own: &Path) -> Result<()> {
     file.write_all(format!("{start}{line}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(broken)
 }
 
-/// The journal that was named last for this input, if it is still there.
+fn has_input(journal: &Path, sha256: Sha256) -> bool {
+    find_run(journal, |run| run.input == Some(sha256)).is_some()
+}
+
+/// Whether this journal forbids `own`. One that is gone may be on a disk that is not mounted, or have been renamed to `own`.
+fn is_rival(other: &Path, own: &Path, sha256: Sha256) -> bool {
+    if other.exists() { !is_same(other, own) } else { !has_input(own, sha256) }
+}
+
+/// The journal that was named last for this input.
 fn claimed(text: &str, folder: &Path, sha256: Sha256) -> Option<PathBuf> {
     let mut claims = text.lines().filter_map(|line| serde_json::from_str::<Claim>(line).ok());
     let claim = claims.rfind(|claim| claim.input_sha256 == sha256)?;
-    Some(folder.join(claim.journal)).filter(|path| path.exists())
+    Some(folder.join(claim.journal))
 }
 
 /// Where the input is, behind a symbolic link too, but not where a spooled one is.
@@ -113,10 +121,17 @@ fn folders(input: &Input) -> Vec<PathBuf> {
     std::iter::once(folder).chain(real).collect()
 }
 
-fn has_journal(other: &Path) -> Error {
-    let other = other.display();
+fn has_journal(other: &Path, folder: &Path) -> Error {
+    let shown = other.display();
+    if !other.exists() {
+        return Error::invalid_input(format!(
+            "{shown}, the journal of this very input, is gone: bring it back, with its disk, or, to pay for all of it \
+             again, delete its line from {}",
+            folder.join(NAME).display()
+        ));
+    }
     Error::invalid_input(format!(
-        "{other} is the journal of this very input; go on with `--journal {other}`, or, to pay for all of it again, \
+        "{shown} is the journal of this very input; go on with `--journal {shown}`, or, to pay for all of it again, \
          copy the input to an empty folder"
     ))
 }
@@ -182,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_is_gone_makes_room_for_another() {
+    fn a_journal_that_is_gone_is_missed_until_its_line_is_deleted() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a.jsonl");
         let (first, second) = (root.path().join("first.journal.jsonl"), root.path().join("second.journal.jsonl"));
@@ -192,14 +207,43 @@ mod tests {
         let (input, sha256) = (Input::open(&path).unwrap(), Sha256::of("a"));
         claim(&input, sha256, &first).unwrap();
         claim(&input, sha256, &first).unwrap();
-        let error = claim(&input, sha256, &second).unwrap_err().to_string();
-        assert!(error.contains("first.journal.jsonl is the journal of this very input"), "{error}");
-        assert!(check(&input, sha256, &second).is_err());
+        check(&input, sha256, &first).unwrap();
+        for call in [check, claim] {
+            let error = call(&input, sha256, &second).unwrap_err().to_string();
+            assert!(error.contains("first.journal.jsonl is the journal of this very input"), "{error}");
+        }
+        let names = root.path().join(NAME);
+        let text = std::fs::read_to_string(&names).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(r#""journal":"first.journal.jsonl""#), "the folder can be moved: {text}");
+
         std::fs::remove_file(&first).unwrap();
+        for own in [&first, &second] {
+            let error = check(&input, sha256, own).unwrap_err().to_string();
+            assert!(error.contains("first.journal.jsonl, the journal of this very input, is gone"), "{error}");
+        }
+        claim(&input, sha256, &second).unwrap_err();
+        std::fs::write(&names, "").unwrap();
+        check(&input, sha256, &second).unwrap();
+        claim(&input, sha256, &second).unwrap();
+    }
+    #[test]
+    fn a_journal_that_was_renamed_goes_on_under_its_new_name() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, first) = (root.path().join("a.jsonl"), root.path().join("first.journal.jsonl"));
+        std::fs::write(&path, "").unwrap();
+        let (input, sha256) = (Input::open(&path).unwrap(), Sha256::of("a"));
+        let run = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+            let journal = crate::Journal::open(&first).await.unwrap();
+            journal.start(&crate::Run::new("https://agents.example").input("a.jsonl", sha256, 0)).await
+        });
+        run.unwrap();
+        claim(&input, sha256, &first).unwrap();
+        let second = root.path().join("second.journal.jsonl");
+        std::fs::rename(&first, &second).unwrap();
         check(&input, sha256, &second).unwrap();
         claim(&input, sha256, &second).unwrap();
         let text = std::fs::read_to_string(root.path().join(NAME)).unwrap();
-        assert_eq!(text.lines().count(), 2, "{text}");
-        assert!(text.contains(r#""journal":"second.journal.jsonl""#), "the folder can be moved: {text}");
+        assert!(text.ends_with("\"journal\":\"second.journal.jsonl\"}\n"), "{text}");
     }
 }
