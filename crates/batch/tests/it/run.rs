@@ -667,6 +667,9 @@ async fn a_journal_that_was_emptied_or_lost_is_not_begun_anew_beside_its_outputs
     let emptied = start().await.unwrap_err().to_string();
     fs::remove_file(bench.path("catalogue.journal.jsonl")).unwrap();
     let lost = start().await.unwrap_err().to_string();
+    assert!(lost.contains("catalogue.journal.jsonl, the journal of this very input, is gone: bring it back"), "{lost}");
+    fs::remove_file(bench.path(".luma-batches")).unwrap();
+    let lost = start().await.unwrap_err().to_string();
     for error in [emptied, lost] {
         assert!(error.contains("whose journal is not here: if it is lost, restore it"), "{error}");
     }
