@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -33,7 +33,9 @@ use crate::{
     types::{FileState, GenerationState},
 };
 
-const API_VERSION: &str = "2026-04-01";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const API_VERSION: HeaderName = HeaderName::from_static("x-api-version");
+const VERSION: HeaderValue = HeaderValue::from_static("2026-04-01");
 
 /// The window of `X-RateLimit-Reset` after a request within the limit.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -81,7 +83,8 @@ fn respond(shared: &Shared, head: Parts, body: Bytes) -> (HttpReply, Duration, A
     let normal = scripted.takes_effect.then(|| call.carry_out(&mut state, endpoint).unwrap_or_else(|error| error));
     let mut reply = scripted.http.or(normal).unwrap_or_else(|| HttpReply::empty(500));
     if reply.by_api {
-        reply = reply.header("X-Request-Id", &request_id).header("X-API-Version", &API_VERSION);
+        reply.headers.push((API_VERSION, VERSION));
+        reply = reply.header(REQUEST_ID, &request_id);
     }
     let request = Arc::new(requests::Request {
         operation,
@@ -207,14 +210,14 @@ impl Call<'_> {
                 ),
             )
         };
-        reply.header("Retry-After", &self.shared.clock.seconds_for_caller(retry_after))
+        reply.header("Retry-After", self.shared.clock.seconds_for_caller(retry_after))
     }
 
     fn rate_headers(&self, reply: HttpReply, limit: u32, remaining: u32, reset: Duration) -> HttpReply {
         reply
-            .header("X-RateLimit-Limit", &limit)
-            .header("X-RateLimit-Remaining", &remaining)
-            .header("X-RateLimit-Reset", &unix_seconds().saturating_add(self.shared.clock.seconds_for_caller(reset)))
+            .header("X-RateLimit-Limit", limit)
+            .header("X-RateLimit-Remaining", remaining)
+            .header("X-RateLimit-Reset", unix_seconds().saturating_add(self.shared.clock.seconds_for_caller(reset)))
     }
 
     fn get_generation(&self, state: &mut State) -> Checked<HttpReply> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{Response, response};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
@@ -141,9 +141,7 @@ impl Reply {
 
     /// Adds a header. Has no effect on the [`normal`](Self::normal) reply.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if let Some(reply) = &mut self.http {
-            reply.headers.push((name.into(), value.into()));
-        }
+        self.http = self.http.map(|reply| reply.header(name.into(), value.into()));
         self
     }
 
@@ -171,7 +169,7 @@ pub(super) type Checked<T = ()> = Result<T, HttpReply>;
 #[derive(Clone, Debug)]
 pub(super) struct HttpReply {
     pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Bytes,
     /// Whether it has the headers that the service puts on each of its responses.
     pub(super) by_api: bool,
@@ -183,7 +181,7 @@ impl HttpReply {
     }
 
     pub(super) fn json_text(status: u16, body: String) -> Self {
-        let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+        let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         Self { status, headers, body: body.into(), by_api: true }
     }
 
@@ -195,17 +193,21 @@ impl HttpReply {
         Self::json(status, &json!({ "detail": detail.into() }))
     }
 
-    pub(super) fn header(mut self, name: &str, value: &impl ToString) -> Self {
-        self.headers.push((name.to_owned(), value.to_string()));
+    /// 500 if it cannot be sent.
+    pub(super) fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
+        let (Ok(name), Ok(value)) = (name.try_into(), value.try_into()) else {
+            return Self { by_api: self.by_api, ..Self::empty(500) };
+        };
+        self.headers.push((name, value));
         self
     }
 
+    /// 500 if the status cannot be sent.
     pub(super) fn into_response(self) -> Response<Body> {
-        let response = self
-            .headers
-            .into_iter()
-            .fold(response::Builder::new().status(self.status), |response, (name, value)| response.header(name, value));
-        server::response(response, server::full(self.body))
+        let mut response = Response::new(server::full(self.body));
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().extend(self.headers);
+        response
     }
 }
 

@@ -41,12 +41,49 @@ pub(super) struct Run {
     pub(super) request: Value,
     pub(super) script: Script,
     pub(super) polls: usize,
-    /// What a poll showed last, with the keys of its outputs in the place of their URLs.
-    pub(super) shown: Option<(GenerationState, String)>,
+    /// What was shown last.
+    pub(super) shown: Option<Shown>,
     /// By the emulator's clock.
     pub(super) submitted: Duration,
     /// By the caller's clock.
     pub(super) created: SystemTime,
+}
+
+/// A generation in one state as JSON, without the URLs of its outputs.
+pub(super) struct Shown {
+    state: GenerationState,
+    /// The text before each URL, and the key of its output.
+    outputs: Vec<(String, String)>,
+    /// The text after the last one.
+    rest: String,
+    /// How long it was with its URLs.
+    length: usize,
+}
+
+impl Shown {
+    /// `text` has keys of outputs in the place of their URLs.
+    fn new(text: &str, id: Uuid, state: GenerationState) -> Self {
+        let quoted = format!("\"generations/{id}/");
+        let (mut outputs, mut rest) = (Vec::new(), text);
+        while let Some(at) = rest.find(&quoted) {
+            let (before, key) = rest.split_at(at + 1);
+            let (key, after) = key.split_at(key.find('"').unwrap_or(key.len()));
+            outputs.push((before.to_owned(), key.to_owned()));
+            rest = after;
+        }
+        Self { state, outputs, rest: rest.to_owned(), length: text.len() }
+    }
+
+    fn signed(&mut self, signer: &mut Signer) -> String {
+        let mut text = String::with_capacity(self.length);
+        for (before, key) in &self.outputs {
+            text.push_str(before);
+            signer.sign_into(&mut text, &Method::GET, key);
+        }
+        text.push_str(&self.rest);
+        self.length = text.len();
+        text
+    }
 }
 
 /// An output of a completed job.
@@ -77,23 +114,10 @@ impl Run {
     /// The generation in this state, with fresh URLs. All else is written once for each state, since polls are many.
     pub(super) fn shown(&mut self, document: &Document, state: GenerationState, signer: &mut Signer) -> String {
         let shown = match self.shown.take() {
-            Some(shown) if shown.0 == state => shown,
-            _ => {
-                let text = self.to_json(document, &state).to_string();
-                (state, text)
-            }
+            Some(shown) if shown.state == state => shown,
+            _ => Shown::new(&self.to_json(document, &state).to_string(), self.id, state),
         };
-        let key = format!("generations/{}/", self.id);
-        let quoted = format!("\"{key}");
-        let mut parts = shown.1.split(&quoted);
-        let mut text = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let (name, rest) = part.split_once('"').unwrap_or((part, ""));
-            let url = signer.sign(&Method::GET, &format!("{key}{name}"));
-            text.extend(["\"", &url, "\"", rest]);
-        }
-        self.shown = Some(shown);
-        text
+        self.shown.insert(shown).signed(signer)
     }
 
     fn to_json(&self, document: &Document, state: &GenerationState) -> Value {

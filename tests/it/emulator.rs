@@ -215,6 +215,21 @@ async fn a_delayed_reply_holds_nobody_else_up() {
 }
 
 #[tokio::test]
+async fn a_reply_that_cannot_be_sent_is_an_error_of_the_server() {
+    let emulator = emulator().await;
+    let unsendable = [
+        Reply::raw(1000, ""),
+        Reply::raw(200, "x").header("no name", "x"),
+        Reply::rejected(404, "x").header("X-Tea", "line\nbreak"),
+    ];
+    for reply in unsendable {
+        emulator.next_reply(Operation::ListFiles, reply.clone());
+        let response = reqwest::get(format!("{}/files", emulator.base_url())).await.unwrap();
+        assert_eq!(response.status(), 500, "{reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_exists_though_its_response_is_lost() {
     let emulator = emulator().await;
     emulator.next_create(Reply::raw(504, "<html>gateway timeout</html>").after_effect());
