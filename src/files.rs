@@ -44,11 +44,9 @@ impl Files {
         match request.try_into() {
             Ok(request) => {
                 let request: CreateFile = request;
-                Call::new(self.client.clone(), async |api: raw::Client| api.create_file().body(request).send().await)
+                self.client.call(async |api| api.create_file().body(request).send().await)
             }
-            Err(e) => {
-                Call::invalid(self.client.clone(), Error::invalid_input(format!("the file cannot be recorded: {e}")))
-            }
+            Err(e) => Call::invalid(&self.client, Error::invalid_input(format!("the file cannot be recorded: {e}"))),
         }
     }
 
@@ -58,8 +56,8 @@ impl Files {
     /// known: the file is the same, and its state shows the result.
     pub fn complete(&self, id: impl Into<FileId>) -> Call<File> {
         self.about(id, |client, id| {
-            Call::new(client, async move |api: raw::Client| api.complete_file().file_id(id).send().await)
-                .check(move |file| check(file, id))
+            let complete = async move |api: raw::Client| api.complete_file().file_id(id).send().await;
+            Call::new(client, complete, move |file, _| check(file, id))
         })
     }
 
@@ -72,9 +70,7 @@ impl Files {
     ///
     /// If a first attempt took effect and its response was lost, the second may be rejected with 404.
     pub fn delete(&self, id: impl Into<FileId>) -> Call<()> {
-        self.about(id, |client, id| {
-            Call::new(client, async move |api: raw::Client| api.delete_file().file_id(id).send().await)
-        })
+        self.about(id, |client, id| client.call(async move |api| api.delete_file().file_id(id).send().await))
     }
 
     /// Waits until a file is ready.
@@ -107,14 +103,14 @@ impl Files {
     fn about<T: 'static>(&self, id: impl Into<FileId>, call: impl FnOnce(Client, uuid::Uuid) -> Call<T>) -> Call<T> {
         match id.into().id {
             Ok(id) => call(self.client.clone(), id),
-            Err(error) => Call::invalid(self.client.clone(), error),
+            Err(error) => Call::invalid(&self.client, error),
         }
     }
 }
 
 fn get(client: Client, id: uuid::Uuid) -> Call<File> {
-    Call::new(client, async move |api: raw::Client| api.get_file().file_id(id).send().await)
-        .check(move |file| check(file, id))
+    let get = async move |api: raw::Client| api.get_file().file_id(id).send().await;
+    Call::new(client, get, move |file, _| check(file, id))
 }
 
 fn check(file: &File, id: uuid::Uuid) -> Result<(), String> {
@@ -175,9 +171,9 @@ impl ListFiles {
     pub fn page(&self) -> Call<FilePage> {
         let Self { client, purpose, state, limit, cursor } = self.clone();
         if limit.is_some_and(|limit| !(1..=100).contains(&limit)) {
-            return Call::invalid(client, Error::invalid_input("a page of files has 1 to 100 of them"));
+            return Call::invalid(&client, Error::invalid_input("a page of files has 1 to 100 of them"));
         }
-        Call::new(client, async move |api: raw::Client| {
+        client.call(async move |api| {
             let mut list = api.list_files();
             if let Some(purpose) = purpose {
                 list = list.purpose(purpose);

@@ -62,25 +62,26 @@ impl Generations {
             Ok(request) => Box::new(request),
             Err(e) => {
                 let error = Error::invalid_input(format!("the generation cannot be submitted: {e}"));
-                return Call::invalid(self.client.clone(), error);
+                return Call::invalid(&self.client, error);
             }
         };
         let subject = subject(&request);
-        Call::new(self.client.clone(), async |api: crate::raw::Client| {
-            api.create_generation().body(*request).send().await
-        })
-        .timeout(self.client.submit_timeout())
-        .subject(subject)
-        .report(|generation, exchange| {
-            // Values of an event are made only where it is logged.
-            tracing::info!(
-                id = %generation.id,
-                state = %redact::excerpt(generation.state.as_str()),
-                attempts = exchange.attempts,
-                seconds = exchange.elapsed.as_secs_f64(),
-                "generation created"
-            );
-        })
+        let call = Call::new(
+            self.client.clone(),
+            async |api: crate::raw::Client| api.create_generation().body(*request).send().await,
+            |generation, exchange| {
+                // Values of an event are made only where it is logged.
+                tracing::info!(
+                    id = %generation.id,
+                    state = %redact::excerpt(generation.state.as_str()),
+                    attempts = exchange.attempts,
+                    seconds = exchange.elapsed.as_secs_f64(),
+                    "generation created"
+                );
+                Ok(())
+            },
+        );
+        call.timeout(self.client.submit_timeout()).subject(subject)
     }
 
     /// Gets a generation. Free. Each call for a completed one mints new URLs for its outputs, valid
@@ -93,7 +94,7 @@ impl Generations {
     pub fn get(&self, id: impl Into<GenerationId>) -> Call<Generation> {
         match id.into().id {
             Ok(id) => get(&self.client, id),
-            Err(error) => Call::invalid(self.client.clone(), error),
+            Err(error) => Call::invalid(&self.client, error),
         }
     }
 
@@ -228,9 +229,12 @@ fn subject(request: &CreateGeneration) -> Subject {
 }
 
 fn get(client: &Client, id: Uuid) -> Call<Generation> {
-    Call::new(client.clone(), async move |api: crate::raw::Client| api.get_generation().generation_id(id).send().await)
-        .about(id)
-        .check(move |generation| check(generation, id))
+    let call = Call::new(
+        client.clone(),
+        async move |api: crate::raw::Client| api.get_generation().generation_id(id).send().await,
+        move |generation, _| check(generation, id),
+    );
+    call.subject(Subject::Generation(id))
 }
 
 /// Values may be unknown; the structure may not.

@@ -1,29 +1,26 @@
 //! A call of the API that has not been made yet, and its response.
 
-use std::{borrow::Cow, fmt, future::IntoFuture, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    future::{self, IntoFuture},
+    pin::pin,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use futures_util::{TryFutureExt as _, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use http::HeaderValue;
-use uuid::Uuid;
 
 use crate::{
     client::Client,
     error::{Error, Exchange, Result},
-    http::{
-        failure::unusable,
-        retry::Retry,
-        trace::Subject,
-        transport::{CallOptions, Watcher},
-    },
+    http::{failure::unusable, retry::Retry, trace::Subject, transport::Watcher},
     rate_limit::RateLimit,
-    raw::{self, Record, ResponseValue},
+    raw::{self, CallState, Record, ResponseValue},
 };
 
 type Raw<T> = Result<ResponseValue<T>, raw::Error>;
-type Operation<T> = Box<dyn FnOnce(raw::Client) -> BoxFuture<'static, Raw<T>> + Send>;
-type Report<T> = fn(&T, &Exchange);
-type Check<T> = Box<dyn FnOnce(&T) -> Result<(), String> + Send>;
 
 impl Client {
     /// Any one operation of the API, through the generated client, with the key, retries, limits and
@@ -40,7 +37,7 @@ impl Client {
         Fut: Future<Output = Result<ResponseValue<T>, raw::Error>> + Send + 'static,
         T: 'static,
     {
-        Call::new(self.clone(), operation)
+        Call::new(self.clone(), operation, |_, _| Ok(()))
     }
 }
 
@@ -54,12 +51,8 @@ impl Client {
 /// learn the outcome in any case, spawn the call as a task of its own.
 #[must_use = "a call does nothing until awaited"]
 pub struct Call<T> {
-    client: Client,
-    options: CallOptions,
-    operation: Result<Operation<T>>,
-    check: Option<Check<T>>,
-    report: Option<Report<T>>,
-    about: Option<Uuid>,
+    state: CallState,
+    outcome: Result<BoxFuture<'static, Result<T>>>,
 }
 
 /// The response to a call, with what its headers say.
@@ -96,44 +89,41 @@ impl<T: fmt::Debug> fmt::Debug for Response<T> {
 }
 
 impl<T: 'static> Call<T> {
-    pub(crate) fn new<F, Fut>(client: Client, operation: F) -> Self
+    /// `check` says what is wrong with a response that decodes.
+    pub(crate) fn new<F, Fut>(
+        client: Client,
+        operation: F,
+        check: impl FnOnce(&T, &Exchange) -> Result<(), String> + Send + 'static,
+    ) -> Self
     where
         F: FnOnce(raw::Client) -> Fut + Send + 'static,
         Fut: Future<Output = Raw<T>> + Send + 'static,
     {
-        let operation: Operation<T> = Box::new(|api| Box::pin(operation(api)));
-        Self { options: client.options(), client, operation: Ok(operation), check: None, report: None, about: None }
+        let state = client.call_state();
+        let call = state.clone();
+        let outcome = Box::pin(async move {
+            // Pinned where it is: it is large.
+            let operation = pin!(operation(client.raw(call.clone())));
+            conclude(&call, operation.await, check)
+        });
+        Self { state, outcome: Ok(outcome) }
     }
 
     /// A call that cannot be made: it fails when awaited.
-    pub(crate) fn invalid(client: Client, error: Error) -> Self {
-        Self { options: client.options(), client, operation: Err(error), check: None, report: None, about: None }
+    pub(crate) fn invalid(client: &Client, error: Error) -> Self {
+        Self { state: client.call_state(), outcome: Err(error) }
     }
 
-    /// What has to be true of the response beyond its types.
-    pub(crate) fn check(self, check: impl FnOnce(&T) -> Result<(), String> + Send + 'static) -> Self {
-        Self { check: Some(Box::new(check)), ..self }
-    }
-
-    /// What is logged of a response that is as it should be.
-    pub(crate) fn report(self, report: Report<T>) -> Self {
-        Self { report: Some(report), ..self }
-    }
-
-    /// The generation that the call is about.
-    pub(crate) fn about(self, id: Uuid) -> Self {
-        Self { about: Some(id), ..self }.subject(Subject::Generation(id))
-    }
-
-    /// What the call is about, for its span.
-    pub(crate) fn subject(mut self, subject: Subject) -> Self {
-        self.options.subject = subject;
+    /// What the call is about, for its span and its errors.
+    pub(crate) fn subject(self, subject: Subject) -> Self {
+        self.state.options().subject = subject;
         self
     }
 
     /// When to send this call again, instead of what the client is set to.
     pub fn retry(self, retry: Retry) -> Self {
-        Self { options: CallOptions { retry, ..self.options }, ..self }
+        self.state.options().retry = retry;
+        self
     }
 
     /// Sends this `X-Request-Id`, a UUID or a text of your own, instead of a random one, so that it can be
@@ -148,10 +138,10 @@ impl<T: 'static> Call<T> {
         let id = id.to_string();
         match HeaderValue::from_str(&id) {
             Ok(value) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                self.options.request_id = Some(value);
+                self.state.options().request_id = Some(value);
             }
-            _ if self.operation.is_ok() => {
-                self.operation = Err(Error::invalid_input(
+            _ if self.outcome.is_ok() => {
+                self.outcome = Err(Error::invalid_input(
                     "the request id cannot be a header: use a UUID or visible ASCII characters",
                 ));
             }
@@ -163,15 +153,16 @@ impl<T: 'static> Call<T> {
     /// Calls `watch` with the `X-Request-Id` of each request just before it is sent, and with `None` as soon as it is
     /// no longer under way. If the call is dropped, the last value thus names the request whose outcome nobody
     /// knows. It must not block.
-    pub fn on_request(mut self, watch: impl Fn(Option<&str>) + Send + Sync + 'static) -> Self {
-        self.options.watcher = Some(Watcher::new(watch));
+    pub fn on_request(self, watch: impl Fn(Option<&str>) + Send + Sync + 'static) -> Self {
+        self.state.options().watcher = Some(Watcher::new(watch));
         self
     }
 
     /// Limit of one attempt of this call, instead of what the client is set to. The budget of the
     /// [`Retry`] policy (five minutes by default) is a limit to the call as a whole.
     pub fn timeout(self, timeout: Duration) -> Self {
-        Self { options: CallOptions { timeout, ..self.options }, ..self }
+        self.state.options().timeout = timeout;
+        self
     }
 
     /// Makes the call and returns its response with what the headers say. Dropping it is as dropping the call.
@@ -180,37 +171,37 @@ impl<T: 'static> Call<T> {
     ///
     /// As the call itself.
     pub async fn response(self) -> Result<Response<T>> {
-        let api = self.client.raw(self.options);
-        let state = api.inner.clone();
-        let outcome = (self.operation?)(api).await;
-        let mut record = state.take_record();
-        if outcome.is_err()
-            && let Some(error) = record.error.take()
-        {
-            return Err(error.about_generation(self.about));
-        }
-        let problem = match outcome {
-            Ok(value) => {
-                let value = value.into_inner();
-                match self.check.map_or(Ok(()), |check| check(&value)) {
-                    Ok(()) => {
-                        let Record { exchange, rate_limit, body, .. } = record;
-                        if let Some(report) = self.report {
-                            report(&value, &exchange);
-                        }
-                        return Ok(Response { value, exchange, rate_limit, body });
-                    }
-                    Err(problem) => problem,
-                }
-            }
-            Err(raw::Error::InvalidRequest(message)) => return Err(Error::invalid_input(message)),
-            Err(raw::Error::CommunicationError(e)) => return Err(Error::invalid_input(e.without_url().to_string())),
-            Err(raw::Error::InvalidResponsePayload(_, e)) => e.to_string(),
-            Err(e) => e.to_string(),
-        };
-        let excerpt = |text: &str| self.client.shared().excerpt(text);
-        Err(unusable(record.exchange, &record.body, &problem, excerpt).about_generation(self.about))
+        let value = self.outcome?.await?;
+        let Record { exchange, rate_limit, body, .. } = std::mem::take(&mut *self.state.record());
+        Ok(Response { value, exchange, rate_limit, body })
     }
+}
+
+/// What a call ends with, once its operation has.
+fn conclude<T>(
+    state: &CallState,
+    outcome: Raw<T>,
+    check: impl FnOnce(&T, &Exchange) -> Result<(), String>,
+) -> Result<T> {
+    let mut record = state.record();
+    let problem = match outcome {
+        Ok(value) => match check(&value, &record.exchange) {
+            Ok(()) => return Ok(value.into_inner()),
+            Err(problem) => problem,
+        },
+        Err(error) => match (record.error.take(), error) {
+            (Some(error), _) => return Err(error.about_generation(state.options().subject.generation_id())),
+            (None, raw::Error::InvalidRequest(message)) => return Err(Error::invalid_input(message)),
+            (None, raw::Error::CommunicationError(e)) => {
+                return Err(Error::invalid_input(e.without_url().to_string()));
+            }
+            (None, raw::Error::InvalidResponsePayload(_, e)) => e.to_string(),
+            (None, e) => e.to_string(),
+        },
+    };
+    let Record { exchange, body, .. } = std::mem::take(&mut *record);
+    let error = unusable(exchange, &body, &problem, |text| state.shared().excerpt(text));
+    Err(error.about_generation(state.options().subject.generation_id()))
 }
 
 impl<T: Send + 'static> IntoFuture for Call<T> {
@@ -218,12 +209,12 @@ impl<T: Send + 'static> IntoFuture for Call<T> {
     type IntoFuture = BoxFuture<'static, Result<T>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.response().map_ok(|response| response.value))
+        self.outcome.unwrap_or_else(|error| Box::pin(future::ready(Err(error))))
     }
 }
 
 impl<T> fmt::Debug for Call<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Call").field("options", &*self.state.options()).finish_non_exhaustive()
     }
 }

@@ -67,8 +67,11 @@ impl Client {
         &self.inner.base_url
     }
 
-    pub(crate) fn raw(&self, options: CallOptions) -> raw::Client {
-        let state = CallState::new(Arc::clone(&self.inner.shared), options);
+    pub(crate) fn call_state(&self) -> CallState {
+        CallState::new(Arc::clone(&self.inner.shared), self.options())
+    }
+
+    pub(crate) fn raw(&self, state: CallState) -> raw::Client {
         raw::Client::new_with_client(&self.inner.base_url, self.inner.shared.http.clone(), state)
     }
 

@@ -22,6 +22,16 @@ pub(crate) enum Subject {
     Generation(Uuid),
 }
 
+impl Subject {
+    /// The job that exists.
+    pub(crate) fn generation_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Generation(id) => Some(*id),
+            Self::Other | Self::Submission { .. } => None,
+        }
+    }
+}
+
 /// The span around a call, with all its attempts. `server` is the host and port of the API, if the call goes there.
 pub(super) fn call_span(operation: &'static str, subject: &Subject, server: Option<&(String, u16)>) -> Span {
     if nobody_listens() {

@@ -46,7 +46,8 @@ async fn send(
     request: reqwest::Request,
     operation: Operation,
 ) -> Result<(StatusCode, HeaderMap, Bytes)> {
-    match api::call(&state.shared, request, operation, state.options.clone()).await {
+    let options = state.options().clone();
+    match api::call(state.shared(), request, operation, options).await {
         Ok((response, exchange)) => {
             let mut record = state.record();
             (record.exchange, record.rate_limit) = (exchange, response.rate_limit);

@@ -12,10 +12,13 @@ use crate::{
 
 /// The inner value of the generated client, made anew for each call.
 #[derive(Clone, Debug)]
-pub struct CallState {
-    pub(super) shared: Arc<Shared>,
-    pub(super) options: CallOptions,
-    record: Arc<Mutex<Record>>,
+pub struct CallState(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    options: Mutex<CallOptions>,
+    record: Mutex<Record>,
 }
 
 /// What a call learnt.
@@ -33,14 +36,19 @@ pub(crate) struct Record {
 
 impl CallState {
     pub(crate) fn new(shared: Arc<Shared>, options: CallOptions) -> Self {
-        Self { shared, options, record: Arc::default() }
+        Self(Arc::new(Inner { shared, options: options.into(), record: Mutex::default() }))
     }
 
-    pub(crate) fn take_record(&self) -> Record {
-        std::mem::take(&mut *self.record())
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
-    pub(super) fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Can be changed until the call begins.
+    pub(crate) fn options(&self) -> MutexGuard<'_, CallOptions> {
+        self.0.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn record(&self) -> MutexGuard<'_, Record> {
+        self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

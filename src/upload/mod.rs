@@ -14,12 +14,11 @@ use tokio::time::Instant;
 
 use self::{content::Opened, form::Form, monitor::UploadMonitor};
 use crate::{
-    client::{Client, call::Call},
+    client::Client,
     error::{Error, Exchange, Fault, Result},
     files::Files,
     http::{failure::Failure, fault::AttemptError, storage, transport::Request, url::signed_url},
     progress::{Progress, ProgressCallback, ProgressReporter},
-    raw,
     types::{CreateFile, CreateFileResponse, File, FilePurpose, FileState, PresignedUpload},
     util::{clock, redact},
 };
@@ -190,7 +189,7 @@ impl UploadOptions {
             Ok(form) => form,
             Err(error) => return Some(Err(error)),
         };
-        let call = Call::new(self.client.clone(), async move |api: raw::Client| form.send(api).await);
+        let call = self.client.call(async move |api| form.send(api).await);
         let response = call.timeout(self.client.submit_timeout()).await;
         if response.is_ok() {
             ProgressReporter::new(self.callback.clone()).report(content.length, Some(content.length), true);
