@@ -90,8 +90,8 @@ fn send_of(item: &mut syn::Item) -> Option<&mut syn::Block> {
     })
 }
 
-/// progenitor adds a header that this API has not, calls hooks, copies headers, and decodes strictly. The
-/// request as it is built goes to `raw::send` instead.
+/// progenitor adds headers that this API has not or that each request gets, calls hooks, copies headers, and
+/// decodes strictly. The request as it is built goes to `raw::send` instead.
 fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::Block> {
     let changed = || "progenitor's output sends requests in another way than before".to_owned();
     let text = |statement: &syn::Stmt| statement.to_token_stream().to_string();
@@ -110,10 +110,23 @@ fn end_in_the_send_loop(block: &syn::Block, document: &Node<'_>) -> Result<syn::
         _ => return Err(changed()),
     };
     let request: String = request.iter().map(text).filter(|it| !it.contains("api-version")).collect();
-    let without_header = request.replace(". headers (header_map)", "");
-    let request = without_header
-        .replace("let mut header_map = :: reqwest :: header :: HeaderMap :: with_capacity (1usize) ;", "");
-    if without_header.len() == request.len() || request.contains("header_map") {
+    let accept = ". header (:: reqwest :: header :: ACCEPT , \
+                  :: reqwest :: header :: HeaderValue :: from_static (\"application/json\" ,) ,)";
+    let mut request = request.replace(accept, "");
+    for (theirs, ours) in [
+        ("let mut header_map = :: reqwest :: header :: HeaderMap :: with_capacity (1usize) ;", ""),
+        (". headers (header_map)", ""),
+        // The base URL is parsed once, not for each request.
+        ("let url = format !", "let path = format !"),
+        ("client . baseurl ,", "client . inner . base_path () ,"),
+        (" (url)", " (client . inner . url (& path))"),
+    ] {
+        if !request.contains(theirs) {
+            return Err(changed());
+        }
+        request = request.replace(theirs, ours);
+    }
+    if ["header_map", ":: ACCEPT", ". baseurl"].iter().any(|it| request.contains(it)) {
         return Err(changed());
     }
     // Nothing in a UUID has to be encoded.

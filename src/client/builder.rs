@@ -224,13 +224,13 @@ impl ClientBuilder {
         };
         let server =
             (base_url.host_str().unwrap_or_default().to_owned(), base_url.port_or_known_default().unwrap_or_default());
-        let base_url = base_url.as_str().trim_end_matches('/').to_owned();
         Ok(Client {
             inner: Arc::new(Inner {
-                base_url,
+                base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 shared: Arc::new(Shared {
                     http,
                     fresh_http,
+                    base_url,
                     key: self.key,
                     server,
                     user_agent,

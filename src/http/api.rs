@@ -65,11 +65,12 @@ impl<'a> ApiRequest<'a> {
         let stream = || Error::invalid_input("the body of a call has to be in memory");
         let mut request = self.request.try_clone().ok_or_else(stream)?;
         let has_body = request.body().is_some();
-        // These, four of ours, and what hyper adds: the host and the length.
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + 5 + usize::from(has_body));
+        // These, five of ours, and what hyper adds: the host and the length.
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 6 + usize::from(has_body));
         for (name, value) in &self.headers {
             headers.append(name, value.clone());
         }
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::AUTHORIZATION, self.shared.key.authorization());
         headers.insert(header::USER_AGENT, self.shared.user_agent.clone());
         // Compressed bodies would need a second limit of size (RFC 9110, 12.5.3).

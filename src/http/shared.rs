@@ -22,6 +22,7 @@ pub(crate) struct Shared {
     /// at the moment of sending, and on HTTP/1 nothing then shows whether the request was handled.
     /// A new one also belongs to the runtime of the caller.
     pub(crate) fresh_http: FreshHttp,
+    pub(crate) base_url: reqwest::Url,
     pub(crate) key: ApiKey,
     /// Host and port of the API.
     pub(crate) server: (String, u16),

@@ -43,6 +43,17 @@ impl CallState {
         &self.0.shared
     }
 
+    pub(crate) fn base_path(&self) -> &str {
+        self.shared().base_url.path().trim_end_matches('/')
+    }
+
+    /// The URL of a path, which begins with that of the base URL.
+    pub(crate) fn url(&self, path: &str) -> reqwest::Url {
+        let mut url = self.shared().base_url.clone();
+        url.set_path(path);
+        url
+    }
+
     /// Can be changed until the call begins.
     pub(crate) fn options(&self) -> MutexGuard<'_, CallOptions> {
         self.0.options.lock().unwrap_or_else(PoisonError::into_inner)

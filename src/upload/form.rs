@@ -47,8 +47,7 @@ impl Form {
     pub(crate) async fn send(self, api: raw::Client) -> Result<raw::ResponseValue<CreateFileResponse>, raw::Error> {
         let request = api
             .client
-            .post(format!("{}/files", api.baseurl))
-            .header(header::ACCEPT, "application/json")
+            .post(api.inner.url(&format!("{}/files", api.inner.base_path())))
             .header(header::CONTENT_TYPE, self.content_type)
             .body(self.body)
             .build()?;
