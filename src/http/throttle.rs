@@ -73,7 +73,7 @@ impl Drop for Waiter<'_> {
 impl Throttle {
     /// Waits for its turn, as long as `accept` agrees to the time that it will take, and not beyond `deadline`.
     pub(crate) async fn pass(&self, deadline: Instant, accept: impl Fn(Duration) -> bool) -> Result<(), Closed> {
-        let Some((closed, turn)) = self.closed(Instant::now()) else { return Ok(()) };
+        let Some((closed, turn)) = self.closed() else { return Ok(()) };
         if !accept(turn) {
             return Err(closed);
         }
@@ -111,9 +111,10 @@ impl Throttle {
     }
 
     /// How long the limit holds, and how long until a new caller's turn.
-    fn closed(&self, now: Instant) -> Option<(Closed, Duration)> {
+    fn closed(&self) -> Option<(Closed, Duration)> {
         let mut hold = self.lock();
         let it = (*hold)?;
+        let now = Instant::now();
         let ahead = self.waiting.load(Ordering::Relaxed);
         if ahead == 0 && now >= it.next {
             *hold = None;

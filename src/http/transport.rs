@@ -14,6 +14,7 @@ use std::{
 use http::{HeaderValue, Method};
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use super::{
     failure::Failure,
@@ -172,7 +173,7 @@ impl<'a> CallContext<'a> {
         exchange.request_id_sent = match (self.peer, &self.options.request_id) {
             (Peer::Storage, _) => None,
             (Peer::Api(_), Some(id)) => id.to_str().ok().map(str::to_owned),
-            (Peer::Api(_), None) => Some(uuid::Uuid::new_v4().to_string()),
+            (Peer::Api(_), None) => Some(new_id()),
         };
         let (method, template) = request.route();
         let span = trace::attempt_span(exchange, &method, template);
@@ -329,7 +330,7 @@ struct Unfinished(Option<String>);
 
 impl Unfinished {
     fn new(exchange: &Exchange) -> Self {
-        Self(exchange.request_id_sent.clone().filter(|_| exchange.effect == Effect::Pays))
+        Self(if exchange.effect == Effect::Pays { exchange.request_id_sent.clone() } else { None })
     }
 
     fn finish(mut self) {
@@ -350,6 +351,11 @@ fn asked(failure: &Failure) -> Option<Duration> {
         Failure::Status(response) => retry_after(&response.headers, SystemTime::now()),
         Failure::Attempt(_) | Failure::Local(_) => None,
     }
+}
+
+/// A random UUID as text, without the detour through a formatter.
+fn new_id() -> String {
+    Uuid::new_v4().hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
 
 fn millis(duration: Duration) -> u64 {
