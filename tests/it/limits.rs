@@ -88,18 +88,20 @@ async fn a_call_waits_for_the_concurrency_limit_without_using_up_attempts() {
 
 #[tokio::test]
 async fn a_limit_that_never_ends_is_reported_when_the_budget_is_used_up() {
-    for after in [("retry-after-ms", "20"), ("retry-after", "0"), ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")] {
+    let headers = [("retry-after-ms", "20"), ("retry-after", "0"), ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")];
+    let refused = headers.map(async |after| {
         let server = limited_server(usize::MAX, limited(after, &[], "Too many concurrent jobs")).await;
-        let retry = Retry::default().first_delay(millis(20)).budget(millis(300));
-        let luma = fast_builder(server.url()).retry(retry).timeout(millis(100)).build().unwrap();
+        let retry = Retry::default().first_delay(millis(20)).budget(millis(1500));
+        let luma = fast_builder(server.url()).retry(retry).timeout(millis(500)).build().unwrap();
         let begun = Instant::now();
         let error = submit(&luma).await.unwrap_err();
         let took = begun.elapsed();
         assert!(matches!(error, Error::RateLimited(_)), "{error:?}");
-        assert!(took < millis(330), "{after:?}: {took:?}");
+        assert!(took < millis(1600), "{after:?}: {took:?}");
         let requests = server.requests().len();
-        assert!((2..=16).contains(&requests), "{after:?}: {requests} requests in {took:?}");
-    }
+        assert!((2..=76).contains(&requests), "{after:?}: {requests} requests in {took:?}");
+    });
+    join_all(refused).await;
 }
 
 #[tokio::test]
