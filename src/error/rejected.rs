@@ -38,7 +38,7 @@ impl Rejected {
             404 | 410 => RejectionKind::NotFound,
             413 => RejectionKind::TooLarge,
             422 => RejectionKind::UnusableMedia,
-            408 | 429 | 500..=599 => RejectionKind::Unavailable,
+            408 | 429 | 499 | 500..=599 => RejectionKind::Unavailable,
             _ => RejectionKind::InvalidRequest,
         }
     }
@@ -80,7 +80,7 @@ pub enum RejectionKind {
     TooLarge,
     /// 422: a medium cannot be fetched or decoded, or parameters do not go together.
     UnusableMedia,
-    /// 408, 5xx, or storage asks to slow down: nothing was created. Call again later.
+    /// 408, 499, 5xx, or storage asks to slow down: nothing was created. Call again later.
     Unavailable,
     /// 3xx: the base URL leads elsewhere. Redirects are not followed, so that neither the key nor
     /// a paid request ends up on another host.

@@ -200,11 +200,12 @@ pub(crate) fn classify(effect: Effect, strict: bool, outcome: Outcome) -> Verdic
             // Storage has no limit of the account: it asks to slow down.
             429 if author == Author::Storage => (Rejected, true),
             429 => (RateLimited, true),
-            408 | 500.. if idempotent => (Rejected, true),
+            408 | 499 | 500.. if idempotent => (Rejected, true),
             502 | 503 if author == Author::Api && !strict => (Rejected, true),
             409 if author == Author::Api && effect == Effect::Changes => (Rejected, false),
-            // None of them says that nothing was done; a redirect may lead to the result of it.
-            100..=199 | 300..=399 | 408 | 409 | 500.. if !idempotent => (OutcomeUnknown, false),
+            // None of them says that nothing was done; a redirect may lead to the result of it. With 499 a
+            // gateway says that it did not wait for the response.
+            100..=199 | 300..=399 | 408 | 409 | 499 | 500.. if !idempotent => (OutcomeUnknown, false),
             _ => (Rejected, false),
         },
     };
@@ -292,11 +293,11 @@ mod tests {
                     for strict in [false, true] {
                         let expected = match (status, effect, author) {
                             (200..=299, ..) => (Success, false),
-                            (429, _, Storage) | (408 | 500..=999, Idempotent, _) => (Rejected, true),
+                            (429, _, Storage) | (408 | 499 | 500..=999, Idempotent, _) => (Rejected, true),
                             (429, ..) => (RateLimited, true),
                             (502 | 503, _, Api) if !strict => (Rejected, true),
                             (409, Changes, Api) | (_, Idempotent, _) => (Rejected, false),
-                            (100..=199 | 300..=399 | 408 | 409 | 500..=999, ..) => (OutcomeUnknown, false),
+                            (100..=199 | 300..=399 | 408 | 409 | 499 | 500..=999, ..) => (OutcomeUnknown, false),
                             _ => (Rejected, false),
                         };
                         let response =

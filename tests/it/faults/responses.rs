@@ -129,7 +129,7 @@ pub(super) fn rejection_kind(status: u16) -> RejectionKind {
         404 | 410 => RejectionKind::NotFound,
         413 => RejectionKind::TooLarge,
         422 => RejectionKind::UnusableMedia,
-        408 | 500.. => RejectionKind::Unavailable,
+        408 | 499.. => RejectionKind::Unavailable,
         _ => RejectionKind::InvalidRequest,
     }
 }
@@ -138,7 +138,8 @@ pub(super) fn statuses() -> Vec<Case> {
     let mut cases = Vec::new();
     for status in (400..=599).filter(|it| *it != 429) {
         let rejected = Outcome::Rejected(rejection_kind(status));
-        let transient = status == 408 || status >= 500;
+        // 499: a gateway did not wait for the response.
+        let transient = status == 408 || status >= 499;
         for by_api in [true, false] {
             let certain = match status {
                 502 | 503 | 409 => by_api,
