@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
 use tokio::io::AsyncBufRead;
 use tokio_util::io::StreamReader;
+use uuid::Uuid;
 
 use super::fetch::{Event, Fetch};
 use crate::{error::Result, progress::ProgressReporter};
@@ -14,14 +15,16 @@ use crate::{error::Result, progress::ProgressReporter};
 #[derive(Debug)]
 pub struct Body {
     fetch: Fetch,
+    /// The generation that it is of.
+    about: Option<Uuid>,
     progress: ProgressReporter,
     /// After an error nothing more comes.
     failed: bool,
 }
 
 impl Body {
-    pub(super) fn new(fetch: Fetch, progress: ProgressReporter) -> Self {
-        Self { fetch, progress, failed: false }
+    pub(super) fn new(fetch: Fetch, about: Option<Uuid>, progress: ProgressReporter) -> Self {
+        Self { fetch, about, progress, failed: false }
     }
 
     /// How many bytes were handed out.
@@ -68,6 +71,7 @@ impl Body {
             Event::Restart => Err(self.fetch.unexpected("the object changed while it was being fetched")),
         });
         self.failed = chunk.is_err();
+        let chunk = chunk.map_err(|error| error.about_download(self.about));
         let is_last = matches!(chunk, Ok(None));
         self.progress.report(self.fetch.done(), self.fetch.wanted(), is_last);
         chunk

@@ -215,7 +215,12 @@ impl Download {
     /// [`Rejected`](Error::Rejected), [`NoResponse`](Error::NoResponse), [`UnexpectedResponse`](Error::UnexpectedResponse)
     /// if it cannot be fetched.
     pub async fn save(self, path: impl AsRef<Path>) -> Result<Saved> {
-        let target = Target::new(path.as_ref(), self.overwrite, self.resumable).await?;
+        let id = self.source.id;
+        self.save_only(path.as_ref()).await.map_err(|error| error.about_download(id))
+    }
+
+    async fn save_only(self, path: &Path) -> Result<Saved> {
+        let target = Target::new(path, self.overwrite, self.resumable).await?;
         let this = self.named(&target)?;
         let output = this.only("`save_all`, or choose one with `output`")?;
         this.save_one(output, &target).await
@@ -231,7 +236,12 @@ impl Download {
     ///
     /// As [`save`](Self::save). Outputs that were saved before the error stay.
     pub async fn save_all(self, directory: impl AsRef<Path>) -> Result<Vec<Saved>> {
-        let target = Target::directory(directory.as_ref(), self.overwrite, self.resumable).await?;
+        let id = self.source.id;
+        self.save_each(directory.as_ref()).await.map_err(|error| error.about_download(id))
+    }
+
+    async fn save_each(self, directory: &Path) -> Result<Vec<Saved>> {
+        let target = Target::directory(directory, self.overwrite, self.resumable).await?;
         if self.source.outputs.is_empty() {
             return Err(Error::invalid_input("there is no output to download"));
         }
@@ -266,13 +276,9 @@ impl Download {
         Ok(self)
     }
 
-    /// The error has the id of the generation: it is finished and paid for, and can be downloaded again.
     async fn save_one(&self, output: &Output, target: &Target) -> Result<Saved> {
         let (begun, id) = (Instant::now(), self.source.id);
-        let saved = self.save_to(output, target).await.map_err(|error| match id {
-            Some(id) => error.about_generation(Some(id)).about_known(true),
-            None => error,
-        })?;
+        let saved = self.save_to(output, target).await?;
         let (path, bytes, seconds) = (saved.path.display(), saved.bytes, begun.elapsed().as_secs_f64());
         tracing::info!(id = id.map(tracing::field::display), %path, bytes, seconds, "output saved");
         Ok(saved)
@@ -306,8 +312,9 @@ impl Download {
     ///
     /// As [`open`](Self::open) and [`Body::chunk`]; [`Io`](Error::Io) if the writer fails.
     pub async fn copy_to(self, writer: &mut (impl AsyncWrite + Unpin + ?Sized)) -> Result<u64> {
+        let id = self.source.id;
         let mut body = self.open().await?;
-        let io = |e| Error::io("write to", "the given writer", e);
+        let io = |e| Error::io("write to", "the given writer", e).about_download(id);
         while let Some(chunk) = body.chunk().await? {
             writer.write_all(&chunk).await.map_err(io)?;
         }
@@ -323,9 +330,15 @@ impl Download {
     /// [`Rejected`](Error::Rejected) or [`NoResponse`](Error::NoResponse) if it cannot be fetched;
     /// [`UnexpectedResponse`](Error::UnexpectedResponse) if the headers show something else (see [`Source`]).
     pub async fn open(self) -> Result<Body> {
+        let id = self.source.id;
+        let fetch = self.connected().await.map_err(|error| error.about_download(id))?;
+        Ok(Body::new(fetch, id, ProgressReporter::new(self.callback.clone())))
+    }
+
+    async fn connected(&self) -> Result<Fetch> {
         let mut fetch = self.fetch(self.only("`output` to choose one")?, ResumePoint::default())?;
         fetch.connect().await?;
-        Ok(Body::new(fetch, ProgressReporter::new(self.callback.clone())))
+        Ok(fetch)
     }
 
     fn only(&self, instead: &str) -> Result<&Output> {

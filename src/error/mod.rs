@@ -36,7 +36,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// them ever shows the key or a signed URL.
 #[non_exhaustive]
 pub enum Error {
-    /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
+    /// An argument or setting cannot be used. Nothing was sent: correct it and call again. If it has a
+    /// [`generation_id`](Self::generation_id), do not submit that one again: download its outputs otherwise.
     InvalidInput(Box<InvalidInput>),
     /// No usable response came, and nothing was changed on the service: calling again is safe.
     NoResponse(Box<NoResponse>),
@@ -61,7 +62,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn invalid_input(message: impl Into<String>) -> Self {
-        Self::InvalidInput(Box::new(InvalidInput { message: message.into() }))
+        Self::InvalidInput(Box::new(InvalidInput { message: message.into(), generation_id: None }))
     }
 
     /// What is wrong, without the words that `Display` adds to an input that cannot be used.
@@ -107,6 +108,17 @@ impl Error {
             exchange.is_known |= is_known;
         }
         self
+    }
+
+    /// Adds the generation whose outputs were to be downloaded: it exists.
+    pub(crate) fn about_download(mut self, id: Option<Uuid>) -> Self {
+        if id.is_none() {
+            return self;
+        }
+        if let Self::InvalidInput(e) = &mut self {
+            e.generation_id = id;
+        }
+        self.about_generation(id).about_known(true)
     }
 
     fn exchange_mut(&mut self) -> Option<&mut Exchange> {
@@ -169,6 +181,7 @@ impl Error {
             Self::GenerationFailed(e) => Some(e.generation.id),
             Self::WaitTimeout(e) => e.generation.as_ref().map(|it| it.id).or(e.generation_id),
             Self::OutcomeUnknown(e) => e.generation_id.or(e.exchange.generation_id),
+            Self::InvalidInput(e) => e.generation_id,
             Self::Io(e) => e.generation_id,
             _ => self.exchange()?.generation_id,
         }
@@ -284,11 +297,16 @@ impl std::error::Error for Error {
 pub struct InvalidInput {
     /// What is wrong with it.
     pub message: String,
+    /// The generation that was to be downloaded: it exists.
+    pub generation_id: Option<Uuid>,
 }
 
 impl fmt::Display for InvalidInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (nothing was sent)", self.message)
+        match self.generation_id {
+            Some(id) => write!(f, "{} (generation {id} exists)", self.message),
+            None => write!(f, "{} (nothing was sent)", self.message),
+        }
     }
 }
 

@@ -19,8 +19,8 @@ pub enum Outcome {
 }
 
 impl Error {
-    /// What became of the paid request, if this is the error of [`create`](crate::Generations::create)
-    /// or of the wait for its job.
+    /// What became of the paid request, if this is the error of [`create`](crate::Generations::create),
+    /// of the wait for its job, or of the download of that generation.
     ///
     /// What does not prove anything is [`Outcome::Unknown`]: so are the errors of calls that do not
     /// submit a job, unless they show that one exists.
@@ -28,7 +28,7 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         let known = |exchange: &Exchange| exchange.generation_id.filter(|_| exchange.is_known);
         match self {
-            Self::InvalidInput(_) => Outcome::NotSent,
+            Self::InvalidInput(e) => e.generation_id.map_or(Outcome::NotSent, Outcome::Accepted),
             Self::NoResponse(e) => known(&e.exchange).map_or(Outcome::NotSent, Outcome::Accepted),
             Self::OutcomeUnknown(e) => e.generation_id.map_or(Outcome::Unknown, Outcome::Accepted),
             Self::Rejected(e) => known(&e.exchange).map_or(Outcome::Rejected, Outcome::Accepted),
@@ -156,6 +156,8 @@ mod tests {
         let accepted = Outcome::Accepted(ID);
         let cases = [
             (Error::invalid_input("no"), Outcome::NotSent),
+            (Error::invalid_input("no").about_download(Some(ID)), accepted),
+            (Error::invalid_input("no").about_generation(Some(ID)), Outcome::NotSent),
             (no_response(false), Outcome::NotSent),
             (no_response(true), accepted),
             (unknown(None), Outcome::Unknown),

@@ -205,6 +205,7 @@ fn every_error_is_a_line_that_says_what_to_do() {
     let ask = "it may have taken effect: ask support with the request id before repeating it";
     let lines = [
         (Error::invalid_input("too long"), "too long (nothing was sent)".to_owned()),
+        (Error::invalid_input("two").about_download(Some(ID)), format!("two (generation {ID} exists)")),
         (
             no_response(Fault::Interrupted),
             format!(

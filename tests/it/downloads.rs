@@ -10,7 +10,7 @@ use std::{
 use futures_util::TryStreamExt as _;
 use luma_agents::{
     ApiKey, Client, Download, Error, Progress, Retry,
-    error::{Fault, RejectionKind},
+    error::{Fault, Outcome, RejectionKind},
     mock::{Emulator, Operation, Script, Transfer},
     types::{CreateGeneration, Generation, GenerationType, MediaRef, Model},
 };
@@ -489,6 +489,34 @@ async fn a_success_that_carries_no_picture_is_an_error() {
     let (_server, luma, generation) = from_server(|_| Action::send(response_bytes(204, [], ""))).await;
     let error = luma.download(&generation).bytes().await.unwrap_err();
     assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+}
+
+#[tokio::test]
+async fn whichever_way_a_generation_is_downloaded_an_error_has_its_id() {
+    let bytes = response_bytes(200, [("content-length", "100")], vec![7; 50]);
+    let (_server, luma, broken) = from_server(move |_| Action::send(bytes.clone())).await;
+    let mut unusable = broken.clone();
+    unusable.output.as_mut().unwrap()[0].url = "http://example.com/o.png".try_into().unwrap();
+    let mut two = broken.clone();
+    two.output.as_mut().unwrap().push(broken.outputs()[0].clone());
+    let directory = TempDir::new().unwrap();
+    let mut errors = Vec::new();
+    for generation in [broken, unusable, two] {
+        let download = || luma.download(&generation);
+        errors.extend(download().save(directory.path()).await.err());
+        errors.extend(download().save_all(directory.path()).await.err());
+        errors.extend(download().bytes().await.err());
+        errors.extend(download().copy_to(&mut tokio::io::sink()).await.err());
+        if let Err(error) = download().open().await {
+            errors.push(error);
+        }
+    }
+    // The headers of the first are as they should be.
+    assert_eq!(errors.len(), 14);
+    let id = uuid::Uuid::nil();
+    for error in errors {
+        assert_eq!((error.generation_id(), error.outcome()), (Some(id), Outcome::Accepted(id)), "{error}");
+    }
 }
 
 #[tokio::test]

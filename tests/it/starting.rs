@@ -86,6 +86,23 @@ async fn whatever_fails_after_the_payment_has_the_id() {
 }
 
 #[tokio::test]
+async fn outputs_that_one_file_cannot_hold_are_paid_for_and_the_error_has_the_id() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let street = MediaRef::url("https://example.com/street.jpg").unwrap();
+    let layers = CreateGeneration::builder().type_("layering").prompt("the street").source(street);
+    let job = emulator.client().generations().create_and_wait(layers);
+    let error = job.save(directory.path().join("street.png")).await.unwrap_err();
+    let id = emulator.jobs()[0].id;
+    assert_eq!((error.generation_id(), error.outcome()), (Some(id), Outcome::Accepted(id)), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("`save_all`") && text.contains(&id.to_string()) && !text.contains("nothing was sent"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn the_wait_of_one_call_can_be_set_as_any_other() {
     let emulator = Emulator::start().await.unwrap();
     emulator.next(Script::new().takes(Duration::from_millis(50)));
