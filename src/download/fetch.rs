@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{
@@ -68,7 +69,7 @@ pub(crate) struct Fetch {
     options: FetchOptions,
     call: CallContext<'static>,
     location: Location,
-    response: Option<reqwest::Response>,
+    response: Option<http::Response<reqwest::Body>>,
     /// Where in the object the next bytes are.
     pub(crate) offset: u64,
     /// How many bytes of the current response come before the ones to hand out.
@@ -130,8 +131,9 @@ impl Fetch {
                 return Ok(Event::Restart);
             }
             let Some(response) = &mut self.response else { continue };
-            let error = match timeout(self.options.idle_timeout, response.chunk()).await {
+            let error = match timeout(self.options.idle_timeout, chunk(response)).await {
                 Ok(Ok(Some(mut bytes))) => {
+            let target = self.target();
                     let skipped = self.skip.min(bytes.len() as u64);
                     self.skip -= skipped;
                     bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(bytes.len()));
@@ -150,7 +152,9 @@ impl Fetch {
                     self.call.progress();
                     return Ok(Event::Bytes(bytes));
                 }
-                Ok(Ok(None)) if self.skip == 0 && self.target().is_none_or(|target| target == self.offset) => {
+                Ok(Ok(None))
+                    if self.skip == 0 && target.map_or_else(|| has_ended(response), |it| it == self.offset) =>
+                {
                     return self.end();
                 }
                 Ok(Ok(None)) => AttemptError::new(Fault::Interrupted),
@@ -220,7 +224,7 @@ impl Fetch {
             Some(0) => {
                 self.restart()?;
                 self.object = object;
-                self.response = Some(response);
+                self.response = Some(response.into());
                 return Ok(false);
             }
             _ if self.done() > 0 => {
@@ -232,7 +236,7 @@ impl Fetch {
         if let Some(wanted) = self.wanted() {
             self.check_size(wanted)?;
         }
-        self.response = Some(response);
+        self.response = Some(response.into());
         Ok(true)
     }
 
@@ -322,3 +326,24 @@ impl fmt::Debug for Fetch {
             .finish_non_exhaustive()
     }
 }
+/// The next bytes of a body.
+async fn chunk(response: &mut http::Response<reqwest::Body>) -> reqwest::Result<Option<Bytes>> {
+    while let Some(frame) = response.body_mut().frame().await {
+        // Trailers are no bytes.
+        if let Ok(bytes) = frame?.into_data() {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the server said that a body without a length ends where it did. hyper takes a stream of HTTP/2 that
+/// is reset with `NO_ERROR` for one that has ended.
+fn has_ended(response: &http::Response<reqwest::Body>) -> bool {
+    /// By a bound, the methods of `http_body::Body` can be called without that crate.
+    fn is_end_stream(body: &impl BodyExt) -> bool {
+        body.is_end_stream()
+    }
+    response.version() != Version::HTTP_2 || is_end_stream(response.body())
+}
+

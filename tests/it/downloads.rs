@@ -18,7 +18,8 @@ use tempfile::TempDir;
 
 use crate::support::{
     KEY, SIGNATURE,
-    fault_server::{Action, FaultServer, Request, response_bytes},
+    fault_server::{Action, FaultServer, Request, Then, response_bytes},
+    http2::{self, CANCEL, Http2, NO_ERROR},
 };
 
 const KB: usize = 1024;
@@ -517,6 +518,41 @@ async fn whichever_way_a_generation_is_downloaded_an_error_has_its_id() {
     for error in errors {
         assert_eq!((error.generation_id(), error.outcome()), (Some(id), Outcome::Accepted(id)), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_of_http_2_that_is_reset_before_its_end_is_not_the_whole_object() {
+    for code in [NO_ERROR, CANCEL] {
+        let script = move |_: &Request, stream| {
+            let begin = [http2::headers(stream, 200, &[], false), http2::data(stream, b"\x89PNG\r\n\x1a\n", false)];
+            Action::send([begin.concat(), http2::reset(stream, code)].concat()).then(Then::Stay)
+        };
+        let named = Arc::new(|_| ("GET", "/o.png".to_owned()));
+        let server = Http2 { window: 65_535, opens_window: true, named, script: Arc::new(script) };
+        let server = server.start().await.unwrap();
+        let http = reqwest::Client::builder().http2_prior_knowledge().retry(reqwest::retry::never());
+        let key = ApiKey::new(KEY).unwrap();
+        let luma = Client::builder(key).http_client(http.build().unwrap()).retry(quick()).build().unwrap();
+        let directory = TempDir::new().unwrap();
+        let url = format!("{}/o.png", server.url());
+        let error = luma.download(url).save(directory.path()).await.unwrap_err();
+        assert!(matches!(&error, Error::NoResponse(e) if e.fault == Fault::Interrupted), "{error}");
+        assert!(entries(directory.path()).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_http_2_that_ends_is_the_whole_object() {
+    let script = |_: &Request, stream| {
+        let body = http2::data(stream, b"\x89PNG\r\n\x1a\n", true);
+        Action::send([http2::headers(stream, 200, &[], false), body].concat()).then(Then::Stay)
+    };
+    let named = Arc::new(|_| ("GET", "/o.png".to_owned()));
+    let server = Http2 { window: 65_535, opens_window: true, named, script: Arc::new(script) }.start().await.unwrap();
+    let http = reqwest::Client::builder().http2_prior_knowledge();
+    let luma = Client::builder(ApiKey::new(KEY).unwrap()).http_client(http.build().unwrap()).build().unwrap();
+    let bytes = luma.download(format!("{}/o.png", server.url())).bytes().await.unwrap();
+    assert_eq!(bytes.len(), 8);
 }
 
 #[tokio::test]
