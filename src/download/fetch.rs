@@ -204,7 +204,10 @@ impl Fetch {
         let object = Object::of(status, headers);
         let media_type = response::media_type(headers);
         let first = match status {
-            StatusCode::PARTIAL_CONTENT => content_range(headers).map(|range| range.first),
+            // Without a total, a part that was not requested may be any part of the object.
+            StatusCode::PARTIAL_CONTENT => content_range(headers)
+                .filter(|range| range.total.is_some() || self.offset > 0 || self.location.end.is_some())
+                .map(|range| range.first),
             _ => Some(0),
         };
         let continues =

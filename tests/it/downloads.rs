@@ -556,6 +556,16 @@ async fn a_stream_of_http_2_that_ends_is_the_whole_object() {
 }
 
 #[tokio::test]
+async fn a_part_that_was_not_requested_is_not_the_whole_object() {
+    let headers = [("content-range", "bytes 0-7/*"), ("content-length", "8")];
+    let (_server, luma, generation) =
+        from_server(move |_| Action::send(response_bytes(206, headers, b"\x89PNG\r\n\x1a\n"))).await;
+    let error = luma.download(&generation).bytes().await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedResponse(_)), "{error}");
+    assert_eq!(luma.download(&generation).range(..8).bytes().await.unwrap().len(), 8);
+}
+
+#[tokio::test]
 async fn a_plain_url_may_lead_to_text_but_not_to_nothing() {
     let (_server, luma, generation) =
         from_server(|_| Action::respond(200, &[("content-type", "text/html")], "<html>")).await;
