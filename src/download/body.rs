@@ -68,10 +68,11 @@ impl Body {
         let chunk = self.fetch.next().await.and_then(|event| match event {
             Event::Bytes(bytes) => Ok(Some(bytes)),
             Event::End => Ok(None),
-            Event::Restart => Err(self.fetch.unexpected("the object changed while it was being fetched")),
+            // What was handed out cannot be taken back.
+            Event::Restart => Err(self.fetch.lost()),
         });
-        self.failed = chunk.is_err();
         let chunk = chunk.map_err(|error| error.about_download(self.about));
+        self.failed = chunk.is_err();
         let is_last = matches!(chunk, Ok(None));
         self.progress.report(self.fetch.done(), self.fetch.wanted(), is_last);
         chunk

@@ -26,7 +26,7 @@ use crate::{
     util::redact,
 };
 
-/// How often an object may change during one download.
+/// How often a download may begin again.
 const RESTARTS: u32 = 3;
 
 /// Gets a new URL for the output with this index.
@@ -59,7 +59,7 @@ pub(crate) struct FetchOptions {
 #[derive(Debug)]
 pub(crate) enum Event {
     Bytes(Bytes),
-    /// All bytes so far are of another object: begin again.
+    /// All bytes so far are of another object, or nothing shows that they are not: begin again.
     Restart,
     End,
 }
@@ -82,6 +82,8 @@ pub(crate) struct Fetch {
     /// Whether the URL was replaced since bytes last came.
     refreshed: bool,
     restarts: u32,
+    /// Whether the object of the bytes before the last restart could be told from others.
+    was_identified: bool,
 }
 
 impl Fetch {
@@ -97,6 +99,7 @@ impl Fetch {
             head: (from.offset.max(location.start) == 0).then(Head::default),
             refreshed: false,
             restarts: 0,
+            was_identified: false,
             location,
         }
     }
@@ -130,10 +133,10 @@ impl Fetch {
             if !self.connect().await? {
                 return Ok(Event::Restart);
             }
+            let target = self.target();
             let Some(response) = &mut self.response else { continue };
             let error = match timeout(self.options.idle_timeout, chunk(response)).await {
                 Ok(Ok(Some(mut bytes))) => {
-            let target = self.target();
                     let skipped = self.skip.min(bytes.len() as u64);
                     self.skip -= skipped;
                     bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(bytes.len()));
@@ -245,8 +248,9 @@ impl Fetch {
 
     fn restart(&mut self) -> Result<()> {
         self.restarts += 1;
+        self.was_identified = self.object.is_identified();
         if self.restarts > RESTARTS {
-            return Err(self.unexpected("the object keeps changing while it is being fetched"));
+            return Err(self.lost());
         }
         self.response = None;
         self.offset = self.location.start;
@@ -254,6 +258,16 @@ impl Fetch {
         self.object = Object::default();
         self.head = (self.offset == 0).then(Head::default);
         Ok(())
+    }
+
+    /// Why the bytes before a restart are of no use. An object that nothing identifies has not changed: it
+    /// cannot be resumed.
+    pub(crate) fn lost(&mut self) -> Error {
+        if self.was_identified {
+            self.unexpected("the object changed while it was being fetched")
+        } else {
+            self.call.error(AttemptError::new(Fault::Interrupted).into())
+        }
     }
 
     /// Asks for the rest only if the response can show that it belongs to the bytes already here.
@@ -320,15 +334,6 @@ impl Fetch {
     }
 }
 
-impl fmt::Debug for Fetch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fetch")
-            .field("url", &redact::url(self.location.url.as_str()))
-            .field("offset", &self.offset)
-            .field("object", &self.object)
-            .finish_non_exhaustive()
-    }
-}
 /// The next bytes of a body.
 async fn chunk(response: &mut http::Response<reqwest::Body>) -> reqwest::Result<Option<Bytes>> {
     while let Some(frame) = response.body_mut().frame().await {
@@ -350,3 +355,12 @@ fn has_ended(response: &http::Response<reqwest::Body>) -> bool {
     response.version() != Version::HTTP_2 || is_end_stream(response.body())
 }
 
+impl fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetch")
+            .field("url", &redact::url(self.location.url.as_str()))
+            .field("offset", &self.offset)
+            .field("object", &self.object)
+            .finish_non_exhaustive()
+    }
+}

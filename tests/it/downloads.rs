@@ -521,6 +521,22 @@ async fn whichever_way_a_generation_is_downloaded_an_error_has_its_id() {
 }
 
 #[tokio::test]
+async fn an_object_that_cannot_be_resumed_breaks_off_and_does_not_change() {
+    let bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n\x89PNG\r\n";
+    let (server, luma, generation) = from_server(|_| Action::send(*bytes)).await;
+    let directory = TempDir::new().unwrap();
+    for error in [
+        luma.download(&generation).save(directory.path()).await.unwrap_err(),
+        luma.download(&generation).bytes().await.unwrap_err(),
+    ] {
+        assert!(matches!(&error, Error::NoResponse(e) if e.fault == Fault::Interrupted), "{error}");
+        assert!(error.is_retryable());
+    }
+    // A file begins again three times, a stream never: it has given bytes away.
+    assert_eq!(server.requests().len(), 5 + 2);
+}
+
+#[tokio::test]
 async fn a_stream_of_http_2_that_is_reset_before_its_end_is_not_the_whole_object() {
     for code in [NO_ERROR, CANCEL] {
         let script = move |_: &Request, stream| {
