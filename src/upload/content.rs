@@ -4,11 +4,15 @@ use std::{
     fmt, io,
     path::{Path, PathBuf},
     pin::Pin,
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    time::timeout,
+};
 use tokio_util::io::ReaderStream;
 
 use crate::{
@@ -134,7 +138,8 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    pub(crate) async fn open(content: Content) -> Result<Self> {
+    /// A stream fails when it gives nothing for the idle timeout.
+    pub(crate) async fn open(content: Content, idle_timeout: Duration) -> Result<Self> {
         let (kind, length, head) = match content.0 {
             Kind::Path(path) => {
                 let (file, length) = open_file(&path).await?;
@@ -147,7 +152,8 @@ impl Opened {
                 let length = bytes.len() as u64;
                 (Kind::Memory(bytes), length, head)
             }
-            Kind::Stream { mut stream, length } => {
+            Kind::Stream { stream, length } => {
+                let mut stream: ByteStream = Box::pin(never_idle(stream, idle_timeout));
                 let mut begin = Vec::new();
                 while (begin.len() as u64) < media_type::HEAD {
                     match stream.next().await {
@@ -287,6 +293,14 @@ fn of_length(stream: ByteStream, length: u64) -> impl Stream<Item = io::Result<B
             return wrong(None);
         }
         Ok(Some((chunk, (chunks, sent))))
+    })
+}
+
+/// The same stream, with an error if the next chunk takes longer than `idle_timeout`.
+fn never_idle(stream: ByteStream, idle_timeout: Duration) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    futures_util::stream::try_unfold(stream, move |mut stream| async move {
+        let next = timeout(idle_timeout, stream.try_next()).await?;
+        Ok(next?.map(|chunk| (chunk, stream)))
     })
 }
 

@@ -158,7 +158,7 @@ impl Upload {
 
 impl UploadOptions {
     async fn run(mut self, content: Content) -> Result<File> {
-        let mut content = Opened::open(content).await?;
+        let mut content = Opened::open(content, self.client.idle_timeout()).await?;
         let mime_type = match &self.mime_type {
             Some(mime_type) => mime_type.clone(),
             None => content.accepted_type()?,

@@ -343,6 +343,21 @@ async fn a_stream_of_another_length_is_never_completed() {
 }
 
 #[tokio::test]
+async fn a_stream_that_gives_nothing_more_ends_in_time() {
+    let emulator = Emulator::start().await.unwrap();
+    let luma = quick(&emulator, Duration::from_millis(50));
+    for (given, length) in [(0, 8), (4, 8), (MB, 2 * MB), (4, 5 * MB)] {
+        let begin = futures_util::stream::iter([Ok(vec![0; given].into())]);
+        let stream = begin.chain(futures_util::stream::pending());
+        let upload = luma.files().upload(Content::stream(stream, length as u64)).mime_type("image/png");
+        let error = upload.await.unwrap_err();
+        let Error::Io(e) = &error else { panic!("{error}") };
+        assert_eq!(e.source.kind(), std::io::ErrorKind::TimedOut, "{given} of {length}: {error}");
+    }
+    assert!(operations(&emulator).is_empty());
+}
+
+#[tokio::test]
 async fn a_file_that_changes_its_length_is_sent_once_and_never_completed() {
     for (length, expected) in [(2 * MB, "shorter"), (13 * MB, "longer")] {
         let emulator = emulator().await;
