@@ -213,8 +213,12 @@ impl Fetch {
                 .map(|range| range.first),
             _ => Some(0),
         };
-        let continues =
-            self.done() == 0 || (self.object.is_same(&object) && object.total.is_none_or(|total| total >= self.offset));
+        // The whole object in answer to `If-Range` is another one, unless it shows the same validator (RFC 9110, 13.1.5).
+        let is_answer = status == StatusCode::PARTIAL_CONTENT
+            || self.object.validator().is_none()
+            || self.object.has_validator_of(&object) == Some(true);
+        let is_same = is_answer && self.object.is_same(&object);
+        let continues = self.done() == 0 || (is_same && object.total.is_none_or(|total| total >= self.offset));
         match first {
             Some(first) if self.done() == 0 && (first == 0 || first == self.offset) => {
                 self.object = object;

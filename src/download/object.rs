@@ -45,15 +45,16 @@ impl Object {
         self.etag.as_deref().or(self.last_modified.as_deref())
     }
 
-    /// Whether both are the same, by the best header that both have. A missing header proves nothing.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    /// Whether both have the same best validator. A missing header proves nothing.
+    pub(crate) fn has_validator_of(&self, other: &Self) -> Option<bool> {
         let agree = |a: &Option<String>, b: &Option<String>| a.as_ref().zip(b.as_ref()).map(|(a, b)| a == b);
+        agree(&self.etag, &other.etag).or_else(|| agree(&self.last_modified, &other.last_modified))
+    }
+
+    /// Whether both are the same, by the best header that both have.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         let totals = self.total.zip(other.total).map(|(a, b)| a == b);
-        totals != Some(false)
-            && agree(&self.etag, &other.etag)
-                .or_else(|| agree(&self.last_modified, &other.last_modified))
-                .or(totals)
-                .unwrap_or(false)
+        totals != Some(false) && self.has_validator_of(other).or(totals).unwrap_or(false)
     }
 }
 

@@ -121,6 +121,16 @@ impl Error {
         self.about_generation(id).about_known(true)
     }
 
+    /// What broke, in a word. The text of an error may quote a request, so that it is not for the log.
+    pub(crate) fn type_for_log(&self) -> String {
+        let fault = match self {
+            Self::NoResponse(e) => Some(e.fault),
+            Self::OutcomeUnknown(e) => e.fault,
+            _ => None,
+        };
+        error_type(self.status().map(|status| status.as_u16()), fault)
+    }
+
     fn exchange_mut(&mut self) -> Option<&mut Exchange> {
         match self {
             Self::NoResponse(e) => Some(&mut e.exchange),
@@ -276,6 +286,15 @@ impl fmt::Debug for Error {
             Self::Io(e) => ("Io", e),
         };
         f.debug_tuple(name).field(fields).finish()
+    }
+}
+
+/// The fault, or else the status: `error.type` of OpenTelemetry's conventions.
+pub(crate) fn error_type(status: Option<u16>, fault: Option<Fault>) -> String {
+    match (fault, status) {
+        (Some(fault), _) => format!("{fault:?}").to_ascii_lowercase(),
+        (None, Some(status)) => status.to_string(),
+        (None, None) => "_OTHER".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use uuid::Uuid;
 
 use crate::{
-    error::{Error, Exchange, Fault},
+    error::{Error, Exchange},
     types::Model,
 };
 
@@ -104,19 +104,5 @@ pub(super) fn record_error(span: &Span, error: &Error) {
     if span.is_disabled() {
         return;
     }
-    let fault = match error {
-        Error::NoResponse(e) => Some(e.fault),
-        Error::OutcomeUnknown(e) => e.fault,
-        _ => None,
-    };
-    span.record("error.type", error_type(error.status().map(|status| status.as_u16()), fault));
-}
-
-/// The status, or else what broke, in one word.
-pub(super) fn error_type(status: Option<u16>, fault: Option<Fault>) -> String {
-    match (fault, status) {
-        (Some(fault), _) => format!("{fault:?}").to_ascii_lowercase(),
-        (None, Some(status)) => status.to_string(),
-        (None, None) => "_OTHER".to_owned(),
-    }
+    span.record("error.type", error.type_for_log());
 }

@@ -25,7 +25,7 @@ use super::{
     trace::{self, Subject},
 };
 use crate::{
-    error::{Effect, Error, Exchange, RateLimited, Result},
+    error::{Effect, Error, Exchange, RateLimited, Result, error_type},
     util::{clock, redact},
 };
 
@@ -200,7 +200,7 @@ impl<'a> CallContext<'a> {
             if let Err(failure) = &outcome {
                 let fault = failure.fault();
                 let status = exchange.status.map(|status| status.as_u16());
-                span.record("error.type", trace::error_type(status, fault));
+                span.record("error.type", error_type(status, fault));
                 span.record("fault", fault.map(tracing::field::display));
             }
             span.record("duration_ms", millis(begun.elapsed()));

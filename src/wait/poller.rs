@@ -254,7 +254,8 @@ impl<J: Job> Updates<J> {
                     self.step = Step::Done;
                     return Some(Err(error.about_known(self.last.is_some())));
                 }
-                tracing::warn!(id = %self.id.unwrap_or_default(), %error, "a poll failed: the wait goes on");
+                let (id, error_type) = (self.id.unwrap_or_default(), error.type_for_log());
+                tracing::warn!(%id, "error.type" = error_type, "a poll failed: the wait goes on");
                 let delay = self.pace.delay(self.timing(), now, self.age, &self.seen());
                 let retry_after = error.retry_after();
                 self.last_error = Some(error);

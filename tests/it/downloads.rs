@@ -596,6 +596,21 @@ async fn a_plain_url_may_lead_to_text_but_not_to_nothing() {
 }
 
 #[tokio::test]
+async fn a_whole_object_that_does_not_show_the_same_etag_is_another_one() {
+    let (_server, luma, generation) = from_server(|request| match request.number % 2 {
+        0 => Action::send(response_bytes(200, [("content-length", "100"), ("etag", "\"a\"")], vec![7; 50])),
+        _ => Action::send(response_bytes(200, [("content-length", "100"), ("server", "a copy")], vec![8; 100])),
+    })
+    .await;
+    let directory = TempDir::new().unwrap();
+    let saved = luma.download(&generation).save(directory.path()).await.unwrap();
+    assert_eq!(std::fs::read(saved.path).unwrap(), vec![8; 100], "not the halves of both");
+    // What a stream has given away cannot be replaced.
+    let error = luma.download(&generation).bytes().await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedResponse(_)) && error.to_string().contains("changed"), "{error}");
+}
+
+#[tokio::test]
 async fn text_in_the_place_of_the_rest_is_an_error() {
     let (_server, luma, generation) = from_server(|request| match request.number {
         0 => Action::send(response_bytes(200, [("content-length", "100"), ("etag", "\"a\"")], vec![7; 50])),

@@ -109,7 +109,7 @@ async fn the_life_of_a_job_is_a_few_lines() {
     let (capture, _guard) = Capture::start();
     let emulator = Emulator::start().await.unwrap();
     emulator.next(Script::new().takes(Duration::from_millis(500)));
-    emulator.next_reply(Operation::GetGeneration, Reply::unavailable());
+    emulator.next_reply(Operation::GetGeneration, Reply::rejected(503, "no time for the prompt \"hush\""));
     let directory = tempfile::tempdir().unwrap();
     let request = CreateGeneration::builder().prompt("hush");
     let one = emulator.client().generations().create_and_wait(request);
@@ -133,6 +133,7 @@ async fn the_life_of_a_job_is_a_few_lines() {
         assert!(!["hush", "X-Amz", emulator.api_key()].iter().any(|it| text.contains(it)), "{text}");
     }
     assert_eq!(lines[0].fields["attempts"], "1");
+    assert_eq!(lines[1].fields["error.type"], "503");
     for line in lines.iter().filter(|it| it.level == "INFO") {
         assert!(line.fields["seconds"].parse::<f64>().unwrap() < 60.0, "{line:?}");
     }

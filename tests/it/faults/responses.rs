@@ -75,8 +75,8 @@ pub(super) fn odd_responses() -> Vec<Case> {
             encoder.write_all(body).unwrap();
             encoder.finish().unwrap()
         }),
-        Case::harmless("a head and a body that come in pieces of eight bytes", |request| {
-            valid::response(request).in_pieces(8, Duration::from_millis(1))
+        Case::harmless("a head and a body that come in pieces of 32 bytes", |request| {
+            valid::response(request).in_pieces(32, Duration::from_millis(1))
         }),
         Case::harmless("JSON that claims to be text", wrap("text/plain")),
         Case::harmless("JSON that claims to be HTML", wrap("text/html")),
