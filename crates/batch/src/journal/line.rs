@@ -265,7 +265,9 @@ impl Line {
         if !is_whole(bytes) {
             return Err(Bad::Bytes);
         }
-        fields::read(bytes).map_or_else(|| Self::read(bytes), Ok)
+        let line = fields::read(bytes).map_or_else(|| Self::read(bytes), Ok)?;
+        // No version writes a line without a number.
+        if line.number == 0 { Err(Bad::Bytes) } else { Ok(line) }
     }
 
     /// Any line whose checksum holds.

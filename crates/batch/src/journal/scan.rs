@@ -194,5 +194,5 @@ pub(crate) fn salvage(reader: impl BufRead) -> Result<(Vec<Line>, u64), ScanErro
     lines.dedup();
     let numbers: BTreeSet<_> = lines.iter().map(|line| line.number).collect();
     let last = numbers.last().copied().unwrap_or_default();
-    Ok((lines, last - numbers.len() as u64 + behind))
+    Ok((lines, (last - numbers.len() as u64).saturating_add(behind)))
 }

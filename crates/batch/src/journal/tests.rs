@@ -310,6 +310,29 @@ fn a_repair_without_a_lost_line_puts_nothing_in_doubt() {
 }
 
 #[test]
+fn lines_with_numbers_that_nobody_writes_are_repaired() {
+    let medium = Recording::default();
+    history(&medium);
+    let first = String::from_utf8(medium.content()).unwrap().lines().next().unwrap().to_owned();
+    let sealed = |line: &str, number: u64| {
+        let text = line.replacen("\"n\":1,", &format!("\"n\":{number},"), 1);
+        let text = text.rsplit_once(",\"crc\"").unwrap().0.to_owned();
+        format!("{text},\"crc\":\"{:08x}\"}}\n", crc32fast::hash(text.as_bytes()))
+    };
+    let rubbish = "x".repeat(200) + "\n";
+    for (content, lost) in [
+        (sealed(&first, 0), 1),
+        (sealed(&first, 1) + &sealed(&first, 0), 1),
+        (sealed(&first, u64::MAX) + &rubbish + &rubbish, u64::MAX),
+    ] {
+        let medium = Recording::of(content.into_bytes());
+        assert!(open(&medium).is_err());
+        assert_eq!(repair_file(Path::new("a.journal.jsonl"), &mut medium.clone(), &clock()).unwrap().lost, lost);
+        open(&medium).unwrap();
+    }
+}
+
+#[test]
 fn an_editor_that_writes_other_newlines_loses_nothing() {
     let medium = Recording::default();
     history(&medium);
