@@ -227,6 +227,7 @@ mod tests {
         check(&input, sha256, &second).unwrap();
         claim(&input, sha256, &second).unwrap();
     }
+
     #[test]
     fn a_journal_that_was_renamed_goes_on_under_its_new_name() {
         let root = tempfile::tempdir().unwrap();

@@ -75,6 +75,17 @@ impl Fleet {
         self.ledger.worker().quota().status().await.unwrap().capacity
     }
 
+    /// With so many jobs that run, and a refusal beside them.
+    async fn refused_beside(jobs: usize) -> (Self, Vec<(Ticket, Uuid)>) {
+        let (mut fleet, mut running) = (Self::start().await, Vec::new());
+        for _ in 0..jobs {
+            running.push(fleet.run(1).await);
+        }
+        fleet.pass(SECOND).await;
+        fleet.refused().await;
+        (fleet, running)
+    }
+
     /// For how long nothing begins.
     async fn closed_for(&self) -> Duration {
         let status = self.ledger.worker().quota().status().await.unwrap();
@@ -102,13 +113,7 @@ impl Fleet {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_lowers_the_capacity_to_what_runs_and_five_ends_raise_it_again() {
-    let mut fleet = Fleet::start().await;
-    let mut running = Vec::new();
-    for _ in 0..4 {
-        running.push(fleet.run(1).await);
-    }
-    fleet.pass(SECOND).await;
-    fleet.refused().await;
+    let (mut fleet, mut running) = Fleet::refused_beside(4).await;
     assert_eq!(fleet.capacity().await, 4);
     assert_eq!(fleet.closed_for().await, Duration::ZERO, "an end of its own is the sign, not the time");
     assert_eq!(fleet.ends_until_room(&mut running).await, 5);
@@ -122,10 +127,7 @@ async fn a_refusal_lowers_the_capacity_to_what_runs_and_five_ends_raise_it_again
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_refused_probe_doubles_the_ends_before_the_next() {
-    let mut fleet = Fleet::start().await;
-    let mut running = vec![fleet.run(1).await, fleet.run(1).await];
-    fleet.pass(SECOND).await;
-    fleet.refused().await;
+    let (mut fleet, mut running) = Fleet::refused_beside(2).await;
     for ends in [5, 10, 20, 40, 80, 160, 160] {
         assert_eq!(fleet.ends_until_room(&mut running).await, ends);
         fleet.pass(SECOND).await;
@@ -137,10 +139,7 @@ async fn each_refused_probe_doubles_the_ends_before_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_became_free_and_is_lost_to_a_neighbour_is_no_probe() {
-    let mut fleet = Fleet::start().await;
-    let mut running = vec![fleet.run(1).await, fleet.run(1).await];
-    fleet.pass(SECOND).await;
-    fleet.refused().await;
+    let (mut fleet, mut running) = Fleet::refused_beside(2).await;
     // One ends, and another account's job takes its place.
     fleet.end(running.pop().unwrap()).await;
     fleet.pass(SECOND).await;
