@@ -226,7 +226,6 @@ impl ClientBuilder {
             (base_url.host_str().unwrap_or_default().to_owned(), base_url.port_or_known_default().unwrap_or_default());
         Ok(Client {
             inner: Arc::new(Inner {
-                base_url: base_url.as_str().trim_end_matches('/').to_owned(),
                 shared: Arc::new(Shared {
                     http,
                     fresh_http,

@@ -42,7 +42,6 @@ pub struct Client {
 }
 
 struct Inner {
-    base_url: String,
     shared: Arc<Shared>,
     retry: Retry,
     timeout: Duration,
@@ -64,7 +63,7 @@ impl Client {
     /// slash at the end.
     #[must_use]
     pub fn base_url(&self) -> &str {
-        &self.inner.base_url
+        self.inner.shared.base_url.as_str().trim_end_matches('/')
     }
 
     pub(crate) fn call_state(&self) -> CallState {
@@ -72,7 +71,7 @@ impl Client {
     }
 
     pub(crate) fn raw(&self, state: CallState) -> raw::Client {
-        raw::Client::new_with_client(&self.inner.base_url, self.inner.shared.http.clone(), state)
+        raw::Client::new_with_client(self.base_url(), self.inner.shared.http.clone(), state)
     }
 
     pub(crate) fn options(&self) -> CallOptions {
@@ -106,7 +105,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("version", &env!("CARGO_PKG_VERSION"))
             .field("features", &features())
-            .field("base_url", &self.inner.base_url)
+            .field("base_url", &self.base_url())
             .field("retry", &self.inner.retry)
             .field("timeout", &self.inner.timeout)
             .field("submit_timeout", &self.inner.submit_timeout)
