@@ -1,14 +1,20 @@
-//! A thousand polls of the emulator at once, compared with a plain hyper server that sends the same bytes.
+//! A thousand polls of the emulator at once, compared with a plain hyper server that sends the same response.
 
 #![allow(clippy::unchecked_time_subtraction, reason = "figures for a table")]
 
 mod support;
 
-use std::time::Duration;
+use std::{convert::Infallible, future::ready, time::Duration};
 
 use futures_util::future::try_join_all;
 use http_body_util::Full;
-use hyper::{Response, body::Bytes, server::conn::http1, service::service_fn};
+use hyper::{
+    Response,
+    body::Bytes,
+    header::{CONTENT_LENGTH, DATE},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use luma_agents::{
     mock::{Emulator, Script},
@@ -37,8 +43,7 @@ async fn compare() -> Result {
     let job = generations.create(CreateGeneration::builder().prompt("a duck")).await?;
     let path = format!("/generations/{}", job.id);
     let ours = Caller::new(format!("{}{path}", emulator.base_url()), emulator.api_key());
-    let body = ours.poll().await?;
-    let plain = Caller::new(format!("{}{path}", plain_server(body).await?), emulator.api_key());
+    let plain = Caller::new(format!("{}{path}", plain_server(ours.send().await?).await?), emulator.api_key());
 
     let mut rounds = [const { Vec::new() }; 4];
     for round in 0..=ROUNDS {
@@ -77,9 +82,12 @@ impl Caller {
         Self { http: reqwest::Client::new(), url, key }
     }
 
+    async fn send(&self) -> Result<reqwest::Response> {
+        Ok(self.http.get(&self.url).bearer_auth(self.key).send().await?.error_for_status()?)
+    }
+
     async fn poll(&self) -> Result<Bytes> {
-        let response = self.http.get(&self.url).bearer_auth(self.key).send().await?;
-        Ok(response.error_for_status()?.bytes().await?)
+        Ok(self.send().await?.bytes().await?)
     }
 
     async fn polls(&self) -> Result<Times> {
@@ -89,18 +97,21 @@ impl Caller {
     }
 }
 
-/// The base URL of a server that sends these bytes whatever it is asked.
-async fn plain_server(body: Bytes) -> Result<String> {
+/// The base URL of a server that sends this response whatever it is asked.
+async fn plain_server(response: reqwest::Response) -> Result<String> {
+    let mut headers = response.headers().clone();
+    for written_by_hyper in [CONTENT_LENGTH, DATE] {
+        headers.remove(written_by_hyper);
+    }
+    let mut response = Response::new(Full::new(response.bytes().await?));
+    *response.headers_mut() = headers;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let base_url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             stream.set_nodelay(true).ok();
-            let body = body.clone();
-            let service = service_fn(move |_| {
-                let response = Response::builder().header("content-type", "application/json");
-                std::future::ready(response.body(Full::new(body.clone())))
-            });
+            let response = response.clone();
+            let service = service_fn(move |_| ready(Ok::<_, Infallible>(response.clone())));
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });

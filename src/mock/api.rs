@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, request::Parts};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -21,7 +21,8 @@ use super::{
     document::{Endpoint, Input, Violation},
     quota::Exceeded,
     reply::{Checked, HttpReply, Operation, Reply, unix_seconds},
-    requests, rules, schema,
+    requests::Record,
+    rules, schema,
     server::Body,
     state::{Shared, State},
     storage,
@@ -57,17 +58,17 @@ pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Res
         let jobs = shared.lock().jobs();
         return Ok(HttpReply::json(200, &json!({ "jobs": jobs })).into_response());
     }
-    let (reply, delay, request) = respond(&shared, head, body);
+    let (reply, delay, record) = respond(&shared, &head, body);
     // A sleep of no time would still go through the timer.
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
-    shared.listener.call(&request, started.elapsed());
+    shared.listener.call(&record, started.elapsed());
     Ok(reply.into_response())
 }
 
 /// The reply, and how much later it is sent.
-fn respond(shared: &Shared, head: Parts, body: Bytes) -> (HttpReply, Duration, Arc<requests::Request>) {
+fn respond(shared: &Shared, head: &Parts, body: Bytes) -> (HttpReply, Duration, Arc<Record>) {
     let path = head.uri.path();
     let path = path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/')).unwrap_or(path);
     let endpoint = shared.document.endpoint(&head.method, path);
@@ -75,8 +76,9 @@ fn respond(shared: &Shared, head: Parts, body: Bytes) -> (HttpReply, Duration, A
     let json: Option<Value> = if body.is_empty() { None } else { serde_json::from_slice(&body).ok() };
     let kept = if json.is_some() { body.len() } else { 0 };
     let header = |name: &str| head.headers.get(name)?.to_str().ok().map(str::to_owned);
-    let request_id = header("x-request-id").unwrap_or_else(|| Uuid::new_v4().to_string());
-    let call = Call { shared, head: &head, path, request_id: &request_id, body, json: json.as_ref() };
+    let request_id = header("x-request-id").unwrap_or_else(random_id);
+    let call = Call { shared, head, path, request_id: &request_id, body, json: json.as_ref() };
+    let mut record = Record::new(operation, head);
     let mut state = shared.lock();
     let scripted =
         operation.and_then(|it| state.scripts.replies.get_mut(&it)?.pop_front()).unwrap_or_else(Reply::normal);
@@ -86,27 +88,16 @@ fn respond(shared: &Shared, head: Parts, body: Bytes) -> (HttpReply, Duration, A
         reply.headers.push((API_VERSION, VERSION));
         reply = reply.header(REQUEST_ID, &request_id);
     }
-    let request = Arc::new(requests::Request {
-        operation,
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().unwrap_or_default().to_owned(),
-        method: head.method,
-        headers: marked(head.headers),
-        body: json.unwrap_or_default(),
-        status: StatusCode::from_u16(reply.status).ok(),
-    });
-    state.requests.push(Arc::clone(&request), kept);
-    (reply, scripted.delay, request)
+    record.body = json.unwrap_or_default();
+    record.status = StatusCode::from_u16(reply.status).ok();
+    let record = Arc::new(record);
+    state.requests.push(Arc::clone(&record), kept);
+    (reply, scripted.delay, record)
 }
 
-/// With credentials marked as sensitive.
-fn marked(mut headers: HeaderMap) -> HeaderMap {
-    for credential in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE] {
-        if let Some(value) = headers.get_mut(credential) {
-            value.set_sensitive(true);
-        }
-    }
-    headers
+/// Any one. It is no secret, so that no system call is needed for it.
+fn random_id() -> String {
+    uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string()
 }
 
 /// A request with all that it takes to carry it out.

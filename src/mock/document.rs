@@ -46,8 +46,7 @@ impl Document {
 
     /// The operation that a request is for.
     pub(super) fn endpoint(&self, method: &Method, path: &str) -> Option<&Endpoint> {
-        let path: Vec<_> = segments(path).collect();
-        self.endpoints.iter().find(|it| it.method == method.as_str() && it.matches(&path))
+        self.endpoints.iter().find(|it| it.method == method.as_str() && it.matches(path))
     }
 
     /// A value of this schema: its example in the document, with these fields instead. So a field that the
@@ -92,9 +91,10 @@ impl Endpoint {
         })
     }
 
-    fn matches(&self, path: &[&str]) -> bool {
-        let segment = |expected: &str, actual: &str| expected.starts_with('{') || expected == actual;
-        path.len() == self.path.len() && self.path.iter().zip(path).all(|(a, b)| segment(a, b))
+    fn matches(&self, path: &str) -> bool {
+        let mut actual = segments(path);
+        let mut is_next = |expected: &str| actual.next().is_some_and(|it| expected.starts_with('{') || it == expected);
+        self.path.iter().all(|expected| is_next(expected)) && actual.next().is_none()
     }
 }
 

@@ -181,7 +181,9 @@ impl HttpReply {
     }
 
     pub(super) fn json_text(status: u16, body: String) -> Self {
-        let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        // Room for the two headers that each response of the service has.
+        let mut headers = Vec::with_capacity(3);
+        headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         Self { status, headers, body: body.into(), by_api: true }
     }
 

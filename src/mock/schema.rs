@@ -155,7 +155,9 @@ impl<'d> Schemas<'d> {
 
 /// A UUID in its canonical form, the only one that the service takes.
 pub(super) fn uuid(text: &str) -> Option<Uuid> {
-    text.parse::<Uuid>().ok().filter(|parsed| parsed.to_string().eq_ignore_ascii_case(text))
+    let mut canonical = Uuid::encode_buffer();
+    let is_canonical = |id: &Uuid| id.hyphenated().encode_lower(&mut canonical).eq_ignore_ascii_case(text);
+    text.parse().ok().filter(is_canonical)
 }
 
 pub(super) fn entries(node: &Value) -> impl Iterator<Item = (&String, &Value)> {

@@ -7,13 +7,12 @@ use futures_util::{StreamExt as _, future, stream};
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
     reply::Operation,
-    requests,
+    requests::Record,
     script::{End, Transfer},
     server::{self, Body},
     signer::Invalid,
@@ -53,24 +52,12 @@ pub(super) async fn serve(shared: Shared, request: Request<Incoming>) -> io::Res
         })
     };
     let response = response.map(|it| it.unwrap_or_else(S3Error::into_response));
-    let request = Arc::new(log(head, response.as_ref().ok().map(Response::status)));
-    shared.lock().requests.push(Arc::clone(&request), 0);
-    shared.listener.call(&request, started.elapsed());
+    let mut record = Record::new(Some(Operation::Storage), &head);
+    record.status = response.as_ref().ok().map(Response::status);
+    let record = Arc::new(record);
+    shared.lock().requests.push(Arc::clone(&record), 0);
+    shared.listener.call(&record, started.elapsed());
     response
-}
-
-fn log(head: Parts, status: Option<StatusCode>) -> requests::Request {
-    let mut headers = head.headers;
-    headers.values_mut().for_each(|value| value.set_sensitive(true));
-    requests::Request {
-        operation: Some(Operation::Storage),
-        method: head.method,
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().unwrap_or_default().to_owned(),
-        headers,
-        body: Value::Null,
-        status,
-    }
 }
 
 /// An error in XML, as S3 writes it.
