@@ -32,7 +32,8 @@ impl Body {
         self.fetch.done()
     }
 
-    /// How many bytes there are in all (with [`Download::range`](super::Download::range): in the range), if the server gives the length.
+    /// How many bytes there are in all (with [`Download::range`](super::Download::range): in the range), if the server
+    /// gives the length.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         self.fetch.wanted()
@@ -54,9 +55,9 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// [`NoResponse`](crate::Error::NoResponse) or [`Rejected`](crate::Error::Rejected) if a broken transfer could not be resumed;
-    /// [`UnexpectedResponse`](crate::Error::UnexpectedResponse) if the object changed during the transfer, is
-    /// empty, is a page of text (see [`Source`](super::Source)), or has more bytes than announced.
+    /// [`NoResponse`](crate::Error::NoResponse) or [`Rejected`](crate::Error::Rejected) if a broken transfer could not
+    /// be resumed; [`UnexpectedResponse`](crate::Error::UnexpectedResponse) if the object changed during the transfer,
+    /// is empty, is a page of text (see [`Source`](super::Source)), or has more bytes than announced.
     ///
     /// # Cancel safety
     ///

@@ -213,7 +213,8 @@ impl Fetch {
                 .map(|range| range.first),
             _ => Some(0),
         };
-        // The whole object in answer to `If-Range` is another one, unless it shows the same validator (RFC 9110, 13.1.5).
+        // The whole object in answer to `If-Range` is another one, unless it shows the same validator (RFC 9110,
+        // 13.1.5).
         let is_answer = status == StatusCode::PARTIAL_CONTENT
             || self.object.validator().is_none()
             || self.object.has_validator_of(&object) == Some(true);

@@ -212,8 +212,8 @@ impl Download {
     /// [`Io`](Error::Io) if the file exists (see [`overwrite`](Self::overwrite)), is not a regular file,
     /// or cannot be written: all that can be known before is checked before anything is fetched;
     /// [`InvalidInput`](Error::InvalidInput) if there is no output, or more than one;
-    /// [`Rejected`](Error::Rejected), [`NoResponse`](Error::NoResponse), [`UnexpectedResponse`](Error::UnexpectedResponse)
-    /// if it cannot be fetched.
+    /// [`Rejected`](Error::Rejected), [`NoResponse`](Error::NoResponse),
+    /// [`UnexpectedResponse`](Error::UnexpectedResponse) if it cannot be fetched.
     pub async fn save(self, path: impl AsRef<Path>) -> Result<Saved> {
         let id = self.source.id;
         self.save_only(path.as_ref()).await.map_err(|error| error.about_download(id))

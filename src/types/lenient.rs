@@ -14,8 +14,8 @@ use serde_path_to_error::Segment;
 /// How many bytes the lenient pass may decode in all, so that a hostile response cannot keep it busy.
 const MAX_WORK: usize = 64 * 1024 * 1024;
 
-/// What cannot be made up: without them a response says nothing. `data` is what a page is made of: without its list it is
-/// another response, such as an error, and not an empty page.
+/// What cannot be made up: without them a response says nothing. `data` is what a page is made of: without its list it
+/// is another response, such as an error, and not an empty page.
 const ESSENTIAL: [&str; 3] = ["id", "state", "data"];
 
 /// Decodes a response. The error is that of the strict pass.

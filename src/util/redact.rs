@@ -28,7 +28,8 @@ pub(crate) fn url(url: &str) -> Cow<'_, str> {
     if hidden.is_empty() { shown } else { format!("{shown}?…").into() }
 }
 
-/// One line of at most 256 characters of `text`, without keys, without queries of URLs, and without what steers a terminal.
+/// One line of at most 256 characters of `text`, without keys, without queries of URLs, and without what steers a
+/// terminal.
 pub(crate) fn excerpt(text: &str) -> String {
     // What lies past the excerpt is never shown; a secret on its edge is cut whole.
     let end = text.char_indices().nth(8 * EXCERPT).map_or(text.len(), |(at, _)| at);

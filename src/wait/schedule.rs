@@ -1,5 +1,6 @@
 //! The schedule of a wait: when polls are due and how long they may take. Pure: every time is a
-//! duration since the wait began, or the age of the job. The numbers of each kind of job are in `generations.rs` and `files.rs`.
+//! duration since the wait began, or the age of the job. The numbers of each kind of job are in `generations.rs` and
+//! `files.rs`.
 
 use std::time::Duration;
 

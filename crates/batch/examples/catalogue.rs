@@ -1,5 +1,5 @@
-//! A JSONL of prompts becomes a folder of results: `cargo run --example catalogue catalogue.jsonl`. Kill it, run it again.
-//! Without a key it runs on an emulator, which forgets its jobs with the process: a second run says so.
+//! A JSONL of prompts becomes a folder of results: `cargo run --example catalogue catalogue.jsonl`. Kill it, run it
+//! again. Without a key it runs on an emulator, which forgets its jobs with the process: a second run says so.
 #![allow(clippy::print_stderr, reason = "a program")]
 
 use indicatif::{ProgressBar, ProgressStyle};

@@ -91,7 +91,8 @@ impl<L: DoubtLedger> Doubts<L> {
         Self { submit_timeout: TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX), ..self }
     }
 
-    /// The lines of the input. After a repair that has lost lines, those that the journal does not name are in doubt too.
+    /// The lines of the input. After a repair that has lost lines, those that the journal does not name are in doubt
+    /// too.
     #[must_use]
     pub fn lines(self, names: impl IntoIterator<Item = CustomId>) -> Self {
         Self { names: names.into_iter().collect(), ..self }
@@ -143,8 +144,8 @@ impl<L: DoubtLedger> Doubts<L> {
         self.ledger.decide(&Ticket::new(key.clone(), doubt.attempt), &Event::None).await
     }
 
-    /// Sends all of them again, at the risk that jobs exist and are paid for twice. `number` is how many there are, so that
-    /// nobody does this without having read the list.
+    /// Sends all of them again, at the risk that jobs exist and are paid for twice. `number` is how many there are, so
+    /// that nobody does this without having read the list.
     ///
     /// # Errors
     ///

@@ -38,8 +38,8 @@ const CHECK: Duration = Duration::from_secs(2);
 
 /// Submits each key once, whatever becomes of the program.
 ///
-/// The intent is in the ledger before the request goes out, and how it ended before anything else happens. A program that
-/// was killed in between finds the key in doubt, and sends nothing. See [`submit_once`](Self::submit_once).
+/// The intent is in the ledger before the request goes out, and how it ended before anything else happens. A program
+/// that was killed in between finds the key in doubt, and sends nothing. See [`submit_once`](Self::submit_once).
 ///
 /// Clones share everything.
 pub struct Submitter<L> {
@@ -173,15 +173,14 @@ impl<L: Ledger + 'static> Submitter<L> {
     /// # Errors
     ///
     /// [`ChangedRequest`](Error::ChangedRequest), [`Outdated`](Error::Outdated), [`Cap`](Error::Cap), and where the
-    /// ledger cannot be read or written: nothing was sent. [`Stopped`](Error::Stopped) if the submitter was stopped while a
-    /// place was waited for. [`InFlight`](Error::InFlight) if another submission under this
-    /// key did not end in time. [`NotRecorded`](Error::NotRecorded) if there is no job and the ledger could not be
-    /// written.
+    /// ledger cannot be read or written: nothing was sent. [`Stopped`](Error::Stopped) if the submitter was stopped
+    /// while a place was waited for. [`InFlight`](Error::InFlight) if another submission under this key did not end in
+    /// time. [`NotRecorded`](Error::NotRecorded) if there is no job and the ledger could not be written.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it before step 3 leaves nothing behind. From then on it runs in a task of its own, so that dropping it only
-    /// stops the waiting: the end is recorded all the same. [`drain`](Self::drain) waits for that.
+    /// Dropping it before step 3 leaves nothing behind. From then on it runs in a task of its own, so that dropping it
+    /// only stops the waiting: the end is recorded all the same. [`drain`](Self::drain) waits for that.
     pub async fn submit_once(&self, key: &Key, submission: &Submission) -> Result<Submitted> {
         self.submit_watched(key, submission, |_| ()).await
     }

@@ -41,7 +41,8 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// Whether the same statement may succeed later: a lost connection, a server that starts, stops or fails over, a deadlock.
+/// Whether the same statement may succeed later: a lost connection, a server that starts, stops or fails over, a
+/// deadlock.
 pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         _ if is_untrusted(error) => false,

@@ -22,8 +22,8 @@ use crate::{
 
 /// The ledger of a batch, for one [`Worker`]. Clones share it.
 ///
-/// Give it to a [`Submitter`](luma_agents_batch::Submitter) with [`Quota::unlimited`](luma_agents_batch::Quota::unlimited):
-/// the limits are kept here, for all processes together.
+/// Give it to a [`Submitter`](luma_agents_batch::Submitter) with
+/// [`Quota::unlimited`](luma_agents_batch::Quota::unlimited): the limits are kept here, for all processes together.
 #[derive(Clone, Debug)]
 pub struct PgLedger {
     pub(crate) worker: Worker,
@@ -134,8 +134,8 @@ impl PgLedger {
 
 impl Ledger for PgLedger {
     /// Repeated while the database cannot be reached, with the same request id: an intent that was written by a commit
-    /// without a reply is found again. Where that takes longer than the [patience](crate::Settings::patience), the worker
-    /// records later that nothing was sent.
+    /// without a reply is found again. Where that takes longer than the [patience](crate::Settings::patience), the
+    /// worker records later that nothing was sent.
     async fn begin(&self, key: &Key, intent: &Intent) -> Result<Begin> {
         self.own(key)?;
         let mut unsent = Unsent { shared: &self.worker.shared, debt: Some((key.clone(), intent.request_id)) };

@@ -96,8 +96,8 @@ pub(crate) async fn record(database: &Database, me: Option<Uuid>, ticket: &Ticke
     transaction.commit().await.map_err(database_error)
 }
 
-/// Writes that a request was not sent, if the database has its intent. For a `begin` of which nobody knows whether it is
-/// written.
+/// Writes that a request was not sent, if the database has its intent. For a `begin` of which nobody knows whether it
+/// is written.
 pub(crate) async fn record_not_sent(database: &Database, me: Uuid, key: &Key, request_id: Uuid) -> Result<()> {
     let mut transaction = database.begin().await.map_err(database_error)?;
     let page = Page::read(database, &mut transaction, Some(me), key, true).await?;

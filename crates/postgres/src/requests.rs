@@ -17,7 +17,8 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Error::Ledger`](luma_agents_batch::Error::Ledger) if there is no such batch, or the database cannot be written.
+    /// [`Error::Ledger`](luma_agents_batch::Error::Ledger) if there is no such batch, or the database cannot be
+    /// written.
     pub async fn add_requests(&self, batch: Uuid, requests: &[(CustomId, Value)]) -> Result<()> {
         for chunk in requests.chunks(1000) {
             let ids: Vec<&str> = chunk.iter().map(|(id, _)| id.as_str()).collect();

@@ -35,8 +35,8 @@ pub enum Settled {
 impl Worker {
     /// Executors of this account that are dead: none of their processes has a lock, nor was seen within the
     /// [grace](crate::Settings::grace). Each name is locked by this worker until [`bury`](Self::bury) or
-    /// [`let_go`](Self::let_go), so that one worker at a time gives their work to others. One that lives after all loses nothing:
-    /// the fence decides who sends.
+    /// [`let_go`](Self::let_go), so that one worker at a time gives their work to others. One that lives after all
+    /// loses nothing: the fence decides who sends.
     ///
     /// # Errors
     ///
@@ -103,9 +103,9 @@ impl PgLedger {
         Ok(jobs)
     }
 
-    /// Records that nobody knows what became of the requests whose process is dead, and gives their keys. So their units
-    /// are free again after the longest time that their jobs may take from now on, while those of a process that lives
-    /// wait for the end of the request too. Whoever lives after all still records what it learns.
+    /// Records that nobody knows what became of the requests whose process is dead, and gives their keys. So their
+    /// units are free again after the longest time that their jobs may take from now on, while those of a process that
+    /// lives wait for the end of the request too. Whoever lives after all still records what it learns.
     ///
     /// # Errors
     ///
@@ -124,8 +124,8 @@ impl PgLedger {
         Ok(keys)
     }
 
-    /// Asks once for each of these jobs, and records the end of those that have ended, so that their places are free. For
-    /// jobs that no live workflow carries.
+    /// Asks once for each of these jobs, and records the end of those that have ended, so that their places are free.
+    /// For jobs that no live workflow carries.
     ///
     /// # Errors
     ///

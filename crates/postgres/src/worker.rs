@@ -65,7 +65,8 @@ pub(crate) enum Debt {
 }
 
 impl Worker {
-    /// Starts a process of the fleet under a name that is its own, and the same after a restart: the engine's executor id.
+    /// Starts a process of the fleet under a name that is its own, and the same after a restart: the engine's executor
+    /// id.
     ///
     /// Where a process of this name has just died, this waits until the database has noticed, at most the
     /// [grace](crate::Settings::grace).

@@ -39,7 +39,8 @@ pub struct Check<'a> {
 pub struct Known {
     /// The fingerprint of a request whose job may exist.
     pub request: Option<Sha256>,
-    /// Whether files with the names of its outputs are those of its job, or may be: while it is in doubt, it is not sent.
+    /// Whether files with the names of its outputs are those of its job, or may be: while it is in doubt, it is not
+    /// sent.
     pub owns_files: bool,
 }
 

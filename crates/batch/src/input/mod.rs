@@ -52,8 +52,8 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// [`Io`](Error::Io) if it cannot be opened; [`InvalidInput`](Error::InvalidInput) if it is a pipe, which can be read
-    /// only once.
+    /// [`Io`](Error::Io) if it cannot be opened; [`InvalidInput`](Error::InvalidInput) if it is a pipe, which can be
+    /// read only once.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let broken = |e| Error::io("read", &path, e);

@@ -104,8 +104,8 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Those that are kept, without repetition: the first of each kind, at the same place and with the same message, and how
-    /// many more lines have it.
+    /// Those that are kept, without repetition: the first of each kind, at the same place and with the same message,
+    /// and how many more lines have it.
     #[must_use]
     pub fn grouped(&self) -> Vec<(&Problem, u64)> {
         let mut groups: Vec<(&Problem, u64)> = Vec::new();

@@ -34,10 +34,11 @@ pub struct Repair {
     pub lost: u64,
 }
 
-/// Repairs a damaged journal. The damaged file stays, under another name beside it.
+/// Repairs a damaged journal. The file as it was stays, under another name beside it.
 ///
-/// Every good line is kept. A job whose `accepted` line is lost is taken from its `completed`, `failed` or `saved` line. If lines are lost, every key without a job is in doubt from now on, also one that the journal
-/// does not name: its intent may have been in a lost line. [`Doubts`](crate::Doubts) ends that.
+/// Every good line is kept. A job whose `accepted` line is lost is taken from its `completed`, `failed` or `saved`
+/// line. If lines are lost, every key without a job is in doubt from now on, also one that the journal does not name:
+/// its intent may have been in a lost line. [`Doubts`](crate::Doubts) ends that.
 ///
 /// # Errors
 ///
@@ -61,7 +62,7 @@ pub(crate) fn repair_file(path: &Path, medium: &mut dyn Medium, clock: &Clock) -
     }
     let now = clock();
     let aside = medium
-        .copy_aside(0, &format!("damaged-{}", now.format("%Y%m%dT%H%M%SZ")))
+        .copy_aside(0, &format!("before-repair-{}", now.format("%Y%m%dT%H%M%SZ")))
         .map_err(|e| failed("set aside", e))?;
     let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let kept = lines.len() as u64;

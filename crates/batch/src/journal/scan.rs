@@ -62,8 +62,8 @@ struct Problem {
 
 /// Reads every line that is good and in its place, with where it begins, and judges the rest.
 ///
-/// A bad part is a crash's if no line behind it says that it was on disk, and if it is not a whole line with its newline:
-/// that one was written, so a flipped bit may have made an intent that was sent unreadable.
+/// A bad part is a crash's if no line behind it says that it was on disk, and if it is not a whole line with its
+/// newline: that one was written, so a flipped bit may have made an intent that was sent unreadable.
 pub(crate) fn scan(reader: impl BufRead, mut on_line: impl FnMut(Line, u64)) -> Result<Scan, ScanError> {
     let (mut end, mut number) = (0, 0);
     let mut problem: Option<Problem> = None;

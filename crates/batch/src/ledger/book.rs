@@ -92,8 +92,8 @@ impl Decision {
 
 /// The keys of a batch with their tries, and the rules of the fence over them, without any I/O.
 ///
-/// For those who write a [`Ledger`](super::Ledger): take the tries in by [`load`](Self::load), one key or all of them, ask
-/// [`decide`](Self::decide) or [`check`](Self::check), write what is new, and then [`apply`](Self::apply) it.
+/// For those who write a [`Ledger`](super::Ledger): take the tries in by [`load`](Self::load), one key or all of them,
+/// ask [`decide`](Self::decide) or [`check`](Self::check), write what is new, and then [`apply`](Self::apply) it.
 #[derive(Debug, Default)]
 pub struct Book {
     tries: HashMap<CustomId, Vec<Attempt>>,

@@ -21,8 +21,9 @@ use crate::{digest::Sha256, error::Result, key::Key, usd::Usd};
 
 /// Where the intents of a batch and their ends are written down.
 ///
-/// A ledger decides who may send: [`begin`](Self::begin) is the only way to a [`Ticket`], and gives one only when no job
-/// can exist under the key. It is on disk when it returns. [`conformance`](crate::conformance) tests an implementation.
+/// A ledger decides who may send: [`begin`](Self::begin) is the only way to a [`Ticket`], and gives one only when no
+/// job can exist under the key. It is on disk when it returns. [`conformance`](crate::conformance) tests an
+/// implementation.
 pub trait Ledger: Send + Sync {
     /// Asks to submit under `key`. `Fresh` means: the intent is safely written, send exactly one request with its id.
     ///
@@ -38,8 +39,8 @@ pub trait Ledger: Send + Sync {
     /// error nothing may be sent.
     fn begin(&self, key: &Key, intent: &Intent) -> impl Future<Output = Result<Begin>> + Send;
 
-    /// What [`begin`](Self::begin) would reply without writing anything; `None` where it would be `Fresh`. So a key that
-    /// is known waits for no place.
+    /// What [`begin`](Self::begin) would reply without writing anything; `None` where it would be `Fresh`. So a key
+    /// that is known waits for no place.
     ///
     /// # Errors
     ///

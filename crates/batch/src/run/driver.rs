@@ -239,8 +239,8 @@ impl Running {
         self.jobs.recv().await
     }
 
-    /// Waits for the end of the run, and writes the files of results. What went wrong is in the report, beside what must
-    /// not be lost.
+    /// Waits for the end of the run, and writes the files of results. What went wrong is in the report, beside what
+    /// must not be lost.
     pub async fn finish(mut self) -> Report {
         let mut report = Report::default();
         while let Some(job) = self.jobs.recv().await {

@@ -70,7 +70,8 @@ pub enum End {
     InDoubt(Box<Doubt>),
     /// The job is accepted, and the next run goes on with it. The error says why this one did not, if there was one.
     Open(Option<Box<Error>>),
-    /// It was not sent: the run was stopped before. The next run sends it. The error is about this line, if there is one.
+    /// It was not sent: the run was stopped before. The next run sends it. The error is about this line, if there is
+    /// one.
     Unsent(Option<Box<Error>>),
 }
 

@@ -95,7 +95,8 @@ fn has_input(journal: &Path, sha256: Sha256) -> bool {
     find_run(journal, |run| run.input == Some(sha256)).is_some()
 }
 
-/// Whether this journal forbids `own`. One that is gone may be on a disk that is not mounted, or have been renamed to `own`.
+/// Whether this journal forbids `own`. One that is gone may be on a disk that is not mounted, or have been renamed to
+/// `own`.
 fn is_rival(other: &Path, own: &Path, sha256: Sha256) -> bool {
     if other.exists() { !is_same(other, own) } else { !has_input(own, sha256) }
 }

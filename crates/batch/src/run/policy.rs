@@ -47,8 +47,8 @@ impl Policy {
         Self { max_failures: number, ..self }
     }
 
-    /// Sends what has failed or was rejected before this run once more, as the next try: all of it, or what ended with one
-    /// of these codes. Nothing else is sent, and never what is in doubt; what is paid for is fetched as ever.
+    /// Sends what has failed or was rejected before this run once more, as the next try: all of it, or what ended with
+    /// one of these codes. Nothing else is sent, and never what is in doubt; what is paid for is fetched as ever.
     #[must_use]
     pub fn once_more(self, codes: Option<HashSet<String>>) -> Self {
         Self { once_more: Some(codes.map_or(OnceMore::All, OnceMore::Codes)), ..self }

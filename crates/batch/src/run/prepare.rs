@@ -37,10 +37,10 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// [`Error::Input`] with everything that is wrong with the input; [`Error::Journal`] and [`Error::Io`] if the journal
-    /// cannot be used; [`Error::InvalidInput`] if another journal has this input (`.luma-batches` beside the input names
-    /// it), if the folder of the outputs belongs to another batch, or if the results would replace a file that is none of
-    /// theirs.
+    /// [`Error::Input`] with everything that is wrong with the input; [`Error::Journal`] and [`Error::Io`] if the
+    /// journal cannot be used; [`Error::InvalidInput`] if another journal has this input (`.luma-batches` beside the
+    /// input names it), if the folder of the outputs belongs to another batch, or if the results would replace a file
+    /// that is none of theirs.
     pub async fn open(self) -> Result<Opened> {
         let sha256 = self.sha256().await?;
         self.only(sha256, only::check).await?;
@@ -126,8 +126,8 @@ impl Opened {
     ///
     /// # Errors
     ///
-    /// [`Error::Journal`] if an accepted job is not known to this account and base URL; [`Error::Api`] if that cannot be
-    /// asked; [`Error::InvalidInput`] if the folder belongs to another batch; [`Error::Io`].
+    /// [`Error::Journal`] if an accepted job is not known to this account and base URL; [`Error::Api`] if that cannot
+    /// be asked; [`Error::InvalidInput`] if the folder belongs to another batch; [`Error::Io`].
     ///
     /// # Panics
     ///

@@ -15,7 +15,7 @@ pub(super) async fn repair(context: &Context, place: &Place) -> Result<Exit, Fai
         output.object(&json!({ "kept": kept, "lost": lost, "aside": aside.to_string() }))?;
     } else {
         output.path(&path)?;
-        output.note(format_args!("{} kept, {lost} lost; the damaged journal is {aside}", count(kept, "line")));
+        output.note(format_args!("{} kept, {lost} lost; the journal as it was is {aside}", count(kept, "line")));
     }
     if lost == 0 {
         return Ok(Exit::Success);

@@ -75,7 +75,7 @@ pub(crate) struct StatusArgs {
 
 /// Repair a damaged journal: keeps every good line
 ///
-/// The damaged journal is set aside. If lines are lost, every job that may have been in them is in doubt afterwards.
+/// The journal as it was is set aside. If lines are lost, every job that may have been in them is in doubt afterwards.
 #[derive(Args, Debug)]
 pub(crate) struct RepairArgs {
     #[command(flatten)]

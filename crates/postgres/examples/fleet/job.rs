@@ -1,4 +1,5 @@
-//! The workflow of a job: submit, wait, save. Each step may be repeated; the fence sees to it that one submission is paid.
+//! The workflow of a job: submit, wait, save. Each step may be repeated; the fence sees to it that one submission is
+//! paid.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Many workers, one account, one bill: a batch in PostgreSQL, run by workflows of DBOS. The README beside this says how.
+//! Many workers, one account, one bill: a batch in PostgreSQL, run by workflows of DBOS. The README beside this says
+//! how.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 mod add;

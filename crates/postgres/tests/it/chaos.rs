@@ -1,5 +1,5 @@
-//! Four workers of the example, killed, cut off and restarted, on a database that is restarted too: nothing is paid twice,
-//! nothing waits for ever.
+//! Four workers of the example, killed, cut off and restarted, on a database that is restarted too: nothing is paid
+//! twice, nothing waits for ever.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

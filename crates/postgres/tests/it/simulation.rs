@@ -1,5 +1,5 @@
-//! Hours of eight workers on one account, on the real database with a clock of our own: no unit is idle for long, and no
-//! worker is left behind.
+//! Hours of eight workers on one account, on the real database with a clock of our own: no unit is idle for long, and
+//! no worker is left behind.
 
 #![allow(clippy::cast_precision_loss, reason = "figures of a test")]
 
@@ -228,8 +228,8 @@ async fn beside_a_neighbour_that_leaves_after_an_hour_the_fleet_uses_what_it_lea
     assert!(world.refused <= 20, "{} refused in an hour beside a neighbour", world.refused);
 }
 
-/// The same by arithmetic, without a database: what a line in which nobody is overtaken can use at most. The rest is units
-/// that are free and fewer than the first in line weighs.
+/// The same by arithmetic, without a database: what a line in which nobody is overtaken can use at most. The rest is
+/// units that are free and fewer than the first in line weighs.
 fn best(limit: u32) -> f64 {
     let mut random = fastrand::Rng::with_seed(16);
     let mut line: VecDeque<u32> = (0..SLOTS * 8).map(|number| if number % 2 == 0 { 1 } else { 3 }).collect();

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::support::{Bed, bed, fresh, intent, key, millis};
 
-/// Takes the lock of the account until it is dropped. Its number is that of the only transaction lock that a begin takes.
+/// Takes the lock of the account until it is dropped. Its number is that of the only transaction lock that a begin
+/// takes.
 async fn block(bed: &Bed) -> sqlx::Transaction<'static, sqlx::Postgres> {
     let key: i64 = {
         let ledger = bed.ledger("probe").await;
