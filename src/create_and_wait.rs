@@ -115,7 +115,7 @@ impl CreateAndWait {
         can_save(path.as_ref()).await?;
         let client = self.generations.client.clone();
         let done = self.await?;
-        client.download(&done).save(path).await
+        client.download(&done).save(path).await.map_err(|error| error.about_submitted(done.id))
     }
 
     async fn run(self) -> Result<Generation> {
@@ -123,7 +123,8 @@ impl CreateAndWait {
         if let Some(on_created) = self.on_created {
             on_created(&job);
         }
-        Wait { pace: self.pace, ..self.generations.wait(job) }.await
+        let id = job.id;
+        Wait { pace: self.pace, ..self.generations.wait(job) }.await.map_err(|error| error.about_submitted(id))
     }
 }
 

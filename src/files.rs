@@ -273,7 +273,7 @@ impl Job for File {
         }
     }
 
-    fn timed_out(TimedOut { id, is_known, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
+    fn timed_out(TimedOut { id, known, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: format!("file {id}"),
             generation_id: None,
@@ -283,7 +283,7 @@ impl Job for File {
             elapsed,
             polls,
             source: last_error,
-            is_known,
+            known,
         }))
     }
 }

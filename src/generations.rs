@@ -291,7 +291,7 @@ impl Job for Generation {
         }
     }
 
-    fn timed_out(TimedOut { id, is_known, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
+    fn timed_out(TimedOut { id, known, last, elapsed, polls, last_error }: TimedOut<Self>) -> Error {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: format!("generation {id}"),
             generation_id: Some(id),
@@ -301,7 +301,7 @@ impl Job for Generation {
             elapsed,
             polls,
             source: last_error,
-            is_known,
+            known,
         }))
     }
 }

@@ -27,8 +27,7 @@ pub struct Exchange {
     pub generation_id: Option<Uuid>,
     /// The file that an upload had recorded by then: it can be deleted.
     pub file_id: Option<Uuid>,
-    /// Whether the generation certainly exists: a response has shown it.
-    pub(crate) is_known: bool,
+    pub(crate) known: Known,
     pub(crate) effect: Effect,
     /// Whether it was with the storage behind a signed URL, not with the API.
     pub(crate) is_storage: bool,
@@ -39,9 +38,23 @@ impl Exchange {
         Self { operation, ..Self::default() }
     }
 
-    /// ` (request 4f1c…, 3 attempts, 1.2 s)`.
+    /// The generation that the failed call has submitted.
+    pub(super) fn submitted(&self) -> Option<Uuid> {
+        self.generation_id.filter(|_| self.known == Known::Submitted)
+    }
+
+    /// ` (generation 7c9e…, request 4f1c…, 3 attempts, 1.2 s)`, and before it what to do about a job that is paid for.
     pub(super) fn trailer(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(id) = self.submitted() {
+            write!(f, "; the job exists: wait for {id}")?;
+        }
         f.write_str(" (")?;
+        if let Some(id) = self.generation_id.filter(|_| self.known != Known::Submitted) {
+            write!(f, "generation {id}, ")?;
+        }
+        if let Some(id) = self.file_id {
+            write!(f, "file {id}, ")?;
+        }
         if let Some(id) = self.request_id_returned.as_ref().or(self.request_id_sent.as_ref()) {
             write!(f, "request {id}, ")?;
         }
@@ -52,6 +65,17 @@ impl Exchange {
         }
         write!(f, ", {:.1} s)", self.elapsed.as_secs_f64())
     }
+}
+
+/// What is certain about the generation that a call was about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Known {
+    #[default]
+    Nothing,
+    /// It exists: a response has shown it.
+    Exists,
+    /// It exists, and the call that failed has submitted it: the same call would pay for another one.
+    Submitted,
 }
 
 /// What a request does on the service, which decides when it may be sent again.
@@ -124,9 +148,10 @@ impl fmt::Display for NoResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.exchange.operation, self.fault)?;
         write_root(self.source.as_ref(), f)?;
-        f.write_str(match self.fault {
-            Fault::TooLarge => "; raise the limit to take it",
-            _ => "; nothing was changed, calling again is safe",
+        f.write_str(match (self.fault, self.exchange.submitted()) {
+            (Fault::TooLarge, _) => "; raise the limit to take it",
+            (_, None) => "; nothing was changed, calling again is safe",
+            (_, Some(_)) => "",
         })?;
         self.exchange.trailer(f)
     }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub use crate::rate_limit::Limit;
-pub(crate) use exchange::Effect;
+pub(crate) use exchange::{Effect, Known};
 pub use exchange::{Exchange, Fault, NoResponse, OutcomeUnknown, UnexpectedResponse};
 pub use job::{FileFailed, GenerationFailed};
 pub use outcome::Outcome;
@@ -102,10 +102,13 @@ impl Error {
         self
     }
 
-    /// Marks the generation that the call was about as one that exists.
-    pub(crate) fn about_known(mut self, is_known: bool) -> Self {
+    /// Adds what is certain about the generation that the call was about.
+    pub(crate) fn about_known(mut self, known: Known) -> Self {
+        if let Self::WaitTimeout(e) = &mut self {
+            e.known = e.known.max(known);
+        }
         if let Some(exchange) = self.exchange_mut() {
-            exchange.is_known |= is_known;
+            exchange.known = exchange.known.max(known);
         }
         self
     }
@@ -118,7 +121,15 @@ impl Error {
         if let Self::InvalidInput(e) = &mut self {
             e.generation_id = id;
         }
-        self.about_generation(id).about_known(true)
+        self.about_generation(id).about_known(Known::Exists)
+    }
+
+    /// Adds the generation that the failed call has submitted.
+    pub(crate) fn about_submitted(mut self, id: Uuid) -> Self {
+        if let Self::WaitTimeout(e) = &mut self {
+            e.source = e.source.take().map(|source| source.about_submitted(id));
+        }
+        self.about_download(Some(id)).about_known(Known::Submitted)
     }
 
     /// What broke, in a word. The text of an error may quote a request, so that it is not for the log.
@@ -219,13 +230,17 @@ impl Error {
 
     /// Whether the same call, made again, may succeed without paying for anything twice.
     ///
-    /// Never true for [`OutcomeUnknown`](Self::OutcomeUnknown). A failed generation is not
-    /// retryable in this sense either: see [`GenerationFailureCode::is_retryable`].
+    /// Never true for [`OutcomeUnknown`](Self::OutcomeUnknown), nor for an error of
+    /// [`create_and_wait`](crate::Generations::create_and_wait) once there is a job: wait for its
+    /// [`generation_id`](Self::generation_id) instead. A failed generation is not retryable in this sense
+    /// either: see [`GenerationFailureCode::is_retryable`].
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            Self::WaitTimeout(e) => e.known != Known::Submitted,
+            _ if self.exchange().is_some_and(|it| it.known == Known::Submitted) => false,
             Self::NoResponse(e) => e.fault != Fault::TooLarge,
-            Self::RateLimited(_) | Self::WaitTimeout(_) => true,
+            Self::RateLimited(_) => true,
             Self::Rejected(e) => e.kind() == RejectionKind::Unavailable,
             _ => false,
         }
@@ -348,8 +363,8 @@ pub struct WaitTimeout {
     pub polls: u32,
     /// The error of the last poll, if it failed.
     pub source: Option<Error>,
-    /// Whether the caller or a poll has seen the job.
-    pub(crate) is_known: bool,
+    /// Whether the caller or a poll has seen the job, or the call has submitted it.
+    pub(crate) known: Known,
 }
 
 impl WaitTimeout {
@@ -385,7 +400,7 @@ impl fmt::Debug for WaitTimeout {
             .field("elapsed", &self.elapsed)
             .field("polls", &self.polls)
             .field("source", &self.source)
-            .field("is_known", &self.is_known)
+            .field("known", &self.known)
             .finish()
     }
 }

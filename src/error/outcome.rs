@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Error, Exchange};
+use super::{Effect, Error, Exchange, Known};
 
 /// What became of a paid request that ended in an error. From [`Error::outcome`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,23 +23,29 @@ impl Error {
     /// of the wait for its job, or of the download of that generation.
     ///
     /// What does not prove anything is [`Outcome::Unknown`]: so are the errors of calls that do not
-    /// submit a job, unless they show that one exists.
+    /// submit a job, unless they show that one exists. [`InvalidInput`](Error::InvalidInput) proves only that
+    /// the call with this input has sent nothing.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let known = |exchange: &Exchange| exchange.generation_id.filter(|_| exchange.is_known);
+        // What the error proves about the submission, if its call made one.
+        let of = |exchange: &Exchange, proof| match exchange.generation_id {
+            Some(id) if exchange.known >= Known::Exists => Outcome::Accepted(id),
+            _ if exchange.effect == Effect::Pays => proof,
+            _ => Outcome::Unknown,
+        };
         match self {
             Self::InvalidInput(e) => e.generation_id.map_or(Outcome::NotSent, Outcome::Accepted),
-            Self::NoResponse(e) => known(&e.exchange).map_or(Outcome::NotSent, Outcome::Accepted),
+            Self::NoResponse(e) => of(&e.exchange, Outcome::NotSent),
             Self::OutcomeUnknown(e) => e.generation_id.map_or(Outcome::Unknown, Outcome::Accepted),
-            Self::Rejected(e) => known(&e.exchange).map_or(Outcome::Rejected, Outcome::Accepted),
-            Self::RateLimited(e) => match (known(&e.exchange), e.exchange.attempts) {
-                (Some(id), _) => Outcome::Accepted(id),
-                (None, 0) => Outcome::NotSent,
-                (None, _) => Outcome::Rejected,
-            },
-            Self::UnexpectedResponse(e) => known(&e.exchange).map_or(Outcome::Unknown, Outcome::Accepted),
+            Self::Rejected(e) => of(&e.exchange, Outcome::Rejected),
+            Self::RateLimited(e) if e.exchange.attempts == 0 => of(&e.exchange, Outcome::NotSent),
+            Self::RateLimited(e) => of(&e.exchange, Outcome::Rejected),
+            Self::UnexpectedResponse(e) => of(&e.exchange, Outcome::Unknown),
             Self::GenerationFailed(e) => Outcome::Accepted(e.generation.id),
-            Self::WaitTimeout(e) => e.generation_id.filter(|_| e.is_known).map_or(Outcome::Unknown, Outcome::Accepted),
+            Self::WaitTimeout(e) => match e.generation_id {
+                Some(id) if e.known >= Known::Exists => Outcome::Accepted(id),
+                _ => Outcome::Unknown,
+            },
             Self::Io(e) => e.generation_id.map_or(Outcome::Unknown, Outcome::Accepted),
             Self::FileFailed(_) => Outcome::Unknown,
         }
@@ -65,7 +71,16 @@ mod tests {
     const ID: Uuid = Uuid::from_u128(7);
 
     fn exchange(attempts: u32, is_known: bool) -> Exchange {
-        Exchange { attempts, is_known, generation_id: is_known.then_some(ID), ..Exchange::of("create_generation") }
+        let known = if is_known { Known::Exists } else { Known::Nothing };
+        let (generation_id, effect) = (is_known.then_some(ID), Effect::Pays);
+        Exchange { attempts, known, generation_id, effect, ..Exchange::of("create_generation") }
+    }
+
+    /// The same error of a call that does not submit anything, about a job that no response has shown.
+    fn of_a_read(mut error: Error) -> Error {
+        let exchange = error.exchange_mut().expect("an exchange");
+        (exchange.effect, exchange.generation_id) = (Effect::Idempotent, Some(ID));
+        error
     }
 
     fn no_response(known: bool) -> Error {
@@ -99,7 +114,7 @@ mod tests {
         Error::UnexpectedResponse(Box::new(UnexpectedResponse { exchange: exchange(1, known), problem, excerpt }))
     }
 
-    fn timeout(is_known: bool) -> Error {
+    fn timeout(known: Known) -> Error {
         Error::WaitTimeout(Box::new(WaitTimeout {
             waited_for: String::new(),
             generation_id: Some(ID),
@@ -109,7 +124,7 @@ mod tests {
             elapsed: Duration::ZERO,
             polls: 0,
             source: None,
-            is_known,
+            known,
         }))
     }
 
@@ -158,21 +173,27 @@ mod tests {
             (Error::invalid_input("no"), Outcome::NotSent),
             (Error::invalid_input("no").about_download(Some(ID)), accepted),
             (Error::invalid_input("no").about_generation(Some(ID)), Outcome::NotSent),
+            (Error::invalid_input("no").about_submitted(ID), accepted),
             (no_response(false), Outcome::NotSent),
             (no_response(true), accepted),
+            (of_a_read(no_response(false)), Outcome::Unknown),
             (unknown(None), Outcome::Unknown),
             (unknown(Some(ID)), accepted),
             (rejected(false), Outcome::Rejected),
             (rejected(true), accepted),
+            (of_a_read(rejected(false)), Outcome::Unknown),
+            (of_a_read(rejected(false)).about_submitted(ID), accepted),
             (limited(0, false), Outcome::NotSent),
             (limited(1, false), Outcome::Rejected),
             (limited(0, true), accepted),
+            (of_a_read(limited(0, false)), Outcome::Unknown),
+            (of_a_read(limited(1, false)), Outcome::Unknown),
             (unexpected(false), Outcome::Unknown),
             (unexpected(true), accepted),
             (generation_failed(), accepted),
             (file_failed(), Outcome::Unknown),
-            (timeout(false), Outcome::Unknown),
-            (timeout(true), accepted),
+            (timeout(Known::Nothing), Outcome::Unknown),
+            (timeout(Known::Exists), accepted),
             (io(None), Outcome::Unknown),
             (io(Some(ID)), accepted),
         ];

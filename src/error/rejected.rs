@@ -50,12 +50,15 @@ impl fmt::Display for Rejected {
         if !self.detail.is_empty() {
             write!(f, ": {}", self.detail)?;
         }
-        f.write_str("; ")?;
-        f.write_str(match (self.kind(), self.status) {
+        let advice = match (self.kind(), self.status) {
             (kind, _) if self.exchange.is_storage => kind.advice_for_storage(),
             (_, StatusCode::PROXY_AUTHENTICATION_REQUIRED) => "give the proxy its user and password",
             (kind, _) => kind.advice(),
-        })?;
+        };
+        // The same call would submit another job.
+        if self.kind() != RejectionKind::Unavailable || self.exchange.submitted().is_none() {
+            write!(f, "; {advice}")?;
+        }
         self.exchange.trailer(f)
     }
 }

@@ -59,7 +59,7 @@ fn timeout(source: Option<Error>) -> Error {
         elapsed: Duration::from_secs(5),
         polls: 1,
         source,
-        is_known: true,
+        known: Known::Exists,
     }))
 }
 
@@ -110,6 +110,8 @@ fn only_what_did_nothing_or_stands_on_the_service_may_be_called_again() {
     ];
     for error in again {
         assert!(error.is_retryable(), "{error}");
+        let paid = error.about_submitted(ID);
+        assert!(!paid.is_retryable(), "the same call would pay for another job: {paid}");
     }
     let not = [
         no_response(Fault::TooLarge),
@@ -161,8 +163,8 @@ fn an_error_names_what_it_is_about() {
         let error = error.about_file(ID).about_generation(Some(OTHER));
         assert_eq!(error.file_id(), if can_name { Some(ID) } else { file }, "{kind}");
         assert_eq!(error.generation_id(), if can_name { Some(OTHER) } else { known }, "{kind}");
-        let is_known = error.about_known(true).about_known(false).exchange().map(|it| it.is_known);
-        assert_eq!(is_known, has_exchange.then_some(true), "{kind}");
+        let error = error.about_known(Known::Exists).about_known(Known::Nothing);
+        assert_eq!(error.exchange().map(|it| it.known), has_exchange.then_some(Known::Exists), "{kind}");
     }
     assert_eq!(generation_failed().failure_code().map(GenerationFailureCode::as_str), Some("content_moderated"));
     assert_eq!(unexpected().failure_code(), None);
@@ -201,6 +203,7 @@ fn every_error_is_a_line_that_says_what_to_do() {
         it.polls = 0;
     }
     let sent = "(request sent, 2 attempts, 1.2 s)";
+    let exists = format!("the job exists: wait for {ID}");
     let unknown = "get_generation: outcome unknown";
     let ask = "it may have taken effect: ask support with the request id before repeating it";
     let lines = [
@@ -240,6 +243,32 @@ fn every_error_is_a_line_that_says_what_to_do() {
             format!(
                 "get_generation rejected: 404 Not Found: no; check the id and that the key belongs to the same account \
                  {sent}"
+            ),
+        ),
+        (
+            rejected(StatusCode::NOT_FOUND).about_generation(Some(ID)).about_file(OTHER),
+            format!(
+                "get_generation rejected: 404 Not Found: no; check the id and that the key belongs to the same account \
+                 (generation {ID}, file {OTHER}, request sent, 2 attempts, 1.2 s)"
+            ),
+        ),
+        (
+            rejected(StatusCode::UNAUTHORIZED).about_submitted(ID),
+            format!("get_generation rejected: 401 Unauthorized: no; check the API key; {exists} {sent}"),
+        ),
+        (
+            rejected(StatusCode::SERVICE_UNAVAILABLE).about_submitted(ID),
+            format!("get_generation rejected: 503 Service Unavailable: no; {exists} {sent}"),
+        ),
+        (
+            no_response(Fault::Connect).about_submitted(ID),
+            format!("get_generation: no connection could be made: the cable is cut; {exists} {sent}"),
+        ),
+        (
+            timeout(Some(no_response(Fault::Connect))).about_submitted(ID),
+            format!(
+                "generation 7 had no usable response in 5.0 s and 1 poll; its state is unknown: wait again with this id \
+                 (last error: get_generation: no connection could be made: the cable is cut; {exists} {sent})"
             ),
         ),
         (
@@ -301,7 +330,7 @@ fn the_debug_form_is_the_line_and_the_long_one_has_all_that_is_known() {
         assert_eq!(format!("{error:?}"), error.to_string());
     }
     let text = format!("{:#?}", timeout(Some(unexpected())));
-    for part in ["waited_for: \"generation 7\"", "polls: 1", "is_known: true", "no id"] {
+    for part in ["waited_for: \"generation 7\"", "polls: 1", "known: Exists", "no id"] {
         assert!(text.contains(part), "{text}");
     }
     let failed = [generation_failed(), file_failed()].map(|it| format!("{it:#?}"));

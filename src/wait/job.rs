@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::schedule::Timing;
-use crate::error::{Error, Result};
+use crate::error::{Error, Known, Result};
 
 /// Something that can be waited for.
 pub(crate) trait Job: Clone + Send + Sync + Unpin + 'static {
@@ -34,7 +34,7 @@ pub(crate) trait Job: Clone + Send + Sync + Unpin + 'static {
 pub(crate) struct TimedOut<J> {
     pub(crate) id: Uuid,
     /// Whether the caller or a poll has seen the job.
-    pub(crate) is_known: bool,
+    pub(crate) known: Known,
     /// The job as the last successful poll showed it.
     pub(crate) last: Option<J>,
     pub(crate) elapsed: Duration,

@@ -22,7 +22,7 @@ use super::{
     schedule::{self, Pace, Timing, Window},
 };
 use crate::{
-    error::{Error, RejectionKind, Result},
+    error::{Error, Known, RejectionKind, Result},
     util::{clock, redact},
 };
 
@@ -252,7 +252,7 @@ impl<J: Job> Updates<J> {
             Err(error) => {
                 if self.is_final(&error) {
                     self.step = Step::Done;
-                    return Some(Err(error.about_known(self.last.is_some())));
+                    return Some(Err(error.about_known(self.known())));
                 }
                 let (id, error_type) = (self.id.unwrap_or_default(), error.type_for_log());
                 tracing::warn!(%id, "error.type" = error_type, "a poll failed: the wait goes on");
@@ -294,11 +294,15 @@ impl<J: Job> Updates<J> {
         }
     }
 
+    fn known(&self) -> Known {
+        if self.last.is_some() { Known::Exists } else { Known::Nothing }
+    }
+
     fn give_up(&mut self) -> Error {
         self.step = Step::Done;
         J::timed_out(TimedOut {
             id: self.id.unwrap_or_default(),
-            is_known: self.last.is_some(),
+            known: self.known(),
             last: self.last.take().filter(|_| self.polled),
             elapsed: self.started.elapsed(),
             polls: self.polls,
@@ -333,7 +337,8 @@ impl<J: Job> Stream for Updates<J> {
                 Step::Polling(task) => {
                     let polled = ready!(Pin::new(&mut task.0).poll(cx)).unwrap_or_else(|e| match e.try_into_panic() {
                         Ok(panic) => std::panic::resume_unwind(panic),
-                        Err(_) => Polled::Response(Err(Error::invalid_input("the runtime is shutting down"))),
+                        // The runtime is shutting down.
+                        Err(_) => Polled::CutOff,
                     });
                     if let Some(item) = this.finish_poll(polled) {
                         return Poll::Ready(Some(item));

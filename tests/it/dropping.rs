@@ -3,7 +3,8 @@
 use std::{future::IntoFuture, time::Duration};
 
 use luma_agents::{
-    mock::{Emulator, Script, Transfer},
+    error::Outcome,
+    mock::{Emulator, Operation, Reply, Script, Transfer},
     types::{CreateGeneration, FileState, Generation},
 };
 
@@ -41,6 +42,25 @@ async fn a_dropped_wait_polls_no_more_and_its_job_goes_on() {
         assert!(generations.wait(job.id).await.unwrap().state.is_terminal());
     }
     assert_eq!(emulator.jobs().len(), 2);
+}
+
+#[tokio::test]
+async fn a_runtime_that_shuts_down_during_a_poll_leaves_the_id_of_the_job() {
+    let emulator = Emulator::start().await.unwrap();
+    emulator.next_reply(Operation::GetGeneration, Reply::normal().delay(Duration::from_secs(60)));
+    let (luma, other) = (emulator.client(), tokio::runtime::Runtime::new().unwrap());
+    let handle = other.handle().clone();
+    let waiting = std::thread::spawn(move || {
+        handle
+            .block_on(async { luma.generations().create_and_wait(CreateGeneration::builder().prompt("a duck")).await })
+    });
+    while emulator.requests().len() < 2 {
+        tokio::time::sleep(millis(1)).await;
+    }
+    other.shutdown_background();
+    let error = tokio::task::spawn_blocking(|| waiting.join().unwrap()).await.unwrap().unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Accepted(emulator.jobs()[0].id), "{error}");
+    assert!(!error.to_string().contains("nothing was sent"), "{error}");
 }
 
 #[tokio::test]

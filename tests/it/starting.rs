@@ -81,6 +81,9 @@ async fn whatever_fails_after_the_payment_has_the_id() {
     let jobs = emulator.jobs();
     for (error, job) in [failed, late, revoked, unsaved].into_iter().zip(&jobs) {
         assert_eq!((error.generation_id(), error.outcome()), (Some(job.id), Outcome::Accepted(job.id)), "{error}");
+        assert!(!error.is_retryable(), "the same call would pay for another job: {error}");
+        let text = error.to_string();
+        assert!(text.contains(&job.id.to_string()) && !text.contains("calling again"), "{text}");
     }
     assert_eq!(jobs.len(), 4);
 }
