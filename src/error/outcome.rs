@@ -73,7 +73,7 @@ mod tests {
     fn exchange(attempts: u32, is_known: bool) -> Exchange {
         let known = if is_known { Known::Exists } else { Known::Nothing };
         let (generation_id, effect) = (is_known.then_some(ID), Effect::Pays);
-        Exchange { attempts, known, generation_id, effect, ..Exchange::of("create_generation") }
+        Exchange { attempts, generation_id, known, effect, ..Exchange::of("create_generation") }
     }
 
     /// The same error of a call that does not submit anything, about a job that no response has shown.
