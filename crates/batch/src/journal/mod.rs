@@ -259,6 +259,18 @@ impl Journal {
         read(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Reads at once, or while another line is written, which may wait long for the disk, on a thread that may block.
+    async fn look<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let read = match self.writer.try_lock() {
+            Ok(mut writer) => return read(&mut writer),
+            Err(_) => read,
+        };
+        self.with(read).await
+    }
+
     /// Writes on a thread that may block. It ends there even if the caller is dropped.
     async fn with<T: Send + 'static>(
         &self,
@@ -277,7 +289,8 @@ impl Ledger for Journal {
     }
 
     async fn peek(&self, key: &Key, intent: &Intent) -> Result<Option<Begin>> {
-        self.read(|writer| writer.peek(key, intent))
+        let (key, intent) = (key.clone(), intent.clone());
+        self.look(move |writer| writer.peek(&key, &intent)).await
     }
 
     async fn record(&self, ticket: &Ticket, event: &Event) -> Result<()> {
@@ -286,7 +299,8 @@ impl Ledger for Journal {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Last>> {
-        self.read(|writer| writer.last(key))
+        let key = key.clone();
+        self.look(move |writer| writer.last(&key)).await
     }
 
     fn last(&self) -> impl Stream<Item = Result<(Key, Last)>> + Send {
@@ -305,7 +319,7 @@ impl Ledger for Journal {
     }
 
     async fn spent(&self) -> Result<Spent> {
-        Ok(self.read(|writer| writer.contents.book.spent()))
+        self.look(|writer| Ok(writer.contents.book.spent())).await
     }
 }
 

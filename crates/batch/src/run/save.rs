@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use luma_agents::{error::RejectionKind, types::Generation};
+use luma_agents::{Saved, error::RejectionKind, types::Generation};
 use uuid::Uuid;
 
 use super::{driver::Context, prepare::blocking};
@@ -28,8 +28,7 @@ pub(super) async fn save(context: &Context, line: &Line, generation: &Generation
     blocking(move || fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))).await?;
     let download = context.batch.client.download(generation).overwrite();
     // Boxed: the future of a job stays small.
-    let saved = Box::pin(download.save_all(&partial)).await?;
-    let files = saved.into_iter().map(|saved| saved.path).collect();
+    let files = Box::pin(download.save_all(&partial)).await?;
     let publish = Publish {
         names: context.batch.names.clone(),
         base: context.batch.folder().to_owned(),
@@ -49,20 +48,18 @@ struct Publish {
     media: PathBuf,
     line: Line,
     generation: Generation,
-    files: Vec<PathBuf>,
+    files: Vec<Saved>,
 }
 
 impl Publish {
     fn run(self) -> Result<Vec<SavedFile>> {
         let (custom_id, id) = (&self.line.custom_id, self.generation.id);
         let mut saved = Vec::with_capacity(self.files.len());
-        for (index, from) in self.files.iter().enumerate() {
-            let read = fs::File::open(from).and_then(Sha256::of_reader);
-            let (sha256, bytes) = read.map_err(|e| Error::io("read", from, e))?;
-            let extension = from.extension().unwrap_or_default().to_string_lossy();
+        for (index, file) in self.files.iter().enumerate() {
+            let extension = file.path.extension().unwrap_or_default().to_string_lossy();
             let to = self.names.output(custom_id, id, index, &extension);
-            fs::rename(from, &to).map_err(|e| Error::io("write", &to, e))?;
-            saved.push(SavedFile::new(relative(&to, &self.base), bytes, sha256));
+            fs::rename(&file.path, &to).map_err(|e| Error::io("write", &to, e))?;
+            saved.push(SavedFile::new(relative(&to, &self.base), file.bytes, file.sha256.parse()?));
         }
         write_sidecar(&self.names, &self.media, &self.line, &self.generation, saved.clone())?;
         Ok(saved)
