@@ -7,11 +7,11 @@ use futures_util::future::BoxFuture;
 use crate::{
     client::call::Call,
     download::{Saved, can_save},
-    error::Result,
+    error::{Error, Result},
     generations::Generations,
     http::retry::Retry,
     types::{CreateGeneration, Generation},
-    wait::{Pace, Wait},
+    wait::{OnUpdate, Pace, Wait},
 };
 
 type OnCreated = Box<dyn FnOnce(&Generation) + Send>;
@@ -44,6 +44,8 @@ impl Generations {
             call: self.create(request),
             pace: self.client.pace(),
             on_created: None,
+            on_update: None,
+            overwrite: false,
         }
     }
 }
@@ -62,6 +64,8 @@ pub struct CreateAndWait {
     call: Call<Generation>,
     pace: Pace,
     on_created: Option<OnCreated>,
+    on_update: Option<OnUpdate<Generation>>,
+    overwrite: bool,
 }
 
 impl CreateAndWait {
@@ -69,6 +73,17 @@ impl CreateAndWait {
     /// is what a restarted program needs to wait for the job.
     pub fn on_created(self, callback: impl FnOnce(&Generation) + Send + 'static) -> Self {
         Self { on_created: Some(Box::new(callback)), ..self }
+    }
+
+    /// Calls `callback` with the generation at each change of its state that a poll shows, the final one last,
+    /// unless the job fails: then the error has it.
+    pub fn on_update(self, callback: impl FnMut(&Generation) + Send + 'static) -> Self {
+        Self { on_update: Some(Box::new(callback)), ..self }
+    }
+
+    /// Lets [`save`](Self::save) replace a file, as [`Download::overwrite`](crate::Download::overwrite).
+    pub fn overwrite(self) -> Self {
+        Self { overwrite: true, ..self }
     }
 
     /// How to retry the submission, as [`Call::retry`].
@@ -112,10 +127,12 @@ impl CreateAndWait {
     ///
     /// [`Io`](crate::Error::Io) if the file exists or cannot be written; those of the wait; those of the download.
     pub async fn save(self, path: impl AsRef<Path>) -> Result<Saved> {
-        can_save(path.as_ref()).await?;
-        let client = self.generations.client.clone();
+        let (client, overwrite) = (self.generations.client.clone(), self.overwrite);
+        can_save(path.as_ref(), overwrite).await.map_err(Error::before_sending)?;
         let done = self.await?;
-        client.download(&done).save(path).await.map_err(|error| error.about_submitted(done.id))
+        let download = client.download(&done);
+        let download = if overwrite { download.overwrite() } else { download };
+        download.save(path).await.map_err(|error| error.about_submitted(done.id))
     }
 
     async fn run(self) -> Result<Generation> {
@@ -124,7 +141,9 @@ impl CreateAndWait {
             on_created(&job);
         }
         let id = job.id;
-        Wait { pace: self.pace, ..self.generations.wait(job) }.await.map_err(|error| error.about_submitted(id))
+        let mut outcome = Wait { pace: self.pace, ..self.generations.wait(job) }.outcome();
+        outcome.on_update = self.on_update;
+        outcome.await.1.map_err(|error| error.about_submitted(id))
     }
 }
 

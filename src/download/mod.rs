@@ -56,8 +56,8 @@ impl Client {
 }
 
 /// Whether a later [`Download::save`] to `path` can write there, as far as that can be known before.
-pub(crate) async fn can_save(path: &Path) -> Result<()> {
-    Target::new(path, false, false).await?.check().await
+pub(crate) async fn can_save(path: &Path, overwrite: bool) -> Result<()> {
+    Target::new(path, overwrite, false).await?.check().await
 }
 
 /// How many of several outputs are fetched at the same time.

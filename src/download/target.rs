@@ -166,7 +166,8 @@ impl Target {
                 Err(Error::io("replace", path, disk::not_a_file()))
             }
             Some(_) if !self.overwrite => {
-                Err(Error::io("replace without `overwrite()`", path, io::ErrorKind::AlreadyExists.into()))
+                let exists = "it exists; choose another name, or call `overwrite()`";
+                Err(Error::io("write", path, io::Error::new(io::ErrorKind::AlreadyExists, exists)))
             }
             Some(entry) if entry.is_file() => Ok(Some(entry)),
             // Links are followed only where the caller has named them.

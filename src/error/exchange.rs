@@ -31,11 +31,18 @@ pub struct Exchange {
     pub(crate) effect: Effect,
     /// Whether it was with the storage behind a signed URL, not with the API.
     pub(crate) is_storage: bool,
+    /// Host and port of the API, if no connection could be made to it.
+    pub(crate) unreachable: Option<String>,
 }
 
 impl Exchange {
     pub(crate) fn of(operation: &'static str) -> Self {
         Self { operation, ..Self::default() }
+    }
+
+    /// Whether the path of the operation has an id in it.
+    pub(super) fn has_id(&self) -> bool {
+        !["create_", "list_"].iter().any(|it| self.operation.starts_with(it))
     }
 
     /// The generation that the failed call has submitted.
@@ -147,6 +154,9 @@ pub struct NoResponse {
 impl fmt::Display for NoResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.exchange.operation, self.fault)?;
+        if let Some(server) = &self.exchange.unreachable {
+            write!(f, " to {server}")?;
+        }
         write_root(self.source.as_ref(), f)?;
         f.write_str(match (self.fault, self.exchange.submitted()) {
             (Fault::TooLarge, _) => "; raise the limit to take it",
@@ -177,6 +187,9 @@ impl fmt::Display for OutcomeUnknown {
         write!(f, "{}: outcome unknown: ", self.exchange.operation)?;
         match (self.fault, self.exchange.status) {
             (Some(fault), _) => fault.fmt(f)?,
+            (None, Some(status)) if status.is_redirection() => {
+                write!(f, "status {status}: check the base URL; redirects are not followed")?;
+            }
             (None, Some(status)) => write!(f, "status {status}")?,
             (None, None) => f.write_str("the response could not be used")?,
         }

@@ -154,7 +154,22 @@ impl Error {
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io(Box::new(IoError { action, path: path.into(), generation_id: None, file_id: None, source }))
+        Self::Io(Box::new(IoError {
+            action,
+            path: path.into(),
+            generation_id: None,
+            file_id: None,
+            source,
+            is_unsent: false,
+        }))
+    }
+
+    /// Notes that the call has sent nothing so far.
+    pub(crate) fn before_sending(mut self) -> Self {
+        if let Self::Io(e) = &mut self {
+            e.is_unsent = true;
+        }
+        self
     }
 
     /// The status of the HTTP response that led to this error, if there was one.
@@ -429,12 +444,17 @@ pub struct IoError {
     pub file_id: Option<Uuid>,
     /// Why it failed.
     pub source: std::io::Error,
+    /// Whether it happened before anything was sent to the service.
+    pub(crate) is_unsent: bool,
 }
 
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display().to_string();
         write!(f, "cannot {} {}: {}", self.action, redact::short(&path), self.source)?;
+        if self.is_unsent {
+            f.write_str(" (nothing was sent)")?;
+        }
         self.generation_id.map_or(Ok(()), |id| write!(f, "; generation {id} is finished and can be downloaded again"))
     }
 }

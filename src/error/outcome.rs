@@ -46,6 +46,7 @@ impl Error {
                 Some(id) if e.known >= Known::Exists => Outcome::Accepted(id),
                 _ => Outcome::Unknown,
             },
+            Self::Io(e) if e.is_unsent => Outcome::NotSent,
             Self::Io(e) => e.generation_id.map_or(Outcome::Unknown, Outcome::Accepted),
             Self::FileFailed(_) => Outcome::Unknown,
         }
@@ -147,7 +148,14 @@ mod tests {
 
     fn io(generation_id: Option<Uuid>) -> Error {
         let source = std::io::ErrorKind::NotFound.into();
-        Error::Io(Box::new(IoError { action: "write", path: PathBuf::new(), generation_id, file_id: None, source }))
+        Error::Io(Box::new(IoError {
+            action: "write",
+            path: PathBuf::new(),
+            generation_id,
+            file_id: None,
+            source,
+            is_unsent: false,
+        }))
     }
 
     /// The place of a variant in the enum. A new variant does not compile until it has one.
@@ -196,6 +204,7 @@ mod tests {
             (timeout(Known::Exists), accepted),
             (io(None), Outcome::Unknown),
             (io(Some(ID)), accepted),
+            (io(None).before_sending(), Outcome::NotSent),
         ];
         for (error, expected) in &cases {
             assert_eq!(error.outcome(), *expected, "{error}");

@@ -53,6 +53,7 @@ impl fmt::Display for Rejected {
         let advice = match (self.kind(), self.status) {
             (kind, _) if self.exchange.is_storage => kind.advice_for_storage(),
             (_, StatusCode::PROXY_AUTHENTICATION_REQUIRED) => "give the proxy its user and password",
+            (RejectionKind::NotFound, _) if !self.exchange.has_id() => "check the base URL",
             (kind, _) => kind.advice(),
         };
         // The same call would submit another job.

@@ -202,6 +202,15 @@ fn every_error_is_a_line_that_says_what_to_do() {
     if let Error::WaitTimeout(it) = &mut never {
         it.polls = 0;
     }
+    let (mut unreachable, mut moved) = (no_response(Fault::Connect), outcome_unknown(None));
+    let mut no_page = rejected(StatusCode::NOT_FOUND);
+    for (error, change) in [
+        (&mut unreachable, Exchange { unreachable: Some("h:443".to_owned()), ..exchange() }),
+        (&mut moved, Exchange { status: Some(StatusCode::FOUND), ..exchange() }),
+        (&mut no_page, Exchange { operation: "create_generation", ..exchange() }),
+    ] {
+        *error.exchange_mut().expect("an exchange") = change;
+    }
     let sent = "(request sent, 2 attempts, 1.2 s)";
     let exists = format!("the job exists: wait for {ID}");
     let unknown = "get_generation: outcome unknown";
@@ -215,6 +224,24 @@ fn every_error_is_a_line_that_says_what_to_do() {
                 "get_generation: the connection broke before the response was complete: the cable is cut; nothing was \
                  changed, calling again is safe {sent}"
             ),
+        ),
+        (
+            unreachable,
+            format!(
+                "get_generation: no connection could be made to h:443: the cable is cut; nothing was changed, calling \
+                 again is safe {sent}"
+            ),
+        ),
+        (
+            moved,
+            format!(
+                "{unknown}: status 302 Found: check the base URL; redirects are not followed: the cable is cut; {ask} \
+                 {sent}"
+            ),
+        ),
+        (
+            no_page,
+            format!("create_generation rejected: 404 Not Found: no; check the base URL {sent}"),
         ),
         (
             no_response(Fault::TooLarge),

@@ -36,7 +36,7 @@ impl ApiKey {
     pub fn new(key: impl AsRef<str>) -> Result<Self> {
         let key = key.as_ref().trim();
         if key.is_empty() {
-            return Err(Error::invalid_input("the API key is empty"));
+            return Err(Error::invalid_input("the API key is empty: make one at platform.lumalabs.ai"));
         }
         // `docker --env-file` and other tools keep the quotes of a value.
         if key.starts_with(['"', '\'']) || key.ends_with(['"', '\'']) {

@@ -50,6 +50,7 @@ pub(super) fn call_span(operation: &'static str, subject: &Subject, server: Opti
         "server.address" = Empty,
         "server.port" = Empty,
         "error.type" = Empty,
+        "otel.status_code" = Empty,
     );
     if span.is_disabled() {
         return span;
@@ -92,6 +93,7 @@ pub(super) fn attempt_span(exchange: &Exchange, method: &Method, template: Optio
         "http.response.status_code" = Empty,
         "url.template" = template,
         "error.type" = Empty,
+        "otel.status_code" = Empty,
         request_id_sent = exchange.request_id_sent,
         request_id_returned = Empty,
         fault = Empty,
@@ -104,5 +106,5 @@ pub(super) fn record_error(span: &Span, error: &Error) {
     if span.is_disabled() {
         return;
     }
-    span.record("error.type", error.type_for_log());
+    span.record("error.type", error.type_for_log()).record("otel.status_code", "ERROR");
 }

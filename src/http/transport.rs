@@ -25,7 +25,7 @@ use super::{
     trace::{self, Subject},
 };
 use crate::{
-    error::{Effect, Error, Exchange, RateLimited, Result, error_type},
+    error::{Effect, Error, Exchange, Fault, RateLimited, Result, error_type},
     util::{clock, redact},
 };
 
@@ -200,7 +200,7 @@ impl<'a> CallContext<'a> {
             if let Err(failure) = &outcome {
                 let fault = failure.fault();
                 let status = exchange.status.map(|status| status.as_u16());
-                span.record("error.type", error_type(status, fault));
+                span.record("error.type", error_type(status, fault)).record("otel.status_code", "ERROR");
                 span.record("fault", fault.map(tracing::field::display));
             }
             span.record("duration_ms", millis(begun.elapsed()));
@@ -274,6 +274,10 @@ impl<'a> CallContext<'a> {
     fn final_error(&mut self, failure: Failure, disposition: Disposition, asked: Option<Duration>) -> Error {
         let mut exchange = std::mem::take(&mut self.exchange);
         exchange.elapsed = self.started.elapsed();
+        if let (Peer::Api(shared), Some(Fault::Connect)) = (self.peer, failure.fault()) {
+            let (host, port) = &shared.server;
+            exchange.unreachable = Some(format!("{host}:{port}"));
+        }
         // A transfer goes on after an error of one of its parts.
         self.exchange = Exchange {
             operation: exchange.operation,

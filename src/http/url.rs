@@ -44,7 +44,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 }
 
 fn allowed(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).map_err(|_| "is not an absolute URL")?;
+    let url = Url::parse(text).map_err(|_| "is not an absolute URL, such as https://host/path")?;
     check(&url).map(|()| url)
 }
 
@@ -53,7 +53,7 @@ fn check(url: &Url) -> Result<(), &'static str> {
     match url.scheme() {
         "https" => Ok(()),
         "http" if is_loopback(url) => Ok(()),
-        "http" => Err("is not https: it would be readable on the way"),
+        "http" => Err("is not https, so that others could read the key: use https"),
         _ => Err("is neither https nor http"),
     }
 }

@@ -174,6 +174,7 @@ struct Response {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Known {
+    Normal,
     UnknownModel,
     Unauthorized,
     InsufficientCredits,
@@ -208,6 +209,7 @@ impl Response {
 impl Known {
     fn reply(self, retry_after: u64) -> Reply {
         match self {
+            Self::Normal => Reply::normal(),
             Self::UnknownModel => Reply::unknown_model(),
             Self::Unauthorized => Reply::unauthorized(),
             Self::InsufficientCredits => Reply::insufficient_credits(),

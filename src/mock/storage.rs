@@ -99,7 +99,14 @@ impl S3Error {
 fn scripted(transfer: &Transfer) -> Result<(), S3Error> {
     let Some(status) = transfer.rejected else { return Ok(()) };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    Err(S3Error::new(status, "SlowDown", "Please reduce your request rate"))
+    let (code, message) = match status.as_u16() {
+        400 => ("InvalidRequest", "The request is not valid"),
+        401 | 403 => ("AccessDenied", "Access Denied"),
+        404 => ("NoSuchKey", "The specified key does not exist"),
+        500 => ("InternalError", "We encountered an internal error. Please try again."),
+        _ => ("SlowDown", "Please reduce your request rate"),
+    };
+    Err(S3Error::new(status, code, message))
 }
 
 /// The key of the object that the URL is signed for.

@@ -323,7 +323,7 @@ impl Opened {
             found => {
                 let found = found.map_or("of an unknown type", |(media_type, _)| media_type);
                 Err(Error::invalid_input(format!(
-                    "the file to upload is {found}; the service accepts JPEG, PNG, WebP, GIF and videos (set its MIME type to send it anyway)"
+                    "the file to upload is {found}; the service accepts JPEG, PNG, WebP, GIF and videos; set its MIME type to send it anyway"
                 )))
             }
         }

@@ -110,7 +110,7 @@ impl<J: Job> Wait<J> {
     }
 
     pub(crate) fn outcome(self) -> Outcome<J> {
-        Outcome { updates: self.updates(), last: None }
+        Outcome { updates: self.updates(), last: None, on_update: None }
     }
 }
 
@@ -130,10 +130,14 @@ impl<J> fmt::Debug for Wait<J> {
     }
 }
 
+/// What is called with each change of state.
+pub(crate) type OnUpdate<J> = Box<dyn FnMut(&J) + Send>;
+
 /// The result of a wait, with the id that it is about (nil if that was malformed).
 pub(crate) struct Outcome<J> {
     updates: Updates<J>,
     last: Option<J>,
+    pub(crate) on_update: Option<OnUpdate<J>>,
 }
 
 impl<J: Job> Future for Outcome<J> {
@@ -143,7 +147,12 @@ impl<J: Job> Future for Outcome<J> {
         let this = self.get_mut();
         let result = loop {
             match ready!(this.updates.poll_next_unpin(cx)) {
-                Some(Ok(job)) => this.last = Some(job),
+                Some(Ok(job)) => {
+                    if let Some(on_update) = &mut this.on_update {
+                        on_update(&job);
+                    }
+                    this.last = Some(job);
+                }
                 Some(Err(error)) => break Err(error),
                 // The updates end with a terminal job or an error.
                 None => break this.last.take().ok_or_else(|| Error::invalid_input("this wait is over")),

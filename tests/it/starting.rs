@@ -1,7 +1,11 @@
 //! The first hour: from a prompt to a file, a free check, builders and JSON that say what is wrong, and
 //! fields that the API got yesterday.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use luma_agents::{
     ApiKey, Client, Error,
@@ -49,6 +53,8 @@ async fn what_cannot_be_saved_is_not_paid_for() {
     for path in [taken.clone(), directory.path().join("nowhere/duck.png")] {
         let error = emulator.client().generations().create_and_wait(duck()).save(&path).await.unwrap_err();
         assert!(matches!(error, Error::Io(_)), "{error:?}");
+        assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
+        assert!(error.to_string().contains("(nothing was sent)"), "{error}");
     }
     assert_eq!((emulator.jobs().len(), emulator.requests().len()), (0, 0));
     // A directory can be saved into, whatever is in it.
@@ -56,6 +62,29 @@ async fn what_cannot_be_saved_is_not_paid_for() {
     emulator.client().generations().create_and_wait(duck()).save(directory.path()).await.unwrap();
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3, "nothing else was left");
     assert_eq!(std::fs::read(&taken).unwrap(), b"mine");
+}
+
+#[tokio::test]
+async fn a_file_is_replaced_where_the_caller_says_so() {
+    let emulator = Emulator::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let taken = directory.path().join("taken.png");
+    std::fs::write(&taken, "mine").unwrap();
+    let saved = emulator.client().generations().create_and_wait(duck()).overwrite().save(&taken).await.unwrap();
+    assert_eq!(std::fs::read(&taken).unwrap().len() as u64, saved.bytes);
+}
+
+#[tokio::test]
+async fn each_change_of_state_is_told() {
+    let emulator = Emulator::start().await.unwrap();
+    emulator.next(Script::new().takes(Duration::from_millis(50)));
+    let states = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&states);
+    let job = emulator.client().generations().create_and_wait(duck()).every(Duration::from_millis(10));
+    let done = job.on_update(move |it| told.lock().unwrap().push(it.state.clone())).await.unwrap();
+    let states = states.lock().unwrap();
+    assert!(states.len() > 1 && states.last() == Some(&done.state), "{states:?}");
+    assert!(states.windows(2).all(|pair| pair[0] != pair[1]), "{states:?}");
 }
 
 #[tokio::test]

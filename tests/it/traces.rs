@@ -83,8 +83,8 @@ async fn spans_have_the_names_of_opentelemetry() {
     assert_eq!(fields(&calls[0], names), create);
     assert_eq!(fields(&calls[1], names), ["fetch_response", "fetch_response", "", "", &id]);
     assert_eq!(fields(&calls[2], names), ["fetch_response", "fetch_response", "", "", &missing]);
-    let errors: Vec<_> = calls.iter().map(|call| fields(call, ["error.type"])[0].clone()).collect();
-    assert_eq!(errors, ["", "", "404"]);
+    let errors: Vec<_> = calls.iter().map(|call| fields(call, ["error.type", "otel.status_code"])).collect();
+    assert_eq!(errors, [["", ""], ["", ""], ["404", "ERROR"]]);
     let video = CreateGeneration::builder().prompt("hush").model(Model::Ray3_2).type_(GenerationType::Video);
     generations.create(video).await.unwrap();
     assert_eq!(fields(&capture.named("luma_agents.call")[3], ["gen_ai.output.type"]), ["video"]);
@@ -150,6 +150,7 @@ async fn an_attempt_without_a_response_records_its_fault() {
         assert_eq!(attempt.fields["fault"], "the connection broke before the response was complete");
         assert!(!attempt.fields.contains_key("http.response.status_code"), "{attempt:?}");
         assert_eq!(attempt.fields["error.type"], "interrupted");
+        assert_eq!(attempt.fields["otel.status_code"], "ERROR");
     }
 }
 

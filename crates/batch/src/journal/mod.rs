@@ -260,10 +260,7 @@ impl Journal {
     }
 
     /// Reads at once, or while another line is written, which may wait long for the disk, on a thread that may block.
-    async fn look<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn look<T: Send + 'static>(&self, read: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static) -> Result<T> {
         let read = match self.writer.try_lock() {
             Ok(mut writer) => return read(&mut writer),
             Err(_) => read,
