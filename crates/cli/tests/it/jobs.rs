@@ -133,16 +133,57 @@ fn outputs_are_named_by_a_file_a_directory_or_a_template() {
     let other = out("layer.jpg");
     assert!(other.stderr.contains("note: layer.jpg is image/png; --output-format"), "{other:?}");
     let template = out("a/{type}-{index}.{ext}");
-    assert_eq!(template.lines()[..2], ["a/layering-1.png", "a/layering-2.png"], "{template:?}");
+    assert_eq!(template.lines()[..2], ["a/layering-0.png", "a/layering-1.png"], "from 0: {template:?}");
     assert!(out("b/").lines()[0].starts_with("b/"));
     assert_eq!(fs::read_dir(emulator.path("a")).unwrap().count(), template.lines().len(), "nothing else is left");
 
     let paid = emulator.jobs().len();
-    for wrong in ["layer.png", "{name}.png", "{id}/x.png", "/proc/none/x.png"] {
+    for wrong in [
+        "layer.png",
+        "{name}.png",
+        "{in{id}dex}.png",
+        "{id}/x.png",
+        "{id}/",
+        "{id}\\x.png",
+        "{ext}.{ext}",
+        "{ext}",
+        "/proc/none/x.png",
+    ] {
         let ran = out(wrong);
         assert!(ran.code == Some(2) || ran.code == Some(1), "{wrong}: {ran:?}");
     }
     assert_eq!(emulator.jobs().len(), paid, "all that can be known is an error before anything is paid");
+}
+
+#[test]
+fn two_outputs_of_a_command_never_end_in_one_file() {
+    let emulator = Emulator::start();
+    let id = || emulator.run(&["image", "a room", "--async"]).lines()[0].to_owned();
+    let (one, other) = (id(), id());
+    emulator.run(&["wait", &one, &other, "--no-download"]);
+    let source = format!("generation:{one}");
+    for (out, second) in [("a/{type}.{ext}", "a/layering-2.png"), ("b/{type}", "b/layering-2"), ("c/x", "c/x-2")] {
+        let ran = emulator.run(&["layers", "split it", "--source", &source, "--out", out, "--overwrite"]);
+        let files = fs::read_dir(emulator.path(&out[..1])).unwrap().count();
+        assert_eq!((ran.code, ran.lines().len()), (Some(0), files), "{ran:?}");
+        assert!(files > 1 && ran.lines()[1] == second, "{ran:?}");
+    }
+    for command in ["wait", "save"] {
+        for out in ["x.{ext}", "{index}.{ext}"] {
+            let ran = emulator.run(&[command, &one, &other, "--out", out, "--overwrite"]);
+            assert!(ran.code == Some(2) && ran.stderr.contains("{id}") && ran.stdout.is_empty(), "{ran:?}");
+        }
+        let ran = emulator.run(&[command, &one, &other, "--out", "{id}.{ext}", "--overwrite"]);
+        assert_eq!((ran.code, ran.lines().len()), (Some(0), 2), "{ran:?}");
+    }
+}
+
+#[test]
+fn what_the_service_says_of_a_job_cannot_name_another_folder() {
+    let emulator = Emulator::scripted(r#"{"default": {"type": "../{index}", "model": "a/..\\\u001b{b}"}}"#);
+    let ran = emulator.run(&["image", "a duck", "--out", "a/{type}_{model}.{ext}"]);
+    assert_eq!((ran.code, ran.lines()), (Some(0), vec!["a/..--index-_a-..---b-.png"]), "{ran:?}");
+    assert!(emulator.path(ran.lines()[0]).is_file());
 }
 
 #[test]
