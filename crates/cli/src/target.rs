@@ -88,7 +88,8 @@ impl Target {
 
     /// Saves the outputs of a job that is done.
     pub(crate) async fn save(&self, client: &Client, generation: &Generation) -> Result<Vec<PathBuf>, Failure> {
-        let download = client.download(generation);
+        // What cannot get its name is kept, and not fetched again.
+        let download = client.download(generation).resumable();
         let download = if self.overwrite { download.overwrite() } else { download };
         let mut saved = Vec::new();
         match self.kind() {

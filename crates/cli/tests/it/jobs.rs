@@ -1,6 +1,6 @@
 //! One job: from a prompt to a file, and every way to leave it and come back.
 
-use std::{fs, process::Stdio, thread};
+use std::{fs, path::PathBuf, process::Stdio, thread};
 
 use serde_json::json;
 
@@ -176,6 +176,31 @@ fn two_outputs_of_a_command_never_end_in_one_file() {
         let ran = emulator.run(&[command, &one, &other, "--out", "{id}.{ext}", "--overwrite"]);
         assert_eq!((ran.code, ran.lines().len()), (Some(0), 2), "{ran:?}");
     }
+}
+
+/// The files that are not complete yet, or have no name.
+fn parts(emulator: &Emulator) -> Vec<PathBuf> {
+    let files = fs::read_dir(emulator.folder.path()).unwrap().map(|it| it.unwrap().path());
+    files.filter(|it| it.extension().is_some_and(|extension| extension == "part")).collect()
+}
+
+#[test]
+fn a_file_that_cannot_get_its_name_is_kept_and_not_fetched_again() {
+    let emulator = Emulator::scripted(r#"{"downloads": [{"times": 6, "cut_after": 100}]}"#);
+    let id = emulator.run(&["image", "a duck", "--async"]).lines()[0].to_owned();
+    let mut command = emulator.luma(&["wait", &id, "--out", "x.png"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    crate::support::until("a part", || !parts(&emulator).is_empty());
+    fs::create_dir(emulator.path("x.png")).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert!(ran.code == Some(1) && ran.stderr.contains(&format!("luma save {id}")), "{ran:?}");
+    let [part] = &parts(&emulator)[..] else { panic!("{:?}", parts(&emulator)) };
+    let kept = fs::read(part).unwrap();
+
+    fs::remove_dir(emulator.path("x.png")).unwrap();
+    assert_eq!(emulator.run(&["save", &id, "--out", "x.png"]).code, Some(0));
+    assert!(kept == fs::read(emulator.path("x.png")).unwrap(), "it was complete");
+    assert_eq!(parts(&emulator), Vec::<PathBuf>::new());
 }
 
 #[test]
