@@ -10,6 +10,7 @@ use luma_agents::{
     uuid::Uuid,
 };
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::{
     cli::Context,
@@ -138,11 +139,13 @@ impl Delivery {
             let output = &context.output;
             let drawing = output.spinner("waiting");
             let drawing = &drawing;
+            let saving = Semaphore::new(CONCURRENT);
             let finished = stream::iter(waits).map(async |wait| {
                 let done = watch(wait, drawing).await?;
                 let files = if self.no_download {
                     None
                 } else {
+                    let _permit = saving.acquire().await;
                     Some(save_outputs(output, &self.target, client, &done).await?)
                 };
                 Ok((done, files))

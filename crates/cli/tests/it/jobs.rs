@@ -225,6 +225,21 @@ fn ids_and_prompts_come_from_stdin() {
 }
 
 #[test]
+fn eight_jobs_are_saved_at_the_same_time() {
+    let emulator = Emulator::scripted(r#"{"downloads": [{"times": 99, "stall_after": 100}]}"#);
+    let ids: Vec<_> = (0..12).map(|_| emulator.run(&["image", "a duck", "--async"]).lines()[0].to_owned()).collect();
+    emulator.write("ids.txt", ids.join("\n"));
+    let ids = fs::File::open(emulator.path("ids.txt")).unwrap();
+    let mut child = emulator.luma(&["wait", "-"]).stdin(ids).stderr(Stdio::null()).spawn().unwrap();
+    crate::support::until("eight parts", || parts(&emulator).len() >= 8);
+    thread::sleep(std::time::Duration::from_millis(500));
+    let parts = parts(&emulator).len();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(parts, 8);
+}
+
+#[test]
 fn any_field_can_be_set_also_one_that_is_newer_than_the_program() {
     let emulator = Emulator::with(&["--allow-unknown-fields"]);
     emulator.write("request.json", r#"{"prompt": "a duck", "user_id": "u"}"#);
