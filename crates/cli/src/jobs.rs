@@ -1,6 +1,6 @@
 //! Jobs that were submitted: `wait`, `save`, `get`, and how outputs become files.
 
-use std::{future::IntoFuture as _, io::BufRead as _, path::PathBuf, time::Duration};
+use std::{collections::HashSet, future::IntoFuture as _, io::BufRead as _, path::PathBuf, time::Duration};
 
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
@@ -86,6 +86,7 @@ struct Ids {
 }
 
 impl Ids {
+    /// Each once: two saves of one job would be in each other's way.
     fn read(self) -> Result<Vec<Uuid>, Failure> {
         let mut ids = Vec::new();
         for text in self.ids {
@@ -100,6 +101,8 @@ impl Ids {
                 ids.push(id(&text)?);
             }
         }
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(*id));
         Ok(ids)
     }
 }

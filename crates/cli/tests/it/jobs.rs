@@ -240,6 +240,14 @@ fn eight_jobs_are_saved_at_the_same_time() {
 }
 
 #[test]
+fn an_id_that_is_given_twice_is_one_job() {
+    let emulator = Emulator::start();
+    let id = emulator.run(&["image", "a duck", "--async"]).lines()[0].to_owned();
+    let ran = emulator.run(&["wait", &id, &id.to_uppercase(), "--out", "x.png"]);
+    assert_eq!((ran.code, ran.lines()), (Some(0), vec!["x.png"]), "{ran:?}");
+}
+
+#[test]
 fn any_field_can_be_set_also_one_that_is_newer_than_the_program() {
     let emulator = Emulator::with(&["--allow-unknown-fields"]);
     emulator.write("request.json", r#"{"prompt": "a duck", "user_id": "u"}"#);
