@@ -11,7 +11,7 @@ use luma_agents::{
 use luma_agents_batch as batch;
 use serde_json::{Value, json};
 
-use crate::exit::Exit;
+use crate::{exit::Exit, text::one_line};
 
 /// Why a command stops. The message is one line that says what to do next.
 #[derive(Debug)]
@@ -100,8 +100,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One line, whatever a server wrote.
-        f.write_str(&self.message.split_whitespace().collect::<Vec<_>>().join(" "))
+        f.write_str(&one_line(&self.message))
     }
 }
 

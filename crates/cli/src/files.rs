@@ -133,6 +133,5 @@ fn show(output: &Output, file: &File) -> Result<(), Failure> {
         return output.object(&serde_json::to_value(file).unwrap_or_default());
     }
     let name = file.filename.as_deref().unwrap_or_default();
-    let size = file.size_bytes;
-    output.line(format_args!("{}\t{}\t{}\t{size}\t{name}", file.id, file.state, file.mime_type))
+    output.row(&[&file.id, &file.state, &file.mime_type, &file.size_bytes, &name])
 }

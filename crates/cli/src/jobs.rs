@@ -1,6 +1,8 @@
 //! Jobs that were submitted: `wait`, `save`, `get`, and how outputs become files.
 
-use std::{future::IntoFuture as _, io::BufRead as _, path::PathBuf, time::Duration};
+use std::{
+    collections::HashSet, fmt::Display, future::IntoFuture as _, io::BufRead as _, path::PathBuf, time::Duration,
+};
 
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
@@ -10,6 +12,7 @@ use luma_agents::{
     uuid::Uuid,
 };
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::{
     cli::Context,
@@ -18,6 +21,7 @@ use crate::{
     failure::Failure,
     output::{Drawing, Output},
     target::{Target, misnamed},
+    text::word,
 };
 
 /// How many jobs are saved at the same time.
@@ -85,6 +89,7 @@ struct Ids {
 }
 
 impl Ids {
+    /// Each once: two saves of one job would be in each other's way.
     fn read(self) -> Result<Vec<Uuid>, Failure> {
         let mut ids = Vec::new();
         for text in self.ids {
@@ -99,6 +104,8 @@ impl Ids {
                 ids.push(id(&text)?);
             }
         }
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(*id));
         Ok(ids)
     }
 }
@@ -138,11 +145,13 @@ impl Delivery {
             let output = &context.output;
             let drawing = output.spinner("waiting");
             let drawing = &drawing;
+            let saving = Semaphore::new(CONCURRENT);
             let finished = stream::iter(waits).map(async |wait| {
                 let done = watch(wait, drawing).await?;
                 let files = if self.no_download {
                     None
                 } else {
+                    let _permit = saving.acquire().await;
                     Some(save_outputs(output, &self.target, client, &done).await?)
                 };
                 Ok((done, files))
@@ -181,7 +190,7 @@ async fn watch(wait: Wait<Generation>, drawing: &Drawing<'_>) -> Result<Generati
     let mut last = None;
     while let Some(update) = updates.next().await {
         let generation = update?;
-        drawing.message(generation.state.to_string());
+        drawing.message(word(&generation.state));
         last = Some(generation);
     }
     last.ok_or_else(|| Failure::new(Exit::Failure, "unknown", "the wait ended without a state; wait again"))
@@ -271,17 +280,17 @@ pub(crate) async fn save(context: &mut Context, args: SaveArgs) -> Result<Exit, 
         let client = &client;
         async move {
             let generation = client.generations().get(id).await?;
-            match generation.state {
-                GenerationState::Completed => {
-                    let files = save_outputs(output, target, client, &generation).await?;
-                    Ok((generation, Some(files)))
-                }
-                GenerationState::Failed => Err(failed(&generation)),
+            let generation = match generation.state {
+                GenerationState::Completed => generation,
+                // Ends at once, with an error that says why in words that are safe to show.
+                GenerationState::Failed => client.generations().wait(id).await?,
                 state => {
-                    let message = format!("generation {id} is {state}; to wait for it: luma wait {id}");
-                    Err(Failure::new(Exit::Open, "open", message).about(id))
+                    let message = format!("generation {id} is {}; to wait for it: luma wait {id}", word(state));
+                    return Err(Failure::new(Exit::Open, "open", message).about(id));
                 }
-            }
+            };
+            let files = save_outputs(output, target, client, &generation).await?;
+            Ok((generation, Some(files)))
         }
     });
     let all = async {
@@ -292,13 +301,6 @@ pub(crate) async fn save(context: &mut Context, args: SaveArgs) -> Result<Exit, 
         Ok(report.exit())
     };
     context.signals.stop(all).await
-}
-
-fn failed(generation: &Generation) -> Failure {
-    let code = generation.failure_code.as_ref().map_or("no code", |it| it.as_str());
-    let reason = generation.failure_reason.as_deref().unwrap_or("no reason");
-    let message = format!("generation {} failed: {code}: {reason}", generation.id);
-    Failure::new(Exit::JobFailed, "generation_failed", message).about(generation.id)
 }
 
 pub(crate) async fn get(context: &mut Context, args: GetArgs) -> Result<Exit, Failure> {
@@ -315,11 +317,9 @@ pub(crate) async fn get(context: &mut Context, args: GetArgs) -> Result<Exit, Fa
                     output.object(&serde_json::to_value(&generation).unwrap_or_default())?;
                 }
                 Ok(it) => {
-                    let code = it.failure_code.as_ref().map_or(String::new(), |code| format!("\t{code}"));
-                    output.line(format_args!(
-                        "{}\t{}\t{}\t{}\t{}{code}",
-                        it.id, it.state, it.type_, it.model, it.created_at
-                    ))?;
+                    let mut fields: Vec<&dyn Display> = vec![&it.id, &it.state, &it.type_, &it.model, &it.created_at];
+                    fields.extend(it.failure_code.as_ref().map(|code| code as &dyn Display));
+                    output.row(&fields)?;
                 }
                 Err(error) => {
                     let failure = Failure::from(error);

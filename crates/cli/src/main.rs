@@ -19,6 +19,7 @@ mod output;
 mod shell;
 mod signal;
 mod target;
+mod text;
 
 use std::process::ExitCode;
 

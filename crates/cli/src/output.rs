@@ -12,7 +12,7 @@ use console::style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use crate::{exit::Exit, failure::Failure};
+use crate::{exit::Exit, failure::Failure, text::word};
 
 /// Where a command writes.
 #[derive(Debug)]
@@ -34,6 +34,11 @@ impl Output {
     /// A result. A reader that has gone ends the program without an error.
     pub(crate) fn line(&self, text: impl Display) -> Result<(), Failure> {
         self.raw(format!("{text}\n").as_bytes())
+    }
+
+    /// A result of several fields, some of them in the words of the service, separated by tabs.
+    pub(crate) fn row(&self, fields: &[&dyn Display]) -> Result<(), Failure> {
+        self.line(fields.iter().map(word).collect::<Vec<_>>().join("\t"))
     }
 
     /// The path of a result, byte by byte as the system has it.

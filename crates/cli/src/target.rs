@@ -2,8 +2,8 @@
 
 use std::{
     fs::File,
-    io::{self, ErrorKind, Read as _},
-    path::{Path, PathBuf},
+    io::{self, Read as _},
+    path::{Path, PathBuf, is_separator},
 };
 
 use clap::Args;
@@ -12,16 +12,16 @@ use luma_agents::{
     Client,
     types::{Generation, GenerationOutput},
 };
-use tempfile::TempPath;
 
 use crate::failure::Failure;
 
-const PLACEHOLDERS: [&str; 5] = ["{id}", "{index}", "{type}", "{model}", "{ext}"];
+/// Beside `{ext}`, which a name has once at most.
+const PLACEHOLDERS: [&str; 4] = ["{id}", "{index}", "{type}", "{model}"];
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Target {
-    /// Directory, file, or template with {id}, {index}, {type}, {model}, {ext} [default: ID.EXTENSION here]
+    /// Directory, file, or template with {id}, {index} from 0, {type}, {model}, {ext} [default: ID.EXTENSION here]
     #[arg(short, long, value_name = "PATH")]
     out: Option<PathBuf>,
 
@@ -33,14 +33,18 @@ pub(crate) struct Target {
 enum Kind<'a> {
     Directory(&'a Path),
     File(&'a Path),
-    Template(&'a str),
+    /// A folder, and the name of a file in it.
+    Template(&'a Path, &'a str),
 }
 
 impl Target {
     fn kind(&self) -> Kind<'_> {
         let Some(out) = &self.out else { return Kind::Directory(Path::new(".")) };
         match out.to_str() {
-            Some(template) if template.contains('{') => Kind::Template(template),
+            Some(template) if template.contains('{') => {
+                let (folder, name) = template.split_at(template.rfind(is_separator).map_or(0, |at| at + 1));
+                Kind::Template(Path::new(if folder.is_empty() { "." } else { folder }), name)
+            }
             _ if out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/") => Kind::Directory(out),
             _ => Kind::File(out),
         }
@@ -59,17 +63,23 @@ impl Target {
                 }
                 folder(path)
             }
-            Kind::Template(template) => {
-                let rest = PLACEHOLDERS.iter().fold(template.to_owned(), |rest, it| rest.replace(it, ""));
-                if rest.contains(['{', '}']) {
-                    let names = PLACEHOLDERS.join(", ");
-                    return Err(Failure::usage(format!("--out {template}: the placeholders are {names}")));
-                }
-                let folder = folder(Path::new(template));
+            Kind::Template(folder, name) => {
+                let shown = plain(folder.join(name));
+                let wrong = |why: &str| Err(Failure::usage(format!("--out {}: {why}", shown.display())));
                 if folder.to_string_lossy().contains('{') {
-                    return Err(Failure::usage(format!("--out {template}: placeholders are for the file name only")));
+                    return wrong("placeholders are for the file name only");
                 }
-                folder
+                // What the download would refuse too, but only once the job is paid.
+                let rest = PLACEHOLDERS.iter().fold(name.replacen("{ext}", "", 1), |rest, it| rest.replace(it, "-"));
+                if rest.contains(['{', '}', '\\']) || rest.trim_matches(['.', ' ']).is_empty() {
+                    return wrong(
+                        "the name takes {id}, {index}, {type}, {model}, {ext} once, and other text without \\",
+                    );
+                }
+                if jobs > 1 && !name.contains("{id}") {
+                    return wrong("several jobs need {id} in the name");
+                }
+                folder.to_owned()
             }
         };
         let written = std::fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder).map_err(unnamed));
@@ -78,42 +88,31 @@ impl Target {
 
     /// Saves the outputs of a job that is done.
     pub(crate) async fn save(&self, client: &Client, generation: &Generation) -> Result<Vec<PathBuf>, Failure> {
-        let download = client.download(generation);
+        // What cannot get its name is kept, and not fetched again.
+        let download = client.download(generation).resumable();
         let download = if self.overwrite { download.overwrite() } else { download };
         let mut saved = Vec::new();
         match self.kind() {
-            Kind::Directory(path) => {
-                let all = download.save_all(path).await?;
-                saved.extend(all.into_iter().map(|it| it.path));
-            }
+            Kind::Directory(path) => saved = download.save_all(path).await?,
             Kind::File(path) => {
                 for (index, output) in generation.outputs().iter().enumerate() {
-                    let path = further(path, index, output);
-                    saved.push(download.clone().output(index).save(path).await?.path);
+                    saved.push(download.clone().output(index).save(further(path, index, output)).await?);
                 }
             }
-            Kind::Template(template) => {
-                let to = folder(Path::new(template));
-                // Under a name of its own first: only the content has the extension.
-                let apart = tempfile::tempdir_in(&to).map_err(|e| Failure::io("write to", &to, &unnamed(e)))?;
-                for index in 0..generation.outputs().len() {
-                    let file = download.clone().output(index).save(apart.path()).await?.path;
-                    let path = PathBuf::from(name(template, generation, index, &file));
-                    self.rename(file, &path)?;
-                    saved.push(path);
+            Kind::Template(folder, name) => {
+                let name = filled(name, generation);
+                if name.contains("{index}") {
+                    saved = download.names(name).save_all(folder).await?;
+                } else {
+                    for (index, output) in generation.outputs().iter().enumerate() {
+                        let name = further(Path::new(&name), index, output);
+                        let download = download.clone().output(index).names(name.to_string_lossy());
+                        saved.push(download.save(folder).await?);
+                    }
                 }
             }
         }
-        Ok(saved.into_iter().map(plain).collect())
-    }
-
-    fn rename(&self, file: PathBuf, to: &Path) -> Result<(), Failure> {
-        let file = TempPath::try_from_path(file).map_err(|e| Failure::io("write", to, &e))?;
-        let renamed = if self.overwrite { file.persist(to) } else { file.persist_noclobber(to) };
-        renamed.map_err(|e| match e.error.kind() {
-            ErrorKind::AlreadyExists => Failure::exists(to),
-            _ => Failure::io("write", to, &e.error),
-        })
+        Ok(saved.into_iter().map(|it| plain(it.path)).collect())
     }
 }
 
@@ -142,20 +141,17 @@ fn further(path: &Path, index: usize, output: &GenerationOutput) -> PathBuf {
     if index == 0 {
         return path.to_owned();
     }
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    let extension = if output.type_.as_str() == "exr" { "exr" } else { &*extension };
-    path.with_file_name(format!("{stem}-{}.{extension}", index + 1))
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{}", index + 1));
+    let is_exr = output.type_.as_str() == "exr";
+    let extension = if is_exr { "exr".as_ref() } else { path.extension().unwrap_or_default() };
+    path.with_file_name(name).with_added_extension(extension)
 }
 
-fn name(template: &str, generation: &Generation, index: usize, file: &Path) -> String {
-    let extension = file.extension().unwrap_or_default().to_string_lossy();
-    template
-        .replace("{id}", &generation.id.to_string())
-        .replace("{index}", &(index + 1).to_string())
-        .replace("{type}", generation.type_.as_str())
-        .replace("{model}", &generation.model.as_str().replace(['/', '\\'], "-"))
-        .replace("{ext}", &extension)
+/// With what the download does not fill in. The service may say anything; in a name it is no more than a word.
+fn filled(name: &str, generation: &Generation) -> String {
+    let word = |text: &str| text.replace(|c: char| !c.is_alphanumeric() && !"-_.".contains(c), "-");
+    name.replace("{type}", &word(generation.type_.as_str())).replace("{model}", &word(generation.model.as_str()))
 }
 
 /// Without the `./` of the current directory.

@@ -41,6 +41,9 @@ pub(super) async fn run(context: &mut Context, args: ReportArgs) -> Result<Exit,
     let Some(out) = args.out.or_else(|| args.place.beside(".report.html")) else {
         return Err(Failure::usage("the report has no name; say --out FILE"));
     };
+    if out.exists() && out.extension().is_none_or(|it| it != "html") {
+        return Err(Failure::usage(format!("{} exists; a report replaces only what is named *.html", out.display())));
+    }
     let prompts = prompts(&args.place.input_path())?;
     let reasons = args.place.beside(".errors.jsonl").map(|path| reasons(&path)).unwrap_or_default();
     let page = Page { folder: folder(&journal), out: folder(&out), view: &view, prompts: &prompts, reasons: &reasons };

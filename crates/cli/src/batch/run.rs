@@ -21,7 +21,14 @@ use super::{
     place::{Place, quoted},
     progress::Shown,
 };
-use crate::{cli::Context, estimate::prices, exit::Exit, failure::Failure, output::count};
+use crate::{
+    cli::Context,
+    estimate::prices,
+    exit::Exit,
+    failure::Failure,
+    output::count,
+    text::{one_line, word},
+};
 
 /// Check the input, estimate the cost, ask, then run all jobs
 ///
@@ -277,11 +284,11 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
         End::Saved(files) => ("saved", files.iter().map(|it| it.path.clone()).collect(), None),
         End::Failed { code, reason } => {
             let code = code.as_deref().unwrap_or("unknown");
-            let message = reason.clone().unwrap_or_else(|| format!("failed: {code}"));
+            let message = reason.clone().unwrap_or_else(|| format!("failed: {}", word(code)));
             ("failed", Vec::new(), error(code, message))
         }
         End::Rejected { kind, error: cause, .. } => {
-            let message = cause.as_ref().map_or_else(|| format!("rejected: {kind}"), ToString::to_string);
+            let message = cause.as_ref().map_or_else(|| format!("rejected: {}", word(kind)), ToString::to_string);
             ("rejected", Vec::new(), error(kind, message))
         }
         End::InDoubt(doubt) => ("in_doubt", Vec::new(), error("in_doubt", doubt.to_string())),
@@ -302,7 +309,7 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
         let message = error["message"].as_str().unwrap_or_default();
         // Some messages begin with it.
         let message = message.strip_prefix(&format!("{}: ", job.custom_id)).unwrap_or(message);
-        output.note(format_args!("{}: {message}", job.custom_id));
+        output.note(format_args!("{}: {}", job.custom_id, one_line(message)));
     }
     files.iter().try_for_each(|path| output.path(path.as_ref()))
 }

@@ -1,6 +1,6 @@
 //! One job: from a prompt to a file, and every way to leave it and come back.
 
-use std::{fs, process::Stdio, thread};
+use std::{fs, path::PathBuf, process::Stdio, thread};
 
 use serde_json::json;
 
@@ -133,16 +133,82 @@ fn outputs_are_named_by_a_file_a_directory_or_a_template() {
     let other = out("layer.jpg");
     assert!(other.stderr.contains("note: layer.jpg is image/png; --output-format"), "{other:?}");
     let template = out("a/{type}-{index}.{ext}");
-    assert_eq!(template.lines()[..2], ["a/layering-1.png", "a/layering-2.png"], "{template:?}");
+    assert_eq!(template.lines()[..2], ["a/layering-0.png", "a/layering-1.png"], "from 0: {template:?}");
     assert!(out("b/").lines()[0].starts_with("b/"));
     assert_eq!(fs::read_dir(emulator.path("a")).unwrap().count(), template.lines().len(), "nothing else is left");
 
     let paid = emulator.jobs().len();
-    for wrong in ["layer.png", "{name}.png", "{id}/x.png", "/proc/none/x.png"] {
+    for wrong in [
+        "layer.png",
+        "{name}.png",
+        "{in{id}dex}.png",
+        "{id}/x.png",
+        "{id}/",
+        "{id}\\x.png",
+        "{ext}.{ext}",
+        "{ext}",
+        "/proc/none/x.png",
+    ] {
         let ran = out(wrong);
         assert!(ran.code == Some(2) || ran.code == Some(1), "{wrong}: {ran:?}");
     }
     assert_eq!(emulator.jobs().len(), paid, "all that can be known is an error before anything is paid");
+}
+
+#[test]
+fn two_outputs_of_a_command_never_end_in_one_file() {
+    let emulator = Emulator::start();
+    let id = || emulator.run(&["image", "a room", "--async"]).lines()[0].to_owned();
+    let (one, other) = (id(), id());
+    emulator.run(&["wait", &one, &other, "--no-download"]);
+    let source = format!("generation:{one}");
+    for (out, second) in [("a/{type}.{ext}", "a/layering-2.png"), ("b/{type}", "b/layering-2"), ("c/x", "c/x-2")] {
+        let ran = emulator.run(&["layers", "split it", "--source", &source, "--out", out, "--overwrite"]);
+        let files = fs::read_dir(emulator.path(&out[..1])).unwrap().count();
+        assert_eq!((ran.code, ran.lines().len()), (Some(0), files), "{ran:?}");
+        assert!(files > 1 && ran.lines()[1] == second, "{ran:?}");
+    }
+    for command in ["wait", "save"] {
+        for out in ["x.{ext}", "{index}.{ext}"] {
+            let ran = emulator.run(&[command, &one, &other, "--out", out, "--overwrite"]);
+            assert!(ran.code == Some(2) && ran.stderr.contains("{id}") && ran.stdout.is_empty(), "{ran:?}");
+        }
+        let ran = emulator.run(&[command, &one, &other, "--out", "{id}.{ext}", "--overwrite"]);
+        assert_eq!((ran.code, ran.lines().len()), (Some(0), 2), "{ran:?}");
+    }
+}
+
+/// The files that are not complete yet, or have no name.
+fn parts(emulator: &Emulator) -> Vec<PathBuf> {
+    let files = fs::read_dir(emulator.folder.path()).unwrap().map(|it| it.unwrap().path());
+    files.filter(|it| it.extension().is_some_and(|extension| extension == "part")).collect()
+}
+
+#[test]
+fn a_file_that_cannot_get_its_name_is_kept_and_not_fetched_again() {
+    let emulator = Emulator::scripted(r#"{"downloads": [{"times": 6, "cut_after": 100}]}"#);
+    let id = emulator.run(&["image", "a duck", "--async"]).lines()[0].to_owned();
+    let mut command = emulator.luma(&["wait", &id, "--out", "x.png"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    crate::support::until("a part", || !parts(&emulator).is_empty());
+    fs::create_dir(emulator.path("x.png")).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert!(ran.code == Some(1) && ran.stderr.contains(&format!("luma save {id}")), "{ran:?}");
+    let [part] = &parts(&emulator)[..] else { panic!("{:?}", parts(&emulator)) };
+    let kept = fs::read(part).unwrap();
+
+    fs::remove_dir(emulator.path("x.png")).unwrap();
+    assert_eq!(emulator.run(&["save", &id, "--out", "x.png"]).code, Some(0));
+    assert!(kept == fs::read(emulator.path("x.png")).unwrap(), "it was complete");
+    assert_eq!(parts(&emulator), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_the_service_says_of_a_job_cannot_name_another_folder() {
+    let emulator = Emulator::scripted(r#"{"default": {"type": "../{index}", "model": "a/..\\\u001b{b}"}}"#);
+    let ran = emulator.run(&["image", "a duck", "--out", "a/{type}_{model}.{ext}"]);
+    assert_eq!((ran.code, ran.lines()), (Some(0), vec!["a/..--index-_a-..---b-.png"]), "{ran:?}");
+    assert!(emulator.path(ran.lines()[0]).is_file());
 }
 
 #[test]
@@ -156,6 +222,29 @@ fn ids_and_prompts_come_from_stdin() {
     emulator.write("ids.txt", &ran.stdout);
     let ids = fs::File::open(emulator.path("ids.txt")).unwrap();
     assert_eq!(Ran::of(emulator.luma(&["wait", "-"]).stdin(ids)).lines().len(), 1);
+}
+
+#[test]
+fn eight_jobs_are_saved_at_the_same_time() {
+    let emulator = Emulator::scripted(r#"{"downloads": [{"times": 99, "stall_after": 100}]}"#);
+    let ids: Vec<_> = (0..12).map(|_| emulator.run(&["image", "a duck", "--async"]).lines()[0].to_owned()).collect();
+    emulator.write("ids.txt", ids.join("\n"));
+    let ids = fs::File::open(emulator.path("ids.txt")).unwrap();
+    let mut child = emulator.luma(&["wait", "-"]).stdin(ids).stderr(Stdio::null()).spawn().unwrap();
+    crate::support::until("eight parts", || parts(&emulator).len() >= 8);
+    thread::sleep(std::time::Duration::from_millis(500));
+    let parts = parts(&emulator).len();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(parts, 8);
+}
+
+#[test]
+fn an_id_that_is_given_twice_is_one_job() {
+    let emulator = Emulator::start();
+    let id = emulator.run(&["image", "a duck", "--async"]).lines()[0].to_owned();
+    let ran = emulator.run(&["wait", &id, &id.to_uppercase(), "--out", "x.png"]);
+    assert_eq!((ran.code, ran.lines()), (Some(0), vec!["x.png"]), "{ran:?}");
 }
 
 #[test]

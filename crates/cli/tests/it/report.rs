@@ -44,3 +44,18 @@ fn a_job_in_doubt_has_its_request_id() {
     let request_id = emulator.jobs()[0]["x_request_id"].as_str().unwrap().to_owned();
     assert!(page.contains(&format!("request id {request_id}")), "{page}");
 }
+
+#[test]
+fn a_report_replaces_a_report_and_no_other_file() {
+    let emulator = Emulator::start();
+    emulator.write("b.jsonl", "{\"prompt\": \"a duck\"}\n");
+    emulator.run(&["batch", "run", "b.jsonl", "--yes"]);
+    let report = |out: &str| emulator.run(&["batch", "report", "b.jsonl", "--out", out]);
+    for taken in ["b.jsonl", "b.journal.jsonl", "out/line-000001.png"] {
+        let before = fs::read(emulator.path(taken)).unwrap();
+        let ran = report(taken);
+        assert!(ran.code == Some(2) && ran.stderr.contains(&format!("{taken} exists")), "{ran:?}");
+        assert!(fs::read(emulator.path(taken)).unwrap() == before, "{taken} stays as it is");
+    }
+    assert_eq!(["new", "x.html", "x.html"].map(|out| report(out).code), [Some(0); 3]);
+}

@@ -2,6 +2,8 @@
 
 use std::{io::Read as _, process::Stdio};
 
+use serde_json::json;
+
 use crate::support::{Emulator, Ran, luma};
 
 #[test]
@@ -109,4 +111,57 @@ fn on_a_terminal_a_bar_shows_how_a_batch_goes() {
     for part in ["0/3", "3 in flight", "up to $0.1212 spent", "out/line-000003.png\r\n"] {
         assert!(ran.stdout.contains(part), "{part}: {ran:?}");
     }
+}
+
+/// What must reach no terminal as it is.
+const STEERING: [char; 4] = ['\u{1b}', '\u{9b}', '\u{202e}', '\r'];
+
+fn is_steering(text: &str) -> bool {
+    text.contains(STEERING)
+}
+
+#[test]
+fn the_reason_of_a_failure_is_short_and_without_secrets_whatever_command_shows_it() {
+    let secret = "https://h/o.png?X-Amz-Signature=hush";
+    let reason = format!("no \\u001b[31m picture\\n at {secret} {}", "x".repeat(1999));
+    let script = format!(r#"{{"default": {{"fails": "new\\u001b\\u009b", "reason": "{reason}"}}}}"#);
+    let emulator = Emulator::scripted(&script.replace("\\\\", "\\"));
+    let id = emulator.run(&["image", "a duck", "--async"]).lines()[0].to_owned();
+    emulator.run(&["wait", &id]);
+    emulator.write("b.jsonl", "{\"prompt\": \"a duck\"}\n");
+    for command in [&["wait", &id][..], &["save", &id], &["batch", "run", "b.jsonl", "--yes"]] {
+        let ran = emulator.run(command);
+        let shown = ran.stderr.lines().find(|line| line.contains("picture")).unwrap();
+        assert!(!is_steering(&ran.stderr) && !ran.stderr.contains("hush"), "{ran:?}");
+        assert!(shown.contains("https://h/o.png?… x") && shown.len() < 999, "{ran:?}");
+    }
+    let ran = emulator.run(&["save", &id, "--json"]);
+    let error = &ran.objects()[0]["error"];
+    assert_eq!((&error["code"], &error["failure_code"]), (&json!("generation_failed"), &json!("new\u{1b}\u{9b}")));
+}
+
+#[test]
+fn what_the_service_says_stays_in_its_field_and_steers_no_terminal() {
+    let evil = "a\\u001b\\u009b\\u202e\\tb\\r\\nc".replace("\\\\", "\\");
+    let states = format!(r#"{{"default": {{"model": "{evil}", "type": "{evil}", "states": ["{evil}"]}}}}"#);
+    let emulator = Emulator::scripted(&states);
+    let id = emulator.run(&["image", "a duck", "--async"]).lines()[0].to_owned();
+    let row = |ran: &Ran| {
+        assert!(ran.lines().len() == 1 && !is_steering(&ran.stdout), "{ran:?}");
+        ran.lines()[0].split('\t').map(str::to_owned).collect::<Vec<_>>()
+    };
+    emulator.run(&["get", &id]); // It is queued.
+    let shown = "a\u{fffd}\u{fffd}\u{fffd} b c";
+    assert_eq!(row(&emulator.run(&["get", &id]))[1..4], [shown, shown, shown]);
+    assert_eq!(emulator.run(&["get", &id, "--json"]).objects()[0]["model"], "a\u{1b}\u{9b}\u{202e}\tb\r\nc", "exact");
+    let open = emulator.run(&["save", &id]);
+    assert!(!is_steering(&open.stderr) && open.stderr.contains(shown), "{open:?}");
+
+    let name = "a\u{1b}\u{202e}\tb\nc.png";
+    let file = json!({"id": id, "filename": name, "mime_type": "image/png", "size_bytes": 3, "state": "ready",
+        "created_at": "2026-04-08T12:00:00Z"});
+    let replies = json!([{"operation": "get_file", "status": 200, "times": 2, "body": file.to_string()}]);
+    let emulator = Emulator::scripted(&json!({ "replies": replies }).to_string());
+    assert_eq!(row(&emulator.run(&["files", "get", &id]))[4..], ["a\u{fffd}\u{fffd} b c.png"]);
+    assert_eq!(emulator.run(&["files", "get", &id, "--json"]).objects()[0]["filename"], name, "exact");
 }
