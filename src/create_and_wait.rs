@@ -1,16 +1,17 @@
 //! From a request to a finished generation, or to its file, in one call.
 
-use std::{fmt, future::IntoFuture, path::Path, time::Duration};
+use std::{fmt, future::IntoFuture, io, path::Path, time::Duration};
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use crate::{
     client::call::Call,
-    download::{Saved, can_save},
+    download::{Download, Saved, can_save},
     error::{Error, Result},
-    generations::Generations,
+    generations::{Generations, not_built},
     http::retry::Retry,
-    types::{CreateGeneration, Generation},
+    types::{CreateGeneration, Generation, GenerationType},
     wait::{OnUpdate, Pace, Wait},
 };
 
@@ -39,15 +40,29 @@ impl Generations {
     where
         R: TryInto<CreateGeneration, Error: fmt::Display>,
     {
+        let (call, has_several_outputs) = match request.try_into() {
+            Ok(request) => {
+                let several = has_several_outputs(&request);
+                (self.submit(Box::new(request)), several)
+            }
+            Err(e) => (Call::invalid(&self.client, not_built(e)), false),
+        };
         CreateAndWait {
             generations: self.clone(),
-            call: self.create(request),
+            call,
+            has_several_outputs,
             pace: self.client.pace(),
             on_created: None,
             on_update: None,
             overwrite: false,
         }
     }
+}
+
+/// A layering has its layers, and a video with EXR frames an archive of them beside it.
+fn has_several_outputs(request: &CreateGeneration) -> bool {
+    let exr = request.video.as_ref().and_then(|video| video.exr_export);
+    request.type_ == Some(GenerationType::Layering) || exr == Some(true)
 }
 
 /// A submission and the wait for its job: `.await` it for the generation, or [`save`](Self::save) its output.
@@ -62,6 +77,7 @@ impl Generations {
 pub struct CreateAndWait {
     generations: Generations,
     call: Call<Generation>,
+    has_several_outputs: bool,
     pace: Pace,
     on_created: Option<OnCreated>,
     on_update: Option<OnUpdate<Generation>>,
@@ -125,14 +141,38 @@ impl CreateAndWait {
     ///
     /// # Errors
     ///
-    /// [`Io`](crate::Error::Io) if the file exists or cannot be written; those of the wait; those of the download.
+    /// [`Io`](crate::Error::Io) if the file exists or cannot be written; [`InvalidInput`](crate::Error::InvalidInput) if
+    /// such a request has several outputs; those of the wait; those of the download.
     pub async fn save(self, path: impl AsRef<Path>) -> Result<Saved> {
+        if self.has_several_outputs {
+            return Err(Error::invalid_input("this request has several outputs, not one: use `save_all`"));
+        }
+        let (id, download) = self.completed(path.as_ref()).await?;
+        download.save(path).await.map_err(|error| error.about_submitted(id))
+    }
+
+    /// Waits, then saves every output into a directory, as [`Download::save_all`](crate::Download::save_all). Whether
+    /// the directory can be written to is checked before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Io`](crate::Error::Io) if it is no directory or cannot be written to; those of the wait; those of the download.
+    pub async fn save_all(self, directory: impl AsRef<Path>) -> Result<Vec<Saved>> {
+        let directory = directory.as_ref();
+        if !directory.is_dir() {
+            return Err(Error::io("save into", directory, io::ErrorKind::NotADirectory.into()).before_sending());
+        }
+        let (id, download) = self.completed(directory).await?;
+        download.save_all(directory).await.map_err(|error| error.about_submitted(id))
+    }
+
+    /// Runs the job if its outputs can be saved there.
+    async fn completed(self, path: &Path) -> Result<(Uuid, Download)> {
         let (client, overwrite) = (self.generations.client.clone(), self.overwrite);
-        can_save(path.as_ref(), overwrite).await.map_err(Error::before_sending)?;
+        can_save(path, overwrite).await.map_err(Error::before_sending)?;
         let done = self.await?;
         let download = client.download(&done);
-        let download = if overwrite { download.overwrite() } else { download };
-        download.save(path).await.map_err(|error| error.about_submitted(done.id))
+        Ok((done.id, if overwrite { download.overwrite() } else { download }))
     }
 
     async fn run(self) -> Result<Generation> {

@@ -58,13 +58,13 @@ impl Generations {
         R: TryInto<CreateGeneration, Error: std::fmt::Display>,
     {
         // In a box, since a request is large and is moved from future to future.
-        let request: Box<CreateGeneration> = match request.try_into() {
-            Ok(request) => Box::new(request),
-            Err(e) => {
-                let error = Error::invalid_input(format!("the generation cannot be submitted: {e}"));
-                return Call::invalid(&self.client, error);
-            }
-        };
+        match request.try_into() {
+            Ok(request) => self.submit(Box::new(request)),
+            Err(e) => Call::invalid(&self.client, not_built(e)),
+        }
+    }
+
+    pub(crate) fn submit(&self, request: Box<CreateGeneration>) -> Call<Generation> {
         let subject = subject(&request);
         let call = Call::new(
             self.client.clone(),
@@ -246,6 +246,11 @@ fn check(generation: &Generation, id: Uuid) -> Result<(), String> {
         return Err("it is completed but has no output".to_owned());
     }
     Ok(())
+}
+
+/// The error of a request that cannot be built.
+pub(crate) fn not_built(problem: impl std::fmt::Display) -> Error {
+    Error::invalid_input(format!("the generation cannot be submitted: {problem}"))
 }
 
 impl Job for Generation {

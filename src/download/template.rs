@@ -2,8 +2,11 @@
 
 use uuid::Uuid;
 
-use super::name::FileName;
-use crate::error::{Error, Result};
+use super::{name::FileName, temporary::PREFIX};
+use crate::{
+    error::{Error, Result},
+    util::redact,
+};
 
 /// The extension is known last: from the first bytes.
 const EXT: &str = "{ext}";
@@ -13,6 +16,12 @@ pub(crate) fn render(template: &str, id: Option<Uuid>, index: usize) -> Result<F
     let wrong = |problem: &str| Error::invalid_input(format!("the template `{}` {problem}", template.escape_debug()));
     if template.contains(['/', '\\', '\0']) {
         return Err(wrong("names a file in the directory: it cannot have a `/`, `\\` or zero byte"));
+    }
+    if template.contains(redact::is_steering) {
+        return Err(wrong("has a character that steers a terminal"));
+    }
+    if template.starts_with(PREFIX) {
+        return Err(wrong("begins as the names of temporary files, which are removed"));
     }
     let (before, after) = match template.split_once(EXT) {
         Some((_, after)) if after.contains(EXT) => return Err(wrong("has `{ext}` twice")),
@@ -67,6 +76,10 @@ mod tests {
             ("{ext}.{ext}", Some(ID), "twice"),
             ("{id}.{ext}", None, "no generation"),
             ("{name}.{ext}", Some(ID), "nothing else"),
+            ("a\u{1b}[2J{ext}", Some(ID), "steers"),
+            ("a\n{ext}", Some(ID), "steers"),
+            ("\u{202e}gnp.{ext}", Some(ID), "steers"),
+            (".luma-{id}.part", Some(ID), "temporary"),
             ("{", Some(ID), "nothing else"),
             ("", Some(ID), "no name"),
             ("..", Some(ID), "no name"),

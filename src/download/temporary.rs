@@ -13,7 +13,7 @@ use tempfile::TempPath;
 
 use super::disk;
 
-const PREFIX: &str = ".luma-";
+pub(super) const PREFIX: &str = ".luma-";
 const SUFFIX: &str = ".part";
 /// Letters and digits between them.
 const RANDOM: usize = 6;

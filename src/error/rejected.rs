@@ -51,6 +51,7 @@ impl fmt::Display for Rejected {
             write!(f, ": {}", self.detail)?;
         }
         let advice = match (self.kind(), self.status) {
+            (_, StatusCode::RANGE_NOT_SATISFIABLE) => "the object ends before this range",
             (kind, _) if self.exchange.is_storage => kind.advice_for_storage(),
             (_, StatusCode::PROXY_AUTHENTICATION_REQUIRED) => "give the proxy its user and password",
             (RejectionKind::NotFound, _) if !self.exchange.has_id() => "check the base URL",

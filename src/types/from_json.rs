@@ -11,6 +11,10 @@ const SIMILAR: f64 = 0.6;
 
 pub(crate) fn read<T: DeserializeOwned>(json: &[u8], schema: &str, fields: Fields) -> Result<T, String> {
     let value: Value = serde_json::from_slice(json).map_err(|e| format!("this is not JSON: {e}"))?;
+    // What is derived from a struct reads an array, too.
+    if !value.is_object() {
+        return Err("this is no object".to_owned());
+    }
     check_names(&value, schema, fields, "")?;
     serde_path_to_error::deserialize(&value).map_err(|e| match e.path().to_string().as_str() {
         "." => e.inner().to_string(),

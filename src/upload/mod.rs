@@ -79,7 +79,8 @@ const COMPLETIONS: u32 = 3;
 ///
 /// # Cancel safety
 ///
-/// Dropping an upload stops it. A file that was recorded by then stays `pending`.
+/// Dropping an upload stops it. A file that was recorded by then stays `pending`; one of up to 4 MiB, which is sent in
+/// one request, may be recorded all the same.
 #[must_use = "an upload does nothing until awaited"]
 pub struct Upload {
     content: Content,

@@ -118,20 +118,24 @@ async fn whatever_fails_after_the_payment_has_the_id() {
 }
 
 #[tokio::test]
-async fn outputs_that_one_file_cannot_hold_are_paid_for_and_the_error_has_the_id() {
+async fn several_outputs_are_not_paid_for_where_one_file_is_to_hold_them() {
     let emulator = Emulator::start().await.unwrap();
+    let generations = emulator.client().generations();
     let directory = tempfile::tempdir().unwrap();
     let street = MediaRef::url("https://example.com/street.jpg").unwrap();
     let layers = CreateGeneration::builder().type_("layering").prompt("the street").source(street);
-    let job = emulator.client().generations().create_and_wait(layers);
-    let error = job.save(directory.path().join("street.png")).await.unwrap_err();
-    let id = emulator.jobs()[0].id;
-    assert_eq!((error.generation_id(), error.outcome()), (Some(id), Outcome::Accepted(id)), "{error}");
-    let text = error.to_string();
-    assert!(
-        text.contains("`save_all`") && text.contains(&id.to_string()) && !text.contains("nothing was sent"),
-        "{text}"
-    );
+    let frames = VideoOptions::builder().hdr(true).exr_export(true);
+    let video = CreateGeneration::builder().type_("video").model("ray-3.2").prompt("a storm").video(frames);
+    for request in [layers.clone(), video] {
+        let error = generations.create_and_wait(request).save(directory.path().join("one.png")).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::NotSent, "{error}");
+        assert!(error.to_string().contains("`save_all`"), "{error}");
+    }
+    let error = generations.create_and_wait(layers.clone()).save_all(directory.path().join("nowhere")).await;
+    let error = error.unwrap_err();
+    assert_eq!((error.outcome(), emulator.jobs().len()), (Outcome::NotSent, 0), "{error}");
+    let saved = generations.create_and_wait(layers).save_all(directory.path()).await.unwrap();
+    assert!(saved.len() > 1 && saved.iter().all(|it| it.path.exists()), "{saved:?}");
 }
 
 #[tokio::test]
