@@ -15,7 +15,12 @@ use http::HeaderValue;
 use crate::{
     client::Client,
     error::{Error, Exchange, Result},
-    http::{failure::unusable, retry::Retry, trace::Subject, transport::Watcher},
+    http::{
+        failure::unusable,
+        retry::Retry,
+        trace::{Subject, log_submission},
+        transport::Watcher,
+    },
     rate_limit::RateLimit,
     raw::{self, CallState, Record, ResponseValue},
 };
@@ -104,7 +109,11 @@ impl<T: 'static> Call<T> {
         let outcome = Box::pin(async move {
             // Pinned where it is: it is large.
             let operation = pin!(operation(client.raw(call.clone())));
-            conclude(&call, operation.await, check)
+            let result = conclude(&call, operation.await, check);
+            if let (Err(error), Subject::Submission { .. }) = (&result, &call.options().subject) {
+                log_submission(error);
+            }
+            result
         });
         Self { state, outcome: Ok(outcome) }
     }

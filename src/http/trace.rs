@@ -7,7 +7,7 @@ use tracing::{Span, field::Empty, level_filters::LevelFilter};
 use uuid::Uuid;
 
 use crate::{
-    error::{Error, Exchange},
+    error::{Error, Exchange, Outcome},
     types::Model,
 };
 
@@ -99,6 +99,20 @@ pub(super) fn attempt_span(exchange: &Exchange, method: &Method, template: Optio
         fault = Empty,
         duration_ms = Empty,
     )
+}
+
+/// A submission without a job, as far as is known.
+pub(crate) fn log_submission(error: &Error) {
+    let (request_id, error_type) = (error.request_id(), error.type_for_log());
+    match error.outcome() {
+        Outcome::Unknown => {
+            tracing::warn!(request_id, "error.type" = error_type, "a job may exist: ask support with the request id");
+        }
+        Outcome::Accepted(id) => tracing::warn!(%id, "error.type" = error_type, "a job exists: wait for it"),
+        Outcome::NotSent | Outcome::Rejected => {
+            tracing::warn!(request_id, "error.type" = error_type, "no generation was created");
+        }
+    }
 }
 
 /// The end of a call.

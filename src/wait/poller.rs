@@ -252,6 +252,7 @@ impl<J: Job> Updates<J> {
             Err(error) => {
                 if self.is_final(&error) {
                     self.step = Step::Done;
+                    self.log_end(&error.type_for_log());
                     return Some(Err(error.about_known(self.known())));
                 }
                 let (id, error_type) = (self.id.unwrap_or_default(), error.type_for_log());
@@ -279,6 +280,11 @@ impl<J: Job> Updates<J> {
         tracing::info!(%id, %state, code, polls, seconds, "{} {step}", J::KIND);
     }
 
+    fn log_end(&self, error_type: &str) {
+        let (id, polls, seconds) = (self.id.unwrap_or_default(), self.polls, self.started.elapsed().as_secs_f64());
+        tracing::warn!(%id, "error.type" = error_type, polls, seconds, "the wait has ended before the {}", J::KIND);
+    }
+
     /// Whether another poll cannot help.
     fn is_final(&mut self, error: &Error) -> bool {
         match error {
@@ -300,6 +306,7 @@ impl<J: Job> Updates<J> {
 
     fn give_up(&mut self) -> Error {
         self.step = Step::Done;
+        self.log_end("timeout");
         J::timed_out(TimedOut {
             id: self.id.unwrap_or_default(),
             known: self.known(),

@@ -167,3 +167,32 @@ async fn bytes_go_to_storage_in_an_attempt_without_a_template() {
     let [ended] = &capture.named("file has ended")[..] else { panic!("expected one end") };
     assert_eq!(fields(ended, ["id", "state"]), [file.id.to_string().as_str(), "ready"]);
 }
+
+#[tokio::test]
+async fn a_job_without_a_good_end_has_a_warning_that_says_so() {
+    let (capture, _guard) = Capture::start();
+    let emulator = Emulator::start().await.unwrap();
+    let generations = emulator.client().generations();
+    let duck = || CreateGeneration::builder().prompt("hush");
+    emulator.next(Script::new().takes(Duration::from_secs(60)));
+    let late = generations.create_and_wait(duck()).timeout(Duration::from_millis(20)).await.unwrap_err();
+    emulator.next_reply(Operation::GetGeneration, Reply::unauthorized());
+    let revoked = generations.create_and_wait(duck()).await.unwrap_err();
+    emulator.next_reply(Operation::CreateGeneration, Reply::insufficient_credits());
+    let refused = generations.create(duck()).await.unwrap_err();
+    emulator.next_reply(Operation::CreateGeneration, Reply::raw(201, "no JSON").after_effect());
+    let unknown = generations.create(duck()).await.unwrap_err();
+
+    let ended = capture.named("the wait has ended before the generation");
+    let ids: Vec<_> = ended.iter().map(|it| it.fields["id"].clone()).collect();
+    assert_eq!(ids, [late, revoked].map(|it| it.generation_id().unwrap().to_string()));
+    assert_eq!(ended.iter().map(|it| it.fields["error.type"].as_str()).collect::<Vec<_>>(), ["timeout", "401"]);
+    let [not_created] = &capture.named("no generation was created")[..] else { panic!("one") };
+    assert_eq!(not_created.fields["error.type"], refused.status().unwrap().as_str());
+    let [may_exist] = &capture.named("a job may exist: ask support with the request id")[..] else { panic!("one") };
+    assert_eq!(may_exist.fields["request_id"], unknown.request_id().unwrap());
+    for line in ended.iter().chain([not_created, may_exist]) {
+        assert_eq!(line.level, "WARN", "{line:?}");
+        assert!(!format!("{line:?}").contains("hush"), "{line:?}");
+    }
+}
