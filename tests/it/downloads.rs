@@ -453,6 +453,58 @@ async fn from_server(script: impl Fn(&Request) -> Action + Send + Sync + 'static
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
+/// Half of a picture, after which nothing more comes; then the rest, whose head takes a while.
+fn stalled_and_slow(request: &Request) -> Action {
+    let headers = |more: Headers<'static>| [&[("content-type", "image/png"), ("etag", "\"a\"")], more].concat();
+    if request.number == 0 {
+        let half = response_bytes(200, headers(&[("content-length", "8")]), b"\x89PNG");
+        Action::send(half).then(Then::Hang)
+    } else {
+        let range = headers(&[("content-length", "4"), ("content-range", "bytes 4-7/8")]);
+        let rest = response_bytes(206, range, b"\r\n\x1a\n");
+        Action::send(rest).in_pieces(40, Duration::from_millis(60))
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_asked_for_again_and_again_comes_as_if_it_were_asked_for_once() {
+    let (server, luma, generation) = from_server(stalled_and_slow).await;
+    let download = luma.download(&generation).retry(quick()).idle_timeout(Duration::from_millis(400));
+    let mut body = download.open().await.unwrap();
+    assert_eq!(body.chunk().await.unwrap().unwrap().as_ref(), b"\x89PNG");
+    let mut asked = 0;
+    let chunk = tokio::time::timeout(Duration::from_secs(5), async {
+        loop {
+            asked += 1;
+            if let Ok(chunk) = tokio::time::timeout(Duration::from_millis(20), body.chunk()).await {
+                break chunk;
+            }
+        }
+    });
+    assert_eq!(chunk.await.expect("neither a chunk nor an error").unwrap().unwrap().as_ref(), b"\r\n\x1a\n");
+    assert!(asked > 1 && body.chunk().await.unwrap().is_none());
+    assert_eq!((server.requests().len(), body.total(), body.etag()), (2, Some(8), Some("\"a\"")));
+}
+
+#[tokio::test]
+async fn a_consumer_that_pauses_after_it_has_asked_finds_what_came_meanwhile() {
+    let bytes = [b"\x89PNG".as_slice(), &[7; 196]].concat();
+    let (server, luma, generation) = from_server(move |_| {
+        let response = response_bytes(200, [("content-length", "200")], &bytes);
+        Action::send(response).in_pieces(100, Duration::from_millis(150))
+    })
+    .await;
+    let download = luma.download(&generation).retry(Retry::none()).idle_timeout(Duration::from_millis(400));
+    let mut body = download.open().await.unwrap();
+    let mut length = body.chunk().await.unwrap().unwrap().len();
+    tokio::time::timeout(Duration::from_millis(1), body.chunk()).await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    while let Some(chunk) = body.chunk().await.unwrap() {
+        length += chunk.len();
+    }
+    assert_eq!((length, server.requests().len()), (200, 1));
+}
+
 #[tokio::test]
 async fn a_success_that_carries_no_picture_is_an_error() {
     let html = "<!DOCTYPE html><title>Sign in</title>";
