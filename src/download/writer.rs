@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     progress::ProgressReporter,
-    util::media_type,
+    util::{hex::hex, media_type},
 };
 
 /// Commands between the network and the disk.
@@ -168,11 +168,7 @@ impl<F: PartFile> Writer<F> {
         let mut head = Vec::new();
         self.file.rewind()?;
         self.file.take(media_type::HEAD).read_to_end(&mut head)?;
-        let mut sha256 = String::new();
-        for byte in self.hash.finalize() {
-            sha256 += &format!("{byte:02x}");
-        }
-        Ok(Complete { head, sha256 })
+        Ok(Complete { head, sha256: hex(&self.hash.finalize()) })
     }
 
     /// Whether the file is complete.
