@@ -950,3 +950,39 @@ async fn a_kept_part_has_one_writer_at_a_time() {
     assert!(std::fs::read(&path).unwrap() == bytes);
     assert_eq!(entries(directory.path()), ["a.mp4"]);
 }
+
+#[test]
+fn saves_leave_threads_for_the_names_of_their_servers() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let picture = response_bytes(200, [("content-length", "8")], b"\x89PNG\r\n\x1a\n");
+        let (server, luma, generation) = from_server(move |_| Action::send(picture.clone())).await;
+        let url = format!("http://localhost:{}/o.png", server.address().port());
+        let mut generation = serde_json::to_value(generation).unwrap();
+        generation["output"] = vec![serde_json::json!({ "type": "image", "url": url }); 4].into();
+        let generation: Generation = serde_json::from_value(generation).unwrap();
+        let directory = TempDir::new().unwrap();
+        let saving = luma.download(&generation).save_all(directory.path());
+        let saved = tokio::time::timeout(Duration::from_secs(5), saving).await.expect("no thread is free").unwrap();
+        assert_eq!(saved.len(), 4);
+    });
+}
+
+#[test]
+fn a_part_is_kept_also_if_the_runtime_ends() {
+    let of_server = tokio::runtime::Runtime::new().unwrap();
+    let half = response_bytes(200, [("content-length", "8"), ("etag", "\"a\"")], b"\x89PNG");
+    let script = move |_: &Request| Action::send(half.clone()).then(Then::Hang);
+    let (server, luma, generation) = of_server.block_on(from_server(script));
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("a.png");
+    for _ in 0..2 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let save = luma.download(&generation).resumable().save(&path);
+            tokio::time::timeout(Duration::from_millis(300), save).await.unwrap_err();
+        });
+    }
+    let ranges: Vec<_> = server.requests().iter().map(|it| it.header("range").map(str::to_owned)).collect();
+    assert_eq!(ranges, [None, Some("bytes=4-".to_owned())]);
+}
