@@ -164,7 +164,7 @@ pub fn content_coding(data: &[u8]) {
         headers.insert(http::header::CONTENT_ENCODING, codings);
     }
     let body = Bytes::copy_from_slice(body.strip_prefix(b"\n").unwrap_or(body));
-    let decoded = match decode_body(&headers, body.clone(), CAP) {
+    let decoded = match decode_body(&headers, Ok(body.clone()), CAP) {
         Ok(decoded) => decoded,
         Err(error) => error.begin,
     };

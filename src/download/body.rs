@@ -1,9 +1,15 @@
 //! [`Body`]: the bytes of one output, in chunks, as a stream or by a reader.
 
-use std::io;
+use std::{
+    fmt, io,
+    sync::{Mutex, PoisonError},
+};
 
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt as _};
+use futures_util::{
+    Stream, StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
 use tokio::io::AsyncBufRead;
 use tokio_util::io::StreamReader;
 use uuid::Uuid;
@@ -12,9 +18,11 @@ use super::fetch::{Event, Fetch};
 use crate::{error::Result, progress::ProgressReporter};
 
 /// The bytes of an output, as they come. From [`Download::open`](super::Download::open).
-#[derive(Debug)]
 pub struct Body {
-    fetch: Fetch,
+    /// Holds what is under way while nobody asks: a dropped `chunk` neither sends a request again nor
+    /// begins a timeout anew. Behind a lock that is never taken, so that the body can be shared.
+    chunks: Mutex<BoxStream<'static, (Result<Option<Bytes>>, Facts)>>,
+    facts: Facts,
     /// The generation that it is of.
     about: Option<Uuid>,
     progress: ProgressReporter,
@@ -22,33 +30,64 @@ pub struct Body {
     failed: bool,
 }
 
+/// What is known of a transfer.
+#[derive(Debug)]
+struct Facts {
+    /// How many bytes were handed out.
+    done: u64,
+    total: Option<u64>,
+    media_type: Option<String>,
+    etag: Option<String>,
+}
+
+impl Facts {
+    fn of(fetch: &Fetch) -> Self {
+        Self {
+            done: fetch.done(),
+            total: fetch.wanted(),
+            media_type: fetch.media_type.clone(),
+            etag: fetch.object.etag().map(str::to_owned),
+        }
+    }
+}
+
 impl Body {
     pub(super) fn new(fetch: Fetch, about: Option<Uuid>, progress: ProgressReporter) -> Self {
-        Self { fetch, about, progress, failed: false }
+        let facts = Facts::of(&fetch);
+        let chunks = stream::unfold(fetch, async |mut fetch| {
+            let chunk = fetch.next().await.and_then(|event| match event {
+                Event::Bytes(bytes) => Ok(Some(bytes)),
+                Event::End => Ok(None),
+                // What was handed out cannot be taken back.
+                Event::Restart => Err(fetch.lost()),
+            });
+            Some(((chunk, Facts::of(&fetch)), fetch))
+        });
+        Self { chunks: Mutex::new(chunks.boxed()), facts, about, progress, failed: false }
     }
 
     /// How many bytes were handed out.
     pub(super) fn done(&self) -> u64 {
-        self.fetch.done()
+        self.facts.done
     }
 
     /// How many bytes there are in all (with [`Download::range`](super::Download::range): in the range), if the server
     /// gives the length.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
-        self.fetch.wanted()
+        self.facts.total
     }
 
     /// The media type that the server gives it, such as `image/png`, without parameters.
     #[must_use]
     pub fn media_type(&self) -> Option<&str> {
-        self.fetch.media_type.as_deref()
+        self.facts.media_type.as_deref()
     }
 
     /// The strong `ETag` of the object, if the server gives one: the same text means the same bytes.
     #[must_use]
     pub fn etag(&self) -> Option<&str> {
-        self.fetch.object.etag()
+        self.facts.etag.as_deref()
     }
 
     /// The next bytes, or `None` at the end.
@@ -61,21 +100,19 @@ impl Body {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no byte is lost or returned twice.
+    /// Cancel safe: no byte is lost or returned twice, and the next call goes on where a dropped one was. What
+    /// the server takes counts from the first of them; a pause after a chunk does not count.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         if self.failed {
             return Ok(None);
         }
-        let chunk = self.fetch.next().await.and_then(|event| match event {
-            Event::Bytes(bytes) => Ok(Some(bytes)),
-            Event::End => Ok(None),
-            // What was handed out cannot be taken back.
-            Event::Restart => Err(self.fetch.lost()),
-        });
+        let chunks = self.chunks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some((chunk, facts)) = chunks.next().await else { return Ok(None) };
         let chunk = chunk.map_err(|error| error.about_download(self.about));
         self.failed = chunk.is_err();
         let is_last = matches!(chunk, Ok(None));
-        self.progress.report(self.fetch.done(), self.fetch.wanted(), is_last);
+        self.progress.report(facts.done, facts.total, is_last);
+        self.facts = facts;
         chunk
     }
 
@@ -92,5 +129,11 @@ impl Body {
             self,
             |mut body| async move { Ok(body.chunk().await?.map(|chunk| (chunk, body))) },
         )
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("facts", &self.facts).field("about", &self.about).finish_non_exhaustive()
     }
 }

@@ -1,13 +1,12 @@
 //! What an output is called if the caller gives only a directory, and what identifies it.
 
-use std::{
-    collections::HashSet,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::collections::HashSet;
+
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     types::{Generation, GenerationOutput},
-    util::redact,
+    util::{hex::hex, redact},
 };
 
 /// The name of an output.
@@ -67,9 +66,7 @@ impl OutputName {
     /// The query of a URL may be what selects the object, and it may be a signature. So all of it
     /// counts, and only a hash of it is written.
     pub(crate) fn of_url(url: &str, output: Option<&GenerationOutput>) -> Self {
-        let mut hasher = DefaultHasher::new();
-        url.hash(&mut hasher);
-        let identity = format!("{} {:016x}", redact::url(url), hasher.finish());
+        let identity = format!("{} {}", redact::url(url), hex(&Sha256::digest(url)));
         let stem = output.map_or_else(|| "output".to_owned(), |output| stem("output", 0, output));
         Self { file: FileName::of_stem(&stem), identity }
     }
@@ -158,6 +155,12 @@ mod tests {
         let mut taken = HashSet::new();
         let names = [0, 1, 1].map(|index| unique("car".to_owned(), index, &mut taken));
         assert_eq!(names, ["car", "car-2", "car-3"]);
+    }
+
+    #[test]
+    fn the_identity_of_a_url_is_the_same_in_every_release() {
+        let identity = OutputName::of_url("https://h/get?file=a", None).identity;
+        assert_eq!(identity, "https://h/get?… fb3ee587d861bc67c2f97db7c47127f998399f05e7c9172271747a0c210f619c");
     }
 
     #[test]

@@ -40,14 +40,28 @@ fn without_name(error: io::Error) -> io::Error {
     if error.raw_os_error().is_some() { error } else { error.kind().into() }
 }
 
-/// Removes old temporary files in `directory`, once in the life of the process: a large directory
-/// takes long to read. What cannot be removed stays.
+/// How many directories are remembered.
+const MOST: usize = 1024;
+
+/// Removes old temporary files in `directory`, unless that was done lately: a large directory takes
+/// long to read. What cannot be removed stays.
 pub(crate) fn remove_old(directory: &Path) {
     static SEEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let Ok(directory) = directory.canonicalize() else { return };
-    if SEEN.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.clone()) {
+    if is_new(&mut SEEN.lock().unwrap_or_else(PoisonError::into_inner), &directory) {
         remove_older_than(&directory, OLD);
     }
+}
+
+/// Whether the directory is not among those seen. When there are too many, all are forgotten.
+fn is_new(seen: &mut BTreeSet<PathBuf>, directory: &Path) -> bool {
+    if seen.contains(directory) {
+        return false;
+    }
+    if seen.len() >= MOST {
+        seen.clear();
+    }
+    seen.insert(directory.to_owned())
 }
 
 fn remove_older_than(directory: &Path, age: Duration) {
@@ -86,6 +100,16 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let error = create(&directory.path().join("missing"), 0o666).expect_err("no directory");
         assert!(error.kind() == io::ErrorKind::NotFound && !error.to_string().contains(PREFIX), "{error}");
+    }
+
+    #[test]
+    fn the_directories_that_were_seen_do_not_fill_the_memory() {
+        let mut seen = BTreeSet::new();
+        for number in 0..10_000 {
+            let directory = PathBuf::from(number.to_string());
+            assert!(is_new(&mut seen, &directory) && !is_new(&mut seen, &directory));
+        }
+        assert!(seen.len() <= MOST);
     }
 
     #[test]

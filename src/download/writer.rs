@@ -1,4 +1,5 @@
-//! The disk side of a download: a thread that writes what the network side sends it.
+//! The disk side of a download: a task that writes what the network side sends it. It uses a thread that may
+//! block only while there is something to write.
 
 use std::{
     fs::File,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     progress::ProgressReporter,
-    util::media_type,
+    util::{hex::hex, media_type},
 };
 
 /// Commands between the network and the disk.
@@ -74,7 +75,8 @@ pub(crate) async fn save(mut fetch: Fetch, part: Part, mut progress: ProgressRep
     let file = part.file.try_clone().map_err(|e| Error::io("write", &shown, e))?;
     let writer = Writer::new(file, fetch.offset, part.checkpoint().cloned());
     let (commands, queue) = mpsc::channel(QUEUE);
-    let writer = spawn_blocking(move || writer.run(queue));
+    // A task of its own: it ends in order even if the save is dropped.
+    let writer = tokio::spawn(writer.run(queue));
     let fetched = transfer(&mut fetch, &commands, &mut progress).await;
     drop(commands);
     let written = writer.await.unwrap_or_else(|e| Err(io::Error::other(e)));
@@ -136,17 +138,49 @@ impl PartFile for File {
     }
 }
 
-struct Writer<F> {
+struct Writer<F: PartFile> {
     file: F,
     /// How many bytes were written.
     at: u64,
     /// How many of them are safely on disk.
     synced: u64,
     object: Option<Object>,
-    /// Only a kept part has one.
+    /// Only a kept part has one, until it was saved for the last time.
     checkpoint: Option<Checkpoint>,
     /// Of the bytes so far.
     hash: Sha256,
+}
+
+impl<F: PartFile + Send + 'static> Writer<F> {
+    /// Returns what is known of the file if it is complete.
+    async fn run(self, mut queue: mpsc::Receiver<WriteCommand>) -> io::Result<Complete> {
+        let (mut writer, ()) = self.step(Self::begin).await?;
+        let mut is_complete = false;
+        loop {
+            let mut commands = Vec::with_capacity(QUEUE);
+            if queue.recv_many(&mut commands, QUEUE).await == 0 {
+                let (_, complete) = writer.step(move |writer| writer.end(is_complete)).await?;
+                return Ok(complete);
+            }
+            (writer, is_complete) = writer.step(|writer| writer.write(commands)).await?;
+        }
+    }
+
+    /// Does `step` where it may block.
+    async fn step<T: Send + 'static>(
+        mut self,
+        step: impl FnOnce(&mut Self) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<(Self, T)> {
+        let done = spawn_blocking(move || match step(&mut self) {
+            Ok(done) => Ok((self, done)),
+            Err(error) => {
+                // The error of the disk counts, not that of the rescue.
+                self.rescue().ok();
+                Err(error)
+            }
+        });
+        done.await.unwrap_or_else(|e| Err(io::Error::other(e)))
+    }
 }
 
 impl<F: PartFile> Writer<F> {
@@ -155,32 +189,16 @@ impl<F: PartFile> Writer<F> {
         Self { file, at, synced: at, object: None, checkpoint, hash: Sha256::new() }
     }
 
-    /// Returns what is known of the file if it is complete.
-    fn run(mut self, queue: mpsc::Receiver<WriteCommand>) -> io::Result<Complete> {
-        let written = self.write(queue);
-        if written.is_err() {
-            // The error of the disk counts, not that of the rescue.
-            self.rescue().ok();
-        }
-        if !written? {
-            return Ok(Complete::default());
-        }
-        let mut head = Vec::new();
-        self.file.rewind()?;
-        self.file.take(media_type::HEAD).read_to_end(&mut head)?;
-        let mut sha256 = String::new();
-        for byte in self.hash.finalize() {
-            sha256 += &format!("{byte:02x}");
-        }
-        Ok(Complete { head, sha256 })
+    fn begin(&mut self) -> io::Result<()> {
+        self.hash_kept()?;
+        self.file.seek(SeekFrom::Start(self.at))?;
+        Ok(())
     }
 
     /// Whether the file is complete.
-    fn write(&mut self, mut queue: mpsc::Receiver<WriteCommand>) -> io::Result<bool> {
-        self.hash_kept()?;
-        self.file.seek(SeekFrom::Start(self.at))?;
-        let mut complete = false;
-        while let Some(command) = queue.blocking_recv() {
+    fn write(&mut self, commands: Vec<WriteCommand>) -> io::Result<bool> {
+        let mut is_complete = false;
+        for command in commands {
             match command {
                 WriteCommand::Write(bytes) => {
                     self.file.write_all(&bytes)?;
@@ -201,12 +219,23 @@ impl<F: PartFile> Writer<F> {
                 WriteCommand::Object(object) => self.object = Some(object),
                 WriteCommand::Finish => {
                     self.sync()?;
-                    complete = true;
+                    is_complete = true;
                 }
             }
         }
+        Ok(is_complete)
+    }
+
+    fn end(&mut self, is_complete: bool) -> io::Result<Complete> {
         self.save_checkpoint()?;
-        Ok(complete)
+        self.checkpoint = None;
+        if !is_complete {
+            return Ok(Complete::default());
+        }
+        let mut head = Vec::new();
+        self.file.rewind()?;
+        Read::by_ref(&mut self.file).take(media_type::HEAD).read_to_end(&mut head)?;
+        Ok(Complete { head, sha256: hex(&self.hash.finalize_reset()) })
     }
 
     /// What an earlier download left counts too.
@@ -256,7 +285,16 @@ impl<F: PartFile> Writer<F> {
         }
         self.at = self.at.saturating_sub(ROOM).max(self.synced);
         self.file.set_len(self.at)?;
-        self.save_checkpoint()
+        self.save_checkpoint()?;
+        self.checkpoint = None;
+        Ok(())
+    }
+}
+
+/// A runtime that ends drops its tasks: what a kept part has by then counts, too.
+impl<F: PartFile> Drop for Writer<F> {
+    fn drop(&mut self) {
+        self.save_checkpoint().ok();
     }
 }
 
@@ -327,14 +365,14 @@ mod tests {
     }
 
     /// Writes `chunks` chunks of 1 MiB, as a download that then breaks off.
-    fn write(disk: Disk, at: usize, checkpoint: &Checkpoint, chunks: u8) -> io::Result<Complete> {
+    async fn write(disk: Disk, at: usize, checkpoint: &Checkpoint, chunks: u8) -> io::Result<Complete> {
         let (commands, queue) = mpsc::channel(usize::from(chunks) + 1);
         commands.try_send(WriteCommand::Object(object())).expect("room");
         for byte in 0..chunks {
             commands.try_send(WriteCommand::Write(vec![byte; MB].into())).expect("room");
         }
         drop(commands);
-        Writer::new(disk, at as u64, Some(checkpoint.clone())).run(queue)
+        Writer::new(disk, at as u64, Some(checkpoint.clone())).run(queue).await
     }
 
     /// How many bytes a later download can go on with.
@@ -350,44 +388,45 @@ mod tests {
         (directory.path().join("part"), Checkpoint::new(directory.path().join("part.json"), "a".to_owned()))
     }
 
-    #[test]
-    fn a_full_disk_keeps_a_part_that_can_be_resumed() {
+    #[tokio::test]
+    async fn a_full_disk_keeps_a_part_that_can_be_resumed() {
         let directory = tempfile::tempdir().expect("a directory");
         let (path, checkpoint) = place(&directory);
-        let error = write(Disk::new(&path, 9 * MB / 2), 0, &checkpoint, 10).expect_err("full");
+        let error = write(Disk::new(&path, 9 * MB / 2), 0, &checkpoint, 10).await.expect_err("full");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(kept(&path, &checkpoint), 3 * MB, "four chunks fit, one makes room for the checkpoint");
         assert_eq!(path.metadata().expect("a file").len(), 3 * MB as u64);
 
         // It is still full: nothing that was safe is lost.
-        write(Disk::new(&path, 7 * MB / 2), 3 * MB, &checkpoint, 7).expect_err("full");
+        write(Disk::new(&path, 7 * MB / 2), 3 * MB, &checkpoint, 7).await.expect_err("full");
         assert_eq!(kept(&path, &checkpoint), 3 * MB);
     }
 
-    #[test]
-    fn bytes_of_a_failed_sync_are_not_counted() {
+    #[tokio::test]
+    async fn bytes_of_a_failed_sync_are_not_counted() {
         let directory = tempfile::tempdir().expect("a directory");
         let (path, checkpoint) = place(&directory);
-        write(Disk::new(&path, 100 * MB), 0, &checkpoint, 2).expect("written");
+        write(Disk::new(&path, 100 * MB), 0, &checkpoint, 2).await.expect("written");
         assert_eq!(kept(&path, &checkpoint), 2 * MB);
         let disk = Disk { failing_sync: Some(1), ..Disk::new(&path, 100 * MB) };
-        write(disk, 2 * MB, &checkpoint, 3).expect_err("not synced");
+        write(disk, 2 * MB, &checkpoint, 3).await.expect_err("not synced");
         assert_eq!(kept(&path, &checkpoint), 2 * MB);
     }
 
-    #[test]
-    fn another_object_leaves_no_checkpoint_of_the_old_one() {
+    #[tokio::test]
+    async fn another_object_leaves_no_checkpoint_of_the_old_one() {
         let directory = tempfile::tempdir().expect("a directory");
         let (path, checkpoint) = place(&directory);
-        write(Disk::new(&path, 100 * MB), 0, &checkpoint, 2).expect("written");
+        write(Disk::new(&path, 100 * MB), 0, &checkpoint, 2).await.expect("written");
         let (commands, queue) = mpsc::channel(2);
         commands.try_send(WriteCommand::Truncate).expect("room");
         commands.try_send(WriteCommand::Write(vec![7; MB].into())).expect("room");
         drop(commands);
         let at = 2 * MB as u64;
         let file = Disk::new(&path, 100 * MB);
-        let writer = Writer::new(file, at, Some(checkpoint.clone()));
-        Writer { object: Some(object()), ..writer }.run(queue).expect("written");
+        let mut writer = Writer::new(file, at, Some(checkpoint.clone()));
+        writer.object = Some(object());
+        writer.run(queue).await.expect("written");
         assert_eq!(checkpoint.load(MB as u64), super::super::object::ResumePoint::default());
     }
 }

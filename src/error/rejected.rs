@@ -38,7 +38,7 @@ impl Rejected {
             404 | 410 => RejectionKind::NotFound,
             413 => RejectionKind::TooLarge,
             422 => RejectionKind::UnusableMedia,
-            408 | 429 | 499 | 500..=599 => RejectionKind::Unavailable,
+            408 | 429 | 499 | 500.. => RejectionKind::Unavailable,
             _ => RejectionKind::InvalidRequest,
         }
     }

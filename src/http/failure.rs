@@ -125,7 +125,7 @@ pub(crate) fn unusable(exchange: Exchange, body: &[u8], problem: &str, excerpt: 
 /// The id of the job that a response is about. An error may have an id of its own, which is not that
 /// of a job; a job has a state.
 fn paid_id(exchange: &Exchange, body: &[u8]) -> Option<uuid::Uuid> {
-    let is_error = exchange.status.is_some_and(|status| status.is_client_error() || status.is_server_error());
+    let is_error = exchange.status.is_some_and(|status| status.as_u16() >= 400);
     let is_about_a_job = !is_error || body.windows(7).any(|it| it == b"\"state\"");
     (exchange.effect == Effect::Pays && is_about_a_job).then(|| created_id(body)).flatten()
 }

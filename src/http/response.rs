@@ -44,7 +44,7 @@ impl CompleteResponse {
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let cap = if status.is_success() { cap } else { MAX_ERROR_BODY };
-        let body = match read_body(&mut response, end, cap).await.and_then(|body| decode_body(&headers, body, cap)) {
+        let body = match decode_body(&headers, read_body(&mut response, end, cap).await, cap) {
             Ok(body) => body,
             // A rejection is one even if its text is cut short.
             Err(error) if !status.is_success() => error.begin,
@@ -132,21 +132,35 @@ async fn read_body(
     Err(AttemptError { begin: if rest.is_empty() { first } else { rest.freeze() }, ..error })
 }
 
-/// Undoes the content codings. `identity` is asked for, but a gateway may compress all the same
-/// (RFC 9110, 12.5.3), and a job that was paid for must not be lost to that.
-pub(crate) fn decode_body(headers: &HeaderMap, body: Bytes, cap: usize) -> Result<Bytes, AttemptError> {
+/// Undoes the content codings; what came before an error, as far as that goes. `identity` is asked for, but
+/// a gateway may compress all the same (RFC 9110, 12.5.3), and a job that was paid for must not be lost to that.
+pub(crate) fn decode_body(
+    headers: &HeaderMap,
+    body: Result<Bytes, AttemptError>,
+    cap: usize,
+) -> Result<Bytes, AttemptError> {
     let codings =
         headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|it| *it == b','));
     let codings: Vec<_> = codings.map(|coding| coding.trim_ascii().to_ascii_lowercase()).collect();
     // The last one was applied last.
-    codings.iter().rev().try_fold(body, |body, coding| match coding.as_slice() {
+    codings.iter().rev().fold(body, |body, coding| match body {
+        Ok(body) => decode(coding, body, cap),
+        Err(mut error) => {
+            error.begin = decode(coding, std::mem::take(&mut error.begin), cap).unwrap_or_else(|it| it.begin);
+            Err(error)
+        }
+    })
+}
+
+fn decode(coding: &[u8], body: Bytes, cap: usize) -> Result<Bytes, AttemptError> {
+    match coding {
         b"gzip" | b"x-gzip" if is_gzip(&body) => unpack(flate2::read::MultiGzDecoder::new(body.as_ref()), cap),
         b"deflate" if is_zlib(&body) => unpack(flate2::read::ZlibDecoder::new(body.as_ref()), cap),
         // Some servers leave out the frame that the standard asks for (RFC 9110, 8.4.1.2).
         b"deflate" if !is_json(&body) => unpack(flate2::read::DeflateDecoder::new(body.as_ref()), cap),
         // `identity`, or a coding in name only. One that is not known fails as JSON, and its error shows the beginning.
         _ => Ok(body),
-    })
+    }
 }
 
 fn unpack(decoder: impl std::io::Read, cap: usize) -> Result<Bytes, AttemptError> {
@@ -363,21 +377,25 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(b"{\"id\":1}").expect("in memory");
         let gzip = Bytes::from(gzip.finish().expect("in memory"));
-        assert_eq!(decode_body(&coded("GZip"), gzip.clone(), 8).expect("decoded"), r#"{"id":1}"#);
-        assert_eq!(decode_body(&coded("identity"), gzip.clone(), 8).expect("as it is"), gzip);
-        assert_eq!(decode_body(&coded("br"), gzip.clone(), 8).expect("as it is"), gzip);
-        let error = decode_body(&coded("gzip"), gzip.clone(), 7).expect_err("too large");
+        assert_eq!(decode_body(&coded("GZip"), Ok(gzip.clone()), 8).expect("decoded"), r#"{"id":1}"#);
+        assert_eq!(decode_body(&coded("identity"), Ok(gzip.clone()), 8).expect("as it is"), gzip);
+        assert_eq!(decode_body(&coded("br"), Ok(gzip.clone()), 8).expect("as it is"), gzip);
+        let error = decode_body(&coded("gzip"), Ok(gzip.clone()), 7).expect_err("too large");
         assert_eq!((error.fault, error.begin.as_ref()), (Fault::TooLarge, b"{\"id\":1".as_slice()));
-        let error = decode_body(&coded("gzip"), gzip.slice(..gzip.len() - 9), 8).expect_err("cut short");
+        let error = decode_body(&coded("gzip"), Ok(gzip.slice(..gzip.len() - 9)), 8).expect_err("cut short");
         assert_eq!(error.fault, Fault::Interrupted);
         let plain = Bytes::from_static(br#"{"id":1}"#);
         for in_name_only in ["gzip", "deflate", "gzip, deflate", "br"] {
-            assert_eq!(decode_body(&coded(in_name_only), plain.clone(), 8).expect("as it is"), plain, "{in_name_only}");
+            assert_eq!(
+                decode_body(&coded(in_name_only), Ok(plain.clone()), 8).expect("as it is"),
+                plain,
+                "{in_name_only}"
+            );
         }
         let mut twice = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
         twice.write_all(&gzip).expect("in memory");
         let twice = Bytes::from(twice.finish().expect("in memory"));
-        assert_eq!(decode_body(&coded("gzip, identity, deflate"), twice, 64).expect("decoded"), plain);
+        assert_eq!(decode_body(&coded("gzip, identity, deflate"), Ok(twice), 64).expect("decoded"), plain);
     }
 
     #[test]

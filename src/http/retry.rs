@@ -90,6 +90,9 @@ impl Retry {
     }
 }
 
+/// Limits use up no attempts: without a pause a call would repeat as fast as it can.
+const SHORTEST_LIMIT: Duration = Duration::from_millis(100);
+
 /// How much of its policy a call has used.
 #[derive(Debug)]
 pub(crate) struct Backoff {
@@ -119,10 +122,10 @@ impl Backoff {
     /// How long a limit holds: as long as the service asks and up to a second more, as it advises.
     /// Without advice a second, then twice as long each time, up to the longest delay.
     ///
-    /// Never less than the first delay: limits use up no attempts, so a zero would repeat without a pause.
+    /// Never less than the first delay, nor than a tenth of a second.
     pub(crate) fn limit_delay(&mut self, retry_after: Option<Duration>) -> Duration {
         self.limits += 1;
-        let floor = self.policy.first_delay;
+        let floor = self.policy.first_delay.max(SHORTEST_LIMIT);
         let Some(asked) = retry_after else {
             let doubled = Duration::from_secs(1).saturating_mul(1_u32.checked_shl(self.limits - 1).unwrap_or(u32::MAX));
             return doubled.min(self.policy.max_delay).max(floor);
@@ -267,6 +270,16 @@ mod tests {
         let mut backoff = Backoff::new(Retry::default(), Duration::ZERO);
         let delays: Vec<_> = (0..6).map(|_| backoff.limit_delay(None).as_secs()).collect();
         assert_eq!(delays, [1, 2, 4, 8, 8, 8]);
+    }
+
+    #[test]
+    fn a_limit_is_never_waited_out_without_a_pause() {
+        let policy = Retry::default().first_delay(Duration::ZERO).max_delay(Duration::ZERO);
+        let mut backoff = Backoff::new(policy, Duration::ZERO);
+        for asked in [None, Some(Duration::ZERO), Some(Duration::from_millis(3))] {
+            let delay = backoff.limit_delay(asked);
+            assert!(delay >= Duration::from_millis(100) && delay <= Duration::from_millis(200), "{delay:?}");
+        }
     }
 
     #[test]

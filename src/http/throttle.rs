@@ -103,9 +103,10 @@ impl Throttle {
     pub(crate) fn close(&self, delay: Duration, spacing: Duration, limit: Limit) {
         let now = Instant::now();
         let until = clock::after(now, delay);
+        let next = until.min(now + LONGEST_HOLD);
         let mut hold = self.lock();
-        if hold.is_none_or(|it| it.until < until) {
-            let next = until.min(now + LONGEST_HOLD);
+        // An end that comes sooner counts, too, where it stops the queue: the probe of a long limit knows better.
+        if hold.is_none_or(|it| it.until < until || it.next < next) {
             *hold = Some(Hold { until, next, spacing, limit });
         }
     }
@@ -215,6 +216,19 @@ mod tests {
             late.close(2 * SECOND, SECOND, Limit::Requests);
         });
         assert_eq!(times(&throttle, 2).await, [5, 6], "and a shorter hold does not cut a longer one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shorter_limit_that_the_probe_of_a_long_one_meets_holds_the_queue() {
+        let throttle = Arc::new(Throttle::default());
+        throttle.close(600 * SECOND, SECOND, Limit::Requests);
+        let probe = Arc::clone(&throttle);
+        tokio::spawn(async move {
+            probe.pass(never(), |_| true).await.expect("accepted");
+            probe.close(30 * SECOND, SECOND, Limit::Requests);
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(times(&throttle, 2).await, [330, 331]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -89,6 +89,11 @@ pub(crate) trait Request {
     /// Notes in the span of a submission which job the response is about.
     fn describe(&self, _: &Self::Response, _: &tracing::Span) {}
 
+    /// Whether bytes moved in its last attempt: the budget counts from then on.
+    fn has_moved(&self) -> bool {
+        false
+    }
+
     /// Whether it can be sent a second time.
     fn is_repeatable(&self) -> bool {
         true
@@ -156,7 +161,11 @@ impl<'a> CallContext<'a> {
     async fn attempts<R: Request>(&mut self, request: &mut R) -> Result<R::Response> {
         loop {
             self.pass_throttle().await?;
-            match self.attempt(request).await {
+            let outcome = self.attempt(request).await;
+            if request.has_moved() {
+                self.resume();
+            }
+            match outcome {
                 Ok(response) => return Ok(response),
                 Err(failure) if request.is_repeatable() => self.retry(failure).await?,
                 Err(failure) => return Err(self.error(failure)),
@@ -246,7 +255,7 @@ impl<'a> CallContext<'a> {
         self.backoff.reset();
     }
 
-    /// Time that the consumer of a transfer spends between chunks does not count.
+    /// The time until now does not count: bytes moved in it, or the consumer of a transfer spent it between chunks.
     pub(crate) fn resume(&mut self) {
         self.progressed = Instant::now();
     }

@@ -26,6 +26,9 @@ const LARGEST: u64 = 5 * 1024 * 1024 * 1024;
 /// How much is read from disk at a time.
 const CHUNK: usize = 1024 * 1024;
 
+/// How much is handed over at a time: a line that is too slow for so much within the idle timeout stands still.
+const SLICE: usize = 64 * 1024;
+
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// What to upload: text and paths are the path of a file; `Vec<u8>`, slices and [`Bytes`](bytes::Bytes) are its bytes;
@@ -223,19 +226,14 @@ impl Opened {
         Ok(bytes)
     }
 
-    /// The bytes from the beginning, checked for length. A stream gives them only once.
+    /// The bytes from the beginning in small slices, checked for length. A stream gives them only once.
     pub(crate) async fn stream(&mut self) -> Result<ByteStream> {
         let stream: ByteStream = match &mut self.kind {
-            Kind::Memory(bytes) => {
-                let bytes = bytes.clone();
-                let chunks =
-                    (0..bytes.len()).step_by(CHUNK).map(move |at| Ok(bytes.slice(at..bytes.len().min(at + CHUNK))));
-                Box::pin(futures_util::stream::iter(chunks))
-            }
+            Kind::Memory(bytes) => Box::pin(futures_util::stream::iter([Ok(bytes.clone())])),
             Kind::Path(path) => Box::pin(read(open_file(path).await?.0)),
             Kind::Stream { stream, .. } => std::mem::replace(stream, Box::pin(futures_util::stream::empty())),
         };
-        Ok(Box::pin(of_length(stream, self.length)))
+        Ok(Box::pin(of_length(stream, self.length).map_ok(slices).try_flatten()))
     }
 }
 
@@ -304,6 +302,12 @@ fn never_idle(stream: ByteStream, idle_timeout: Duration) -> impl Stream<Item = 
     })
 }
 
+/// The same bytes in slices.
+fn slices(chunk: Bytes) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let slices = (0..chunk.len()).step_by(SLICE).map(move |at| Ok(chunk.slice(at..chunk.len().min(at + SLICE))));
+    futures_util::stream::iter(slices)
+}
+
 /// A file as a stream of chunks.
 fn read(mut file: tokio::fs::File) -> impl Stream<Item = io::Result<Bytes>> + Send {
     file.set_max_buf_size(CHUNK);
@@ -332,4 +336,27 @@ impl Opened {
 
 fn head_of(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().copied().take(usize::try_from(media_type::HEAD).unwrap_or(bytes.len())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_chunk_is_so_large_that_a_slow_line_seems_to_stand_still() {
+        let bytes = Bytes::from((0..251).cycle().take(3 * CHUNK + 7).collect::<Vec<u8>>());
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), &bytes).expect("written");
+        let length = bytes.len() as u64;
+        let stream = Content::stream(futures_util::stream::iter([Ok(bytes.clone())]), length);
+        let reader = Content::reader(std::io::Cursor::new(bytes.clone()), length);
+        for content in [Content::from(bytes.clone()), Content::from(file.path()), stream, reader] {
+            let shown = format!("{content:?}");
+            let mut opened = Opened::open(content, Duration::from_secs(60)).await.expect("opened");
+            let chunks: Vec<_> = opened.stream().await.expect("a stream").try_collect().await.expect("read");
+            let largest = chunks.iter().map(Bytes::len).max();
+            assert!(largest.is_some_and(|it| it <= 64 * 1024), "{largest:?} of {shown}");
+            assert!(chunks.concat() == bytes, "{shown}");
+        }
+    }
 }

@@ -267,6 +267,7 @@ impl UploadOptions {
             content,
             idle_timeout,
             progress: ProgressReporter::new(self.callback.clone()),
+            has_moved: false,
         };
         storage::call("upload", idle_timeout, self.client.options().retry).send(&mut put).await?;
         Ok(())
@@ -281,6 +282,7 @@ struct Put<'a> {
     content: &'a mut Opened,
     idle_timeout: Duration,
     progress: ProgressReporter,
+    has_moved: bool,
 }
 
 impl Request for Put<'_> {
@@ -312,6 +314,10 @@ impl Request for Put<'_> {
         Err(AttemptError::new(Fault::Protocol).into())
     }
 
+    fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
     fn is_repeatable(&self) -> bool {
         !self.content.is_stream()
     }
@@ -331,6 +337,7 @@ impl Put<'_> {
         let body = reqwest::Body::wrap_stream(monitor.watch(self.content.stream().await.map_err(Failure::Local)?));
         let request = self.http.put(url.clone()).headers(self.headers.clone()).body(body);
         let response = monitor.with_idle_timeout(request.send(), self.idle_timeout).await;
+        self.has_moved = monitor.has_begun();
         match monitor.take_error() {
             Some(error) => Err(Failure::Local(self.content.read_error(error))),
             None => Ok(response?),

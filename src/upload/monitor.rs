@@ -67,6 +67,11 @@ impl UploadMonitor {
         }
     }
 
+    /// Whether any bytes were handed over.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.sent.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether all bytes were handed over.
     pub(crate) fn is_complete(&self) -> bool {
         self.sent.load(Ordering::Relaxed) == self.length

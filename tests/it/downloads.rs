@@ -453,6 +453,58 @@ async fn from_server(script: impl Fn(&Request) -> Action + Send + Sync + 'static
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
+/// Half of a picture, after which nothing more comes; then the rest, whose head takes a while.
+fn stalled_and_slow(request: &Request) -> Action {
+    let headers = |more: Headers<'static>| [&[("content-type", "image/png"), ("etag", "\"a\"")], more].concat();
+    if request.number == 0 {
+        let half = response_bytes(200, headers(&[("content-length", "8")]), b"\x89PNG");
+        Action::send(half).then(Then::Hang)
+    } else {
+        let range = headers(&[("content-length", "4"), ("content-range", "bytes 4-7/8")]);
+        let rest = response_bytes(206, range, b"\r\n\x1a\n");
+        Action::send(rest).in_pieces(40, Duration::from_millis(60))
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_asked_for_again_and_again_comes_as_if_it_were_asked_for_once() {
+    let (server, luma, generation) = from_server(stalled_and_slow).await;
+    let download = luma.download(&generation).retry(quick()).idle_timeout(Duration::from_millis(400));
+    let mut body = download.open().await.unwrap();
+    assert_eq!(body.chunk().await.unwrap().unwrap().as_ref(), b"\x89PNG");
+    let mut asked = 0;
+    let chunk = tokio::time::timeout(Duration::from_secs(5), async {
+        loop {
+            asked += 1;
+            if let Ok(chunk) = tokio::time::timeout(Duration::from_millis(20), body.chunk()).await {
+                break chunk;
+            }
+        }
+    });
+    assert_eq!(chunk.await.expect("neither a chunk nor an error").unwrap().unwrap().as_ref(), b"\r\n\x1a\n");
+    assert!(asked > 1 && body.chunk().await.unwrap().is_none());
+    assert_eq!((server.requests().len(), body.total(), body.etag()), (2, Some(8), Some("\"a\"")));
+}
+
+#[tokio::test]
+async fn a_consumer_that_pauses_after_it_has_asked_finds_what_came_meanwhile() {
+    let bytes = [b"\x89PNG".as_slice(), &[7; 196]].concat();
+    let (server, luma, generation) = from_server(move |_| {
+        let response = response_bytes(200, [("content-length", "200")], &bytes);
+        Action::send(response).in_pieces(100, Duration::from_millis(150))
+    })
+    .await;
+    let download = luma.download(&generation).retry(Retry::none()).idle_timeout(Duration::from_millis(400));
+    let mut body = download.open().await.unwrap();
+    let mut length = body.chunk().await.unwrap().unwrap().len();
+    tokio::time::timeout(Duration::from_millis(1), body.chunk()).await.unwrap_err();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    while let Some(chunk) = body.chunk().await.unwrap() {
+        length += chunk.len();
+    }
+    assert_eq!((length, server.requests().len()), (200, 1));
+}
+
 #[tokio::test]
 async fn a_success_that_carries_no_picture_is_an_error() {
     let html = "<!DOCTYPE html><title>Sign in</title>";
@@ -897,4 +949,40 @@ async fn a_kept_part_has_one_writer_at_a_time() {
     resumable().save(&path).await.unwrap();
     assert!(std::fs::read(&path).unwrap() == bytes);
     assert_eq!(entries(directory.path()), ["a.mp4"]);
+}
+
+#[test]
+fn saves_leave_threads_for_the_names_of_their_servers() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let picture = response_bytes(200, [("content-length", "8")], b"\x89PNG\r\n\x1a\n");
+        let (server, luma, generation) = from_server(move |_| Action::send(picture.clone())).await;
+        let url = format!("http://localhost:{}/o.png", server.address().port());
+        let mut generation = serde_json::to_value(generation).unwrap();
+        generation["output"] = vec![serde_json::json!({ "type": "image", "url": url }); 4].into();
+        let generation: Generation = serde_json::from_value(generation).unwrap();
+        let directory = TempDir::new().unwrap();
+        let saving = luma.download(&generation).save_all(directory.path());
+        let saved = tokio::time::timeout(Duration::from_secs(5), saving).await.expect("no thread is free").unwrap();
+        assert_eq!(saved.len(), 4);
+    });
+}
+
+#[test]
+fn a_part_is_kept_also_if_the_runtime_ends() {
+    let of_server = tokio::runtime::Runtime::new().unwrap();
+    let half = response_bytes(200, [("content-length", "8"), ("etag", "\"a\"")], b"\x89PNG");
+    let script = move |_: &Request| Action::send(half.clone()).then(Then::Hang);
+    let (server, luma, generation) = of_server.block_on(from_server(script));
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("a.png");
+    for _ in 0..2 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let save = luma.download(&generation).resumable().save(&path);
+            tokio::time::timeout(Duration::from_millis(300), save).await.unwrap_err();
+        });
+    }
+    let ranges: Vec<_> = server.requests().iter().map(|it| it.header("range").map(str::to_owned)).collect();
+    assert_eq!(ranges, [None, Some("bytes=4-".to_owned())]);
 }

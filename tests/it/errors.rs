@@ -2,6 +2,7 @@
 
 use luma_agents::{
     ApiKey, Client, Error, Retry,
+    error::RejectionKind,
     types::{Generation, MediaRef},
 };
 use serde_json::json;
@@ -128,5 +129,18 @@ async fn debug_of_an_error_is_the_line_that_display_prints() {
         let debug = format!("{error:?}");
         assert_eq!((debug.lines().count(), &debug), (1, &error.to_string()));
         assert!(!debug.contains("hush"), "{debug}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_does_not_exist_is_a_fault_of_the_server() {
+    for status in [600, 999] {
+        let server = FaultServer::start(move |_| Action::respond(status, &[], "")).await.unwrap();
+        let luma = fast_builder(server.url()).build().unwrap();
+        let error = luma.generations().get(valid::ID).await.unwrap_err();
+        assert_eq!(server.requests().len(), 3, "it is sent again");
+        assert!(error.is_retryable() && error.to_string().contains("call again in some seconds"), "{error}");
+        let Error::Rejected(rejected) = &error else { panic!("{error}") };
+        assert_eq!(rejected.kind(), RejectionKind::Unavailable);
     }
 }

@@ -457,6 +457,25 @@ async fn storage_judges_whether_a_url_has_expired() {
 }
 
 #[tokio::test]
+async fn the_time_in_which_bytes_were_sent_does_not_count_towards_the_budget() {
+    let budget = Duration::from_millis(500);
+    let (server, _) = with_storage(move |number| match number {
+        0 => {
+            // A pause, and then a reset.
+            let action =
+                Action::send("HTTP/1.1 100 Continue\r\n\r\n").in_pieces(100, budget + Duration::from_millis(50));
+            action.reads(Part::HalfOfBody).then(Then::Reset)
+        }
+        _ => Action::respond(200, &[], ""),
+    })
+    .await;
+    let retry = Retry::default().first_delay(Duration::from_millis(1)).budget(budget);
+    let luma = Client::builder(ApiKey::new(KEY).unwrap()).base_url(server.url()).retry(retry).build().unwrap();
+    luma.files().upload(video(12 * MB)).await.unwrap();
+    assert_eq!(puts(&server), 2);
+}
+
+#[tokio::test]
 async fn no_text_of_storage_shows_what_was_sent_to_it() {
     for text in [
         format!("<Error><Code>AccessDenied</Code><Message>sig {SIGNATURE} and token {TOKEN}</Message></Error>"),

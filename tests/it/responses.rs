@@ -1,6 +1,6 @@
 //! Responses with a success status that do not match the API: the caller never gets a wrong value.
 
-use std::time::Duration;
+use std::{io::Write as _, time::Duration};
 
 use luma_agents::{
     Error, Retry,
@@ -13,7 +13,7 @@ use crate::support::{
     KEY, SIGNATURE,
     capture::Capture,
     fast_builder,
-    fault_server::{Action, FaultServer, Request, Then},
+    fault_server::{Action, FaultServer, Request, Then, response_bytes},
     printed, valid,
 };
 
@@ -242,4 +242,29 @@ async fn an_unknown_state_with_secrets_and_line_breaks_is_printed_on_one_line_wi
     assert_eq!(error.to_string().lines().count(), 1, "{error}");
     let text = printed(&error) + &format!("{:?}", capture.records());
     assert!(!text.contains(KEY) && !text.contains(SIGNATURE), "{text}");
+}
+
+#[tokio::test]
+async fn the_id_in_a_compressed_response_that_is_cut_short_is_kept() {
+    for (coding, times) in [("gzip", 1), ("gzip, x-gzip", 2)] {
+        let server = FaultServer::start(move |request| {
+            let mut body = valid::body(request).to_string().into_bytes();
+            let id = body.windows(4).position(|it| it == b"\"id\"").unwrap();
+            assert!(id + 50 < body.len());
+            for _ in 0..times {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+                encoder.write_all(&body).unwrap();
+                body = encoder.finish().unwrap();
+            }
+            let length = body.len().to_string();
+            body.truncate(body.len() - 40);
+            Action::send(response_bytes(201, [("content-encoding", coding), ("content-length", &length)], body))
+        })
+        .await
+        .unwrap();
+        let luma = fast_builder(server.url()).build().unwrap();
+        let error = luma.generations().create(CreateGeneration::builder().prompt("a duck")).await.unwrap_err();
+        assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
+        assert_eq!(error.generation_id(), Some(server.jobs()[0]), "{coding}: {error}");
+    }
 }
