@@ -156,14 +156,19 @@ impl<F: PartFile + Send + 'static> Writer<F> {
     async fn run(self, mut queue: mpsc::Receiver<WriteCommand>) -> io::Result<Complete> {
         let (mut writer, ()) = self.step(Self::begin).await?;
         let mut is_complete = false;
-        loop {
-            let mut commands = Vec::with_capacity(QUEUE);
-            if queue.recv_many(&mut commands, QUEUE).await == 0 {
-                let (_, complete) = writer.step(move |writer| writer.end(is_complete)).await?;
-                return Ok(complete);
-            }
-            (writer, is_complete) = writer.step(|writer| writer.write(commands)).await?;
+        while let Some(first) = queue.recv().await {
+            // The thread goes on as long as the network is faster than the disk.
+            (writer, (queue, is_complete)) = writer
+                .step(move |writer| {
+                    let mut is_complete = writer.write(first)?;
+                    while let Ok(next) = queue.try_recv() {
+                        is_complete = writer.write(next)?;
+                    }
+                    Ok((queue, is_complete))
+                })
+                .await?;
         }
+        Ok(writer.step(move |writer| writer.end(is_complete)).await?.1)
     }
 
     /// Does `step` where it may block.
@@ -196,34 +201,31 @@ impl<F: PartFile> Writer<F> {
     }
 
     /// Whether the file is complete.
-    fn write(&mut self, commands: Vec<WriteCommand>) -> io::Result<bool> {
-        let mut is_complete = false;
-        for command in commands {
-            match command {
-                WriteCommand::Write(bytes) => {
-                    self.file.write_all(&bytes)?;
-                    self.hash.update(&bytes);
-                    self.at += bytes.len() as u64;
-                    if self.checkpoint.is_some() && self.at - self.synced >= SYNC_EVERY {
-                        self.save_checkpoint()?;
-                    }
-                }
-                WriteCommand::Truncate => {
-                    // First the checkpoint: it must never describe bytes of another object.
-                    self.checkpoint.iter().for_each(Checkpoint::remove);
-                    self.file.set_len(0)?;
-                    self.file.rewind()?;
-                    (self.at, self.synced, self.object) = (0, 0, None);
-                    self.hash.reset();
-                }
-                WriteCommand::Object(object) => self.object = Some(object),
-                WriteCommand::Finish => {
-                    self.sync()?;
-                    is_complete = true;
+    fn write(&mut self, command: WriteCommand) -> io::Result<bool> {
+        match command {
+            WriteCommand::Write(bytes) => {
+                self.file.write_all(&bytes)?;
+                self.hash.update(&bytes);
+                self.at += bytes.len() as u64;
+                if self.checkpoint.is_some() && self.at - self.synced >= SYNC_EVERY {
+                    self.save_checkpoint()?;
                 }
             }
+            WriteCommand::Truncate => {
+                // First the checkpoint: it must never describe bytes of another object.
+                self.checkpoint.iter().for_each(Checkpoint::remove);
+                self.file.set_len(0)?;
+                self.file.rewind()?;
+                (self.at, self.synced, self.object) = (0, 0, None);
+                self.hash.reset();
+            }
+            WriteCommand::Object(object) => self.object = Some(object),
+            WriteCommand::Finish => {
+                self.sync()?;
+                return Ok(true);
+            }
         }
-        Ok(is_complete)
+        Ok(false)
     }
 
     fn end(&mut self, is_complete: bool) -> io::Result<Complete> {
