@@ -1,6 +1,10 @@
 //! Uploaded files: upload, list, get, delete; and how a file is waited for.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{Stream, TryStreamExt as _, future::BoxFuture};
 
@@ -262,8 +266,8 @@ impl Job for File {
     }
 
     /// What counts is the time since the bytes arrived, which the service does not say.
-    fn age(&self) -> Duration {
-        Duration::ZERO
+    fn created_at(&self) -> Option<SystemTime> {
+        None
     }
 
     fn into_result(self) -> Result<Self> {

@@ -281,12 +281,8 @@ impl Job for Generation {
         }
     }
 
-    /// The difference between two clocks, the service's and ours: exact enough to shorten a first delay.
-    fn age(&self) -> Duration {
-        chrono::DateTime::parse_from_rfc3339(&self.created_at)
-            .ok()
-            .and_then(|created| SystemTime::now().duration_since(created.into()).ok())
-            .unwrap_or_default()
+    fn created_at(&self) -> Option<SystemTime> {
+        chrono::DateTime::parse_from_rfc3339(&self.created_at).ok().map(SystemTime::from)
     }
 
     fn into_result(self) -> Result<Self> {

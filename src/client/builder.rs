@@ -224,6 +224,7 @@ impl ClientBuilder {
         };
         let server =
             (base_url.host_str().unwrap_or_default().to_owned(), base_url.port_or_known_default().unwrap_or_default());
+        let polls = Polls::new(POLLS_IN_FLIGHT);
         Ok(Client {
             inner: Arc::new(Inner {
                 shared: Arc::new(Shared {
@@ -236,6 +237,7 @@ impl ClientBuilder {
                     max_response_bytes: self.max_response_bytes,
                     throttles: Throttles::default(),
                     last_rate_limit: Mutex::default(),
+                    server_clock: Arc::clone(&polls.server_clock),
                 }),
                 retry: self.retry,
                 timeout: self.timeout,
@@ -243,7 +245,7 @@ impl ClientBuilder {
                 connect_timeout: self.connect_timeout,
                 idle_timeout: self.idle_timeout,
                 pace: self.pace,
-                polls: Polls::new(POLLS_IN_FLIGHT),
+                polls,
             }),
         })
     }

@@ -9,6 +9,7 @@ use super::{
     failure::Failure,
     fault::AttemptError,
     response::{CompleteResponse, REQUEST_ID, created_id},
+    retry_after::date,
     shared::Shared,
     transport::{CallContext, CallOptions, Peer, Request},
 };
@@ -122,7 +123,14 @@ impl Request for ApiRequest<'_> {
         exchange.status = Some(status);
         exchange.request_id_returned = returned_id(self.shared, exchange, &response.headers);
         self.shared.set_rate_limit(response.rate_limit);
-        if status.is_success() { Ok(response) } else { Err(Failure::Status(Box::new(response))) }
+        if !status.is_success() {
+            return Err(Failure::Status(Box::new(response)));
+        }
+        // Polls are many: they only find out what no submission has shown.
+        if exchange.effect == Effect::Pays || !self.shared.server_clock.is_known() {
+            self.shared.set_server_clock(date(&response.headers));
+        }
+        Ok(response)
     }
 }
 

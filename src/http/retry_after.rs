@@ -13,18 +13,26 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A date counts from the response's own `Date`, since the clock of this machine may be wrong; `now`
 /// stands in where there is none.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let date = |text: &str| httpdate::parse_http_date(text).ok();
-    if let Some(ms) = text(RETRY_AFTER_MS).and_then(|text| text.parse::<f64>().ok()).and_then(|ms| seconds(ms / 1000.0))
-    {
+    let ms = text(headers, RETRY_AFTER_MS).and_then(|text| text.parse::<f64>().ok());
+    if let Some(ms) = ms.and_then(|ms| seconds(ms / 1000.0)) {
         return Some(ms);
     }
-    let asked = text(header::RETRY_AFTER)?;
+    let asked = text(headers, header::RETRY_AFTER)?;
     if let Ok(number) = asked.parse::<f64>() {
         return seconds(number);
     }
-    let now = text(header::DATE).and_then(date).unwrap_or(now);
-    Some(date(asked)?.duration_since(now).unwrap_or(Duration::ZERO).min(DAY))
+    let now = date(headers).unwrap_or(now);
+    let asked = httpdate::parse_http_date(asked).ok()?;
+    Some(asked.duration_since(now).unwrap_or(Duration::ZERO).min(DAY))
+}
+
+/// The `Date` of a response: when it was made, by the clock of the service.
+pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(text(headers, header::DATE)?).ok()
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");

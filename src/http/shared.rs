@@ -1,8 +1,9 @@
-//! What all calls of a client share: connections, the key, what is known of limits.
+//! What all calls of a client share: connections, the key, what is known of limits and of the service's clock.
 
 use std::{
     fmt,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::SystemTime,
 };
 
 use http::HeaderValue;
@@ -11,7 +12,7 @@ use super::{key::ApiKey, throttle::Throttles};
 use crate::{
     error::{Error, Result},
     rate_limit::RateLimit,
-    util::redact,
+    util::{redact, server_clock::ServerClock},
 };
 
 /// What all calls of a client share.
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) max_response_bytes: usize,
     pub(crate) throttles: Throttles,
     pub(crate) last_rate_limit: Mutex<Option<RateLimit>>,
+    /// Waits tell the age of a job by it.
+    pub(crate) server_clock: Arc<ServerClock>,
 }
 
 type Build = Box<dyn Fn() -> Result<reqwest::Client> + Send + Sync>;
@@ -72,6 +75,13 @@ impl Shared {
         }
     }
 
+    /// Takes the `Date` of a response that has just come.
+    pub(super) fn set_server_clock(&self, date: Option<SystemTime>) {
+        if let Some(date) = date {
+            self.server_clock.set(date, SystemTime::now());
+        }
+    }
+
     /// One short line of foreign text without secrets.
     pub(crate) fn excerpt(&self, text: &str) -> String {
         redact::excerpt(&self.key.hide_in(text))
@@ -86,10 +96,7 @@ impl fmt::Debug for Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    };
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 

@@ -4,3 +4,4 @@ pub(crate) mod clock;
 pub(crate) mod hex;
 pub(crate) mod media_type;
 pub(crate) mod redact;
+pub(crate) mod server_clock;

@@ -1,4 +1,5 @@
-//! What the waits of a client share: permits for their polls, and how long the last jobs of each kind took.
+//! What the waits of a client share: permits for their polls, the service's clock, and how long the last jobs of each
+//! kind took.
 
 use std::{
     collections::VecDeque,
@@ -7,6 +8,9 @@ use std::{
 };
 
 use tokio::sync::Semaphore;
+
+use super::job::Job;
+use crate::util::server_clock::ServerClock;
 
 /// How many kinds are remembered, and how many jobs of each: enough to see two groups, few enough to follow a
 /// drift.
@@ -19,11 +23,22 @@ pub(crate) struct Polls {
     /// Permits for their polls.
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) experience: Arc<Experience>,
+    /// The responses to the client's calls set it.
+    pub(crate) server_clock: Arc<ServerClock>,
 }
 
 impl Polls {
     pub(crate) fn new(in_flight: usize) -> Self {
-        Self { in_flight: Arc::new(Semaphore::new(in_flight)), experience: Arc::default() }
+        Self {
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+            experience: Arc::default(),
+            server_clock: Arc::default(),
+        }
+    }
+
+    /// How old a job is, as far as the service says since when it is under way.
+    pub(super) fn age_of(&self, job: &impl Job) -> Duration {
+        job.created_at().map_or(Duration::ZERO, |created| self.server_clock.since(created))
     }
 }
 

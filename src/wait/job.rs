@@ -1,6 +1,9 @@
 //! What a wait has to know of a job: the [`Job`] trait and the way to poll it. No HTTP.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
@@ -22,8 +25,8 @@ pub(crate) trait Job: Clone + Send + Sync + Unpin + 'static {
     fn timing(&self) -> Timing;
     /// Jobs of one kind take about as long. `None` if that is not so.
     fn kind(&self) -> Option<String>;
-    /// How old the job is, by its own account.
-    fn age(&self) -> Duration;
+    /// Since when it is under way, by the service's clock. `None` if the service does not say.
+    fn created_at(&self) -> Option<SystemTime>;
     /// The result of a terminal job.
     fn into_result(self) -> Result<Self>;
     /// The error of a wait that reached its limit.

@@ -119,9 +119,9 @@ impl<J: Job> Updates<J> {
             id,
             pace,
             poll,
-            polls_of_all,
             started: Instant::now(),
-            age: known.as_ref().map_or(Duration::ZERO, Job::age),
+            age: known.as_ref().map_or(Duration::ZERO, |job| polls_of_all.age_of(job)),
+            polls_of_all,
             step,
             sleep: None,
             last: known,
@@ -223,7 +223,7 @@ impl<J: Job> Updates<J> {
                 self.missing_since = None;
                 let was_only_an_id = self.last.is_none();
                 if was_only_an_id {
-                    self.age = job.age();
+                    self.age = self.polls_of_all.age_of(&job);
                 }
                 let is_news = self.last.as_ref().is_none_or(|last| last.state() != job.state());
                 self.emitted &= !is_news;

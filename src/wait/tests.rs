@@ -1,11 +1,15 @@
 //! The polling loop by its schedule, in paused time.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
 
 use tokio::time::Instant;
 
 use super::*;
 use crate::{
+    Client,
     error::{Exchange, Limit, RateLimited, Rejected, WaitTimeout},
     types::{Generation, GenerationState},
 };
@@ -512,4 +516,91 @@ async fn an_old_job_is_polled_as_advised_and_not_remembered() {
     wait.await.expect("done");
     assert_eq!(script.polls().iter().map(|at| (at - begun).round()).collect::<Vec<_>>(), [0.0, 2.0]);
     assert_eq!(polls.experience.of("image uni-1").len(), seen);
+}
+
+/// A service that gives every request the same job, and a client of it.
+async fn service(created: SystemTime, date: Option<&str>) -> Client {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let body = serde_json::json!({
+        "id": ID, "type": "image", "state": "queued", "model": "uni-1",
+        "created_at": chrono::DateTime::<chrono::Utc>::from(created).to_rfc3339(),
+    });
+    let (body, date) = (body.to_string(), date.map(|date| format!("date: {date}\r\n")).unwrap_or_default());
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\n{date}content-length: {length}\r\nconnection: close\r\n\r\n");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            connection.read_buf(&mut Vec::with_capacity(4096)).await.expect("a request");
+            connection.write_all((head.clone() + &body).as_bytes()).await.expect("a client");
+            // What is not read before the end would reset the connection.
+            let _ = connection.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let key = crate::ApiKey::new("key").expect("a key");
+    Client::builder(key).base_url(format!("http://{address}")).build().expect("a client")
+}
+
+async fn submitted(luma: &Client) -> Generation {
+    luma.generations().create(crate::types::CreateGeneration::builder().prompt("a duck")).await.expect("a job")
+}
+
+/// When a wait for this job polls, in whole seconds; time is paused from here on.
+async fn polls_for(luma: &Client, job: Generation) -> Vec<f64> {
+    let (script, scripted) = Script::wait(None, &[(SOON, Ok("queued")), (SOON, Ok("queued")), (SOON, Ok("completed"))]);
+    tokio::time::pause();
+    let begun = script.begun.elapsed().as_secs_f64();
+    let outcome = Wait { poll: scripted.poll, ..luma.generations().wait(job) }.await;
+    tokio::time::resume();
+    outcome.expect("done");
+    script.polls().iter().map(|at| (at - begun).round()).collect()
+}
+
+/// The `Date` at a time, and the last millisecond that has it.
+fn second_of(time: SystemTime) -> (String, SystemTime) {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+    (httpdate::fmt_http_date(time), SystemTime::UNIX_EPOCH + Duration::from_millis(1000 * seconds + 999))
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_wrong_clock_of_this_machine_changes_no_poll_and_the_client_learns() {
+    let now = SystemTime::now();
+    for (clock, old, expected) in [
+        (now - MINUTE, Duration::ZERO, [20.0, 22.0, 24.0]),
+        (now + MINUTE, Duration::ZERO, [20.0, 22.0, 24.0]),
+        (now + 3 * MINUTE, 2 * MINUTE, [0.0, 2.0, 4.0]),
+    ] {
+        let (date, clock) = second_of(clock);
+        for is_new in [true, false] {
+            let luma = service(clock - old, Some(&date)).await;
+            let job = if is_new { submitted(&luma).await } else { luma.generations().get(ID).await.expect("a job") };
+            assert_eq!(polls_for(&luma, job).await, expected, "{date}, new: {is_new}");
+            let learnt = luma.polls().experience.of("image uni-1").len();
+            assert_eq!(learnt, usize::from(old.is_zero()), "{date}, new: {is_new}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_readable_date_the_clock_of_this_machine_counts() {
+    for date in [None, Some("yesterday"), Some("")] {
+        let luma = service(SystemTime::now() - Duration::from_secs(5), date).await;
+        let job = submitted(&luma).await;
+        assert_eq!(polls_for(&luma, job).await, [15.0, 17.0, 19.0], "{date:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_submission_corrects_what_is_known_of_the_clock_and_a_read_does_not() {
+    let (date, clock) = second_of(SystemTime::now());
+    let luma = service(clock, Some(&date)).await;
+    luma.polls().server_clock.set(clock + 60 * MINUTE, clock);
+    let job = luma.generations().get(ID).await.expect("a job");
+    assert_eq!(polls_for(&luma, job).await, [0.0, 2.0, 4.0]);
+    let job = submitted(&luma).await;
+    assert_eq!(polls_for(&luma, job).await, [20.0, 22.0, 24.0]);
 }
