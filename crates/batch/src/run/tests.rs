@@ -231,6 +231,30 @@ fn a_reason_to_stop_says_what_to_do() {
 }
 
 #[test]
+fn a_run_is_complete_if_all_is_saved_and_recorded() {
+    let report = |change: fn(&mut Report)| {
+        let mut report = Report { saved: 5, ..Report::default() };
+        change(&mut report);
+        report
+    };
+    assert!(report(|_| {}).is_complete() && report(|it| it.stop = Some(Stop::Token)).is_complete());
+    let incomplete: [fn(&mut Report); 6] = [
+        |it| it.failed = 1,
+        |it| it.in_doubt = 1,
+        |it| it.left = 1,
+        |it| it.not_recorded.push(not_recorded()),
+        |it| it.error = Some(Box::new(Error::LedgerFailed)),
+        |it| it.stop = Some(Stop::Ledger(None)),
+    ];
+    for change in incomplete {
+        assert!(!report(change).is_complete(), "{:?}", report(change));
+    }
+    let left = report(|it| (it.failed, it.in_doubt, it.open, it.left) = (4, 3, 2, 9));
+    let text = "5 saved, 4 failed, 3 in doubt, 2 paid and open, 7 not submitted; up to $0.0000 spent";
+    assert_eq!(left.to_string(), text);
+}
+
+#[test]
 fn a_line_of_the_results_says_how_the_job_stands() {
     let attempt = |number, state| {
         let at = DateTime::<Utc>::from_timestamp(1_800_000_000, 0).unwrap();

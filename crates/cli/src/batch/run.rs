@@ -347,16 +347,7 @@ fn end(
         // To the letter, since it is to be appended.
         if output.is_json() { output.failure(&not_recorded(line, exit)) } else { output.note(line) }
     }
-    let spent = report.spent;
-    output.note(format_args!(
-        "{} saved, {} failed, {} in doubt, {} paid and open, {} not submitted; up to ${} spent",
-        report.saved,
-        report.failed,
-        report.in_doubt,
-        report.open,
-        report.left.saturating_sub(report.open),
-        spent.high
-    ));
+    output.note(report);
     match &report.stop {
         None => {}
         Some(Stop::Cap(_)) if is_sample => {
