@@ -23,7 +23,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let progress = running.progress();
     while let Some(job) = running.next().await {
         if !matches!(job.end, End::Saved(_)) {
-            bar.suspend(|| eprintln!("{}: {:?}", job.custom_id, job.end));
+            bar.suspend(|| eprintln!("{}: {}", job.custom_id, job.end));
         }
         let now = *progress.borrow();
         bar.set_length(now.total);
