@@ -267,8 +267,8 @@ impl fmt::Display for JournalError {
             ),
             JournalProblem::Damaged { line, reason } => write!(
                 f,
-                "{path} is damaged at line {line}: {reason}; nothing was sent. Run `luma batch repair {path}`, which \
-                 keeps every good line"
+                "{path} is damaged at line {line}: {reason}; nothing was sent. Call `repair`, or run `luma batch repair \
+                 {path}`: it keeps every good line"
             ),
             JournalProblem::Newer { what } => {
                 write!(f, "{path} was written by a newer version ({what}); update this program")

@@ -411,8 +411,15 @@ impl Doubt {
         }
         let id = &self.key.custom_id;
         match self.job {
-            Some(job) => write!(f, "; its sidecar names the job {job}: run `luma batch doubt FILE --found {id}={job}`"),
-            None => write!(f, "; ask support, then run `luma batch doubt FILE --found {id}=ID` (or `--none {id}`)"),
+            Some(job) => write!(
+                f,
+                "; its sidecar names the job {job}: call `Doubts::found`, or run `luma batch doubt FILE --found {id}={job}`"
+            ),
+            None => write!(
+                f,
+                "; ask support with the request id, then call `Doubts::found` (or `none`), or run `luma batch doubt FILE \
+                 --found {id}=ID` (or `--none {id}`)"
+            ),
         }
     }
 }
