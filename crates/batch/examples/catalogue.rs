@@ -2,13 +2,15 @@
 //! again. Without a key it runs on an emulator, which forgets its jobs with the process: a second run says so.
 #![allow(clippy::print_stderr, reason = "a program")]
 
+use std::{error::Error, process::ExitCode};
+
 use indicatif::{ProgressBar, ProgressStyle};
 use luma_agents::{Client, mock::Emulator};
 use luma_agents_batch::{Batch, End};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let input = std::env::args().nth(1).ok_or("usage: catalogue INPUT.jsonl")?;
     let emulator = Emulator::start().await?; // in place of the service where there is no key
     let client = if std::env::var("LUMA_AGENTS_API_KEY").is_ok() { Client::from_env()? } else { emulator.client() };
@@ -21,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let progress = running.progress();
     while let Some(job) = running.next().await {
         if !matches!(job.end, End::Saved(_)) {
-            bar.suspend(|| eprintln!("{}: {:?}", job.custom_id, job.end));
+            bar.suspend(|| eprintln!("{}: {}", job.custom_id, job.end));
         }
         let now = *progress.borrow();
         bar.set_length(now.total);
@@ -34,6 +36,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     report.not_recorded.iter().for_each(|line| eprintln!("{line}"));
     report.stop.iter().for_each(|why| eprintln!("{why}"));
     report.error.iter().for_each(|error| eprintln!("{error}"));
-    eprintln!("{} saved, {} failed, {} left", report.saved, report.failed, report.left);
-    Ok(())
+    eprintln!("{report}");
+    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -154,7 +154,7 @@ impl<L: DoubtLedger> Doubts<L> {
         let doubts = self.list().await?;
         if doubts.len() != number {
             return Err(Error::Doubt(format!(
-                "{} are in doubt, not {number}; read the list of `luma batch doubt FILE` first",
+                "{} are in doubt, not {number}; read the list of `Doubts::list` or `luma batch doubt FILE` first",
                 doubts.len()
             )));
         }
@@ -170,9 +170,10 @@ impl<L: DoubtLedger> Doubts<L> {
         let mut doubts = self.ledger.doubts().await?;
         doubts.extend(self.ledger.unnamed_doubt(&key.custom_id).await?);
         let mut doubts = doubts.into_iter().filter(|doubt| doubt.key == *key);
-        doubts
-            .next()
-            .ok_or_else(|| Error::Doubt(format!("{key} is not in doubt; `luma batch doubt FILE` lists what is")))
+        doubts.next().ok_or_else(|| {
+            let lists = "`Doubts::list` and `luma batch doubt FILE` list what is";
+            Error::Doubt(format!("{key} is not in doubt; {lists}"))
+        })
     }
 
     /// The try that is in doubt, unless its intent is lost.

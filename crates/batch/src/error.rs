@@ -9,8 +9,8 @@ use crate::{key::Key, usd::Usd};
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong. `Display` is one line that says what to do next; no variant shows a key, a prompt or a signed URL.
-#[derive(Debug)]
+/// What went wrong. `Display` is one line that says what to do next; `{:?}` is that same line, for a `main` that returns
+/// a `Result`; `{:#?}` has all fields. No variant shows a key, a prompt or a signed URL.
 #[non_exhaustive]
 pub enum Error {
     /// An argument or setting cannot be used. Nothing was sent: correct it and call again.
@@ -88,6 +88,32 @@ impl fmt::Display for Error {
             Self::Ledger(e) => e.fmt(f),
             Self::NotRecorded(e) => e.fmt(f),
         }
+    }
+}
+
+/// The line of `Display`; with `{:#?}`, as of `dbg!`, all fields.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            return fmt::Display::fmt(self, f);
+        }
+        let (name, fields): (_, &dyn fmt::Debug) = match self {
+            Self::InvalidInput(message) => ("InvalidInput", message),
+            Self::Input(problems) => ("Input", problems),
+            Self::Api(e) => ("Api", e),
+            Self::Io(e) => ("Io", e),
+            Self::Journal(e) => ("Journal", e),
+            Self::ChangedRequest(key) => ("ChangedRequest", key),
+            Self::InFlight(key) => ("InFlight", key),
+            Self::Outdated(key) => ("Outdated", key),
+            Self::Cap(e) => ("Cap", e),
+            Self::Stopped => return f.write_str("Stopped"),
+            Self::LedgerFailed => return f.write_str("LedgerFailed"),
+            Self::Doubt(message) => ("Doubt", message),
+            Self::Ledger(e) => ("Ledger", e),
+            Self::NotRecorded(e) => ("NotRecorded", e),
+        };
+        f.debug_tuple(name).field(fields).finish()
     }
 }
 
@@ -241,8 +267,8 @@ impl fmt::Display for JournalError {
             ),
             JournalProblem::Damaged { line, reason } => write!(
                 f,
-                "{path} is damaged at line {line}: {reason}; nothing was sent. Run `luma batch repair {path}`, which \
-                 keeps every good line"
+                "{path} is damaged at line {line}: {reason}; nothing was sent. Call `repair`, or run `luma batch repair \
+                 {path}`: it keeps every good line"
             ),
             JournalProblem::Newer { what } => {
                 write!(f, "{path} was written by a newer version ({what}); update this program")
@@ -337,5 +363,43 @@ impl NotRecorded {
 impl fmt::Display for NotRecorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} could not be written ({}); append this line to it: {}", self.ledger, self.source, self.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        input::{Input, Known},
+        key::CustomId,
+    };
+
+    #[test]
+    fn debug_of_an_error_is_the_line_that_display_prints_and_has_all_fields_where_it_is_asked_for() {
+        let key = || Key::new(Uuid::nil(), CustomId::new("a").unwrap());
+        let io = || Error::io("write", "a.journal.jsonl", io::Error::other("no space"));
+        let journal = JournalError { path: "a.journal.jsonl".into(), problem: JournalProblem::InUse };
+        let input = Input::spool(br#"{"custom_id":"a","body":{"prompt":7}}"#.as_slice(), ".").unwrap();
+        for (error, fields) in [
+            (Error::invalid_input("no file"), "InvalidInput(\n    \"no file\""),
+            (input.check().run(|_| Known::default()).unwrap_err(), "Input(\n    Problems {"),
+            (Error::Api(luma_agents::Client::new("").unwrap_err()), "Api(\n    InvalidInput("),
+            (io(), "Io(\n    IoError {"),
+            (Error::Journal(Box::new(journal)), "Journal(\n    JournalError {"),
+            (Error::ChangedRequest(key()), "ChangedRequest(\n    Key {"),
+            (Error::InFlight(key()), "InFlight(\n    Key {"),
+            (Error::Outdated(key()), "Outdated(\n    Key {"),
+            (Error::Cap(Box::new(CapReached::Jobs { cap: 3 })), "Cap(\n    Jobs {"),
+            (Error::Stopped, "Stopped"),
+            (Error::LedgerFailed, "LedgerFailed"),
+            (Error::Doubt("too young".to_owned()), "Doubt(\n    \"too young\""),
+            (LedgerError::new("no tables").into(), "Ledger(\n    LedgerError {"),
+            (Error::NotRecorded(Box::new(NotRecorded::new("a", key(), None, "{}", io()))), "NotRecorded(\n    NotRec"),
+        ] {
+            let line = format!("{error:?}");
+            assert_eq!((line.lines().count(), &line), (1, &error.to_string()));
+            let all = format!("{error:#?}");
+            assert!(all.starts_with(fields), "{all}");
+        }
     }
 }

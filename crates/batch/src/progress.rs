@@ -83,6 +83,14 @@ impl Tracker {
         self.progress.subscribe()
     }
 
+    /// Jobs that are in the batch though the input no longer has them.
+    pub(crate) fn add(&self, jobs: u64) {
+        self.progress.send_modify(|it| {
+            it.total += jobs;
+            it.queued += jobs;
+        });
+    }
+
     /// A job that an earlier run has ended.
     pub fn before(&self, ended: Ended) {
         self.progress.send_modify(|it| {

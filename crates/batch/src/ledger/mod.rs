@@ -402,18 +402,33 @@ pub struct Doubt {
     pub job: Option<Uuid>,
 }
 
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: a job may exist", self.key)?;
+impl Doubt {
+    pub(crate) fn fmt_without_key(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a job may exist")?;
         match self.request_id {
             Some(id) => write!(f, " (request {id}, {})", self.since.format("%Y-%m-%d %H:%M:%S UTC"))?,
             None => f.write_str(" (its line in the journal may be lost)")?,
         }
         let id = &self.key.custom_id;
         match self.job {
-            Some(job) => write!(f, "; its sidecar names the job {job}: run `luma batch doubt FILE --found {id}={job}`"),
-            None => write!(f, "; ask support, then run `luma batch doubt FILE --found {id}=ID` (or `--none {id}`)"),
+            Some(job) => write!(
+                f,
+                "; its sidecar names the job {job}: call `Doubts::found`, or run `luma batch doubt FILE --found {id}={job}`"
+            ),
+            None => write!(
+                f,
+                "; ask support with the request id, then call `Doubts::found` (or `none`), or run `luma batch doubt FILE \
+                 --found {id}=ID` (or `--none {id}`)"
+            ),
         }
+    }
+}
+
+/// One line: the key, what to give to support, and what to do then.
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.key)?;
+        self.fmt_without_key(f)
     }
 }
 

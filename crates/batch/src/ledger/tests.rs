@@ -355,10 +355,13 @@ fn a_doubt_says_what_to_do() {
     let mut doubt = book.doubts(Uuid::nil()).remove(0);
     let (key, request) = (&doubt.key, doubt.request_id.unwrap());
     let begin = format!("{key}: a job may exist (request {request}, 2027-01-15 08:00:00 UTC); ");
-    let advice = "ask support, then run `luma batch doubt FILE --found a=ID` (or `--none a`)";
+    let advice = "ask support with the request id, then call `Doubts::found` (or `none`), or run `luma batch doubt FILE \
+                  --found a=ID` (or `--none a`)";
     assert_eq!(doubt.to_string(), format!("{begin}{advice}"));
     doubt.job = Some(JOB);
-    let advice = format!("its sidecar names the job {JOB}: run `luma batch doubt FILE --found a={JOB}`");
+    let advice = format!(
+        "its sidecar names the job {JOB}: call `Doubts::found`, or run `luma batch doubt FILE --found a={JOB}`"
+    );
     assert_eq!(doubt.to_string(), format!("{begin}{advice}"));
     doubt.request_id = None;
     assert!(doubt.to_string().contains("(its line in the journal may be lost)"));

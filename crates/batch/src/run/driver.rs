@@ -347,7 +347,12 @@ async fn drive(
                     None => {}
                 }
             }
-            let id = orphans.get_or_insert_with(|| std::mem::take(&mut open).into_iter()).next()?;
+            let orphans = orphans.get_or_insert_with(|| {
+                let ids = std::mem::take(&mut open);
+                context.tracker.add(ids.len() as u64);
+                ids.into_iter()
+            });
+            let id = orphans.next()?;
             Some(Line { number: 0, custom_id: id, body: serde_json::Value::Null, source_seconds: None })
         });
         let mut running = pin!(stream::iter(lines).map(|line| context.run(line)).buffer_unordered(AT_ONCE));

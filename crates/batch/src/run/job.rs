@@ -1,6 +1,6 @@
 //! One line of the input: what the journal says of it decides what is done next.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use chrono::Utc;
 use luma_agents::{
@@ -73,6 +73,32 @@ pub enum End {
     /// It was not sent: the run was stopped before. The next run sends it. The error is about this line, if there is
     /// one.
     Unsent(Option<Box<Error>>),
+}
+
+/// One line, without the `custom_id`: what became of the job, why, and what to do. It may have the words of the service.
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Saved(files) => {
+                f.write_str("saved")?;
+                files.iter().try_for_each(|file| write!(f, " {}", file.path))
+            }
+            Self::Failed { reason: Some(reason), .. } => f.write_str(reason),
+            Self::Failed { code, .. } => write!(f, "failed: {}", word(code.as_deref().unwrap_or("unknown"))),
+            Self::Rejected { error: Some(e), .. } => e.fmt(f),
+            Self::Rejected { kind, .. } => write!(f, "rejected: {}", word(kind)),
+            Self::InDoubt(doubt) => doubt.fmt_without_key(f),
+            Self::Open(None) => f.write_str("accepted; the next run waits for it"),
+            Self::Open(Some(e)) => write!(f, "accepted, and the next run waits for it: {e}"),
+            Self::Unsent(None) => f.write_str("not sent; the next run sends it"),
+            Self::Unsent(Some(e)) => write!(f, "not sent: {e}"),
+        }
+    }
+}
+
+/// A code of the service: short, and on one line.
+fn word(code: &str) -> String {
+    code.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
 /// What is to be done.

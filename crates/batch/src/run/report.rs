@@ -47,6 +47,30 @@ pub struct Report {
     pub error: Option<Box<Error>>,
 }
 
+impl Report {
+    /// Whether every job is saved and recorded, so that another run has nothing to do. If not, the program has not
+    /// succeeded.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let is_saved = self.failed == 0 && self.in_doubt == 0 && self.left == 0;
+        let is_recorded = self.not_recorded.is_empty() && matches!(self.stop, None | Some(Stop::Token));
+        is_saved && is_recorded && self.error.is_none()
+    }
+}
+
+/// One line: how many jobs ended how, and what they cost.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { saved, failed, in_doubt, open, .. } = self;
+        let (unsent, high) = (self.left.saturating_sub(*open), self.spent.high);
+        write!(
+            f,
+            "{saved} saved, {failed} failed, {in_doubt} in doubt, {open} paid and open, {unsent} not submitted; \
+             up to ${high} spent"
+        )
+    }
+}
+
 /// Why a run submitted nothing more.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     CustomId, Key, Sha256, Usd,
     error::{CapReached, NotRecorded},
-    ledger::{Attempt, Last, NoJob, SavedFile, State},
+    ledger::{Attempt, Doubt, Last, NoJob, SavedFile, State},
 };
 
 const JOB: Uuid = Uuid::from_u128(7);
@@ -75,14 +75,14 @@ async fn an_error_of_one_line_ends_the_line_and_one_of_the_journal_ends_the_run(
 
     let cap = CapReached::Jobs { cap: 3 };
     for (error, reason) in [
-        (io_error(&journal), "Ledger(Some(Io"),
+        (io_error(&journal), "Ledger(Some(cannot write"),
         (Error::Cap(Box::new(cap)), "Cap("),
         (Error::LedgerFailed, "Ledger(None)"),
         (Error::NotRecorded(Box::new(not_recorded())), "Ledger(None)"),
     ] {
         let bench = Bench::new().await;
         let own = bench.folder.path().join("a.journal.jsonl");
-        let error = if reason.contains("Io") { io_error(&own) } else { error };
+        let error = if reason.contains("write") { io_error(&own) } else { error };
         let end = bench.context().failed_to_submit(error);
         assert!(matches!(end, End::Unsent(None)), "{end:?}");
         assert!(bench.context().is_stopped() && bench.stop().contains(reason), "{reason}: {}", bench.stop());
@@ -228,6 +228,71 @@ fn a_reason_to_stop_says_what_to_do() {
     }
     let account = Stop::Account(Box::new(luma_agents::Client::new("").unwrap_err())).to_string();
     assert!(account.ends_with("; then run again to go on") && account.len() > 40, "{account}");
+}
+
+#[test]
+fn a_run_is_complete_if_all_is_saved_and_recorded() {
+    let report = |change: fn(&mut Report)| {
+        let mut report = Report { saved: 5, ..Report::default() };
+        change(&mut report);
+        report
+    };
+    assert!(report(|_| {}).is_complete() && report(|it| it.stop = Some(Stop::Token)).is_complete());
+    let incomplete: [fn(&mut Report); 6] = [
+        |it| it.failed = 1,
+        |it| it.in_doubt = 1,
+        |it| it.left = 1,
+        |it| it.not_recorded.push(not_recorded()),
+        |it| it.error = Some(Box::new(Error::LedgerFailed)),
+        |it| it.stop = Some(Stop::Ledger(None)),
+    ];
+    for change in incomplete {
+        assert!(!report(change).is_complete(), "{:?}", report(change));
+    }
+    let left = report(|it| (it.failed, it.in_doubt, it.open, it.left) = (4, 3, 2, 9));
+    let text = "5 saved, 4 failed, 3 in doubt, 2 paid and open, 7 not submitted; up to $0.0000 spent";
+    assert_eq!(left.to_string(), text);
+}
+
+#[test]
+fn the_end_of_a_job_is_one_line() {
+    let error = || Box::new(io_error(Path::new("a.png")));
+    let api = || Box::new(luma_agents::Client::new("").unwrap_err());
+    let file = |path: &str| SavedFile::new(path, 3, Sha256::of("abc"));
+    let rejected = |error| End::Rejected { status: 400, kind: "invalid_request".to_owned(), error };
+    let failed = |code: Option<&str>, reason: Option<&str>| End::Failed {
+        code: code.map(str::to_owned),
+        reason: reason.map(str::to_owned),
+    };
+    let doubt = Doubt {
+        key: Key::new(JOB, CustomId::new("a").unwrap()),
+        attempt: 1,
+        request_id: Some(OTHER),
+        fingerprint: None,
+        since: DateTime::<Utc>::from_timestamp(1_800_000_000, 0).unwrap(),
+        fault: None,
+        job: None,
+    };
+    let of_doubt = doubt.to_string();
+    for (end, text) in [
+        (End::Saved(vec![file("out/a.png"), file("out/a-1.png")]), "saved out/a.png out/a-1.png"),
+        (failed(Some("budget"), Some("generation 7 failed")), "generation 7 failed"),
+        (failed(Some("budget"), None), "failed: budget"),
+        (failed(None, None), "failed: unknown"),
+        (
+            failed(Some(&format!("\n\u{1b}{}", "a".repeat(99))), None),
+            &*format!("failed: \\n\\u{{1b}}{}", "a".repeat(62)),
+        ),
+        (rejected(None), "rejected: invalid_request"),
+        (rejected(Some(api())), &*api().to_string()),
+        (End::InDoubt(Box::new(doubt)), of_doubt.strip_prefix("a: ").unwrap()),
+        (End::Open(None), "accepted; the next run waits for it"),
+        (End::Open(Some(error())), "accepted, and the next run waits for it: cannot write a.png: no space"),
+        (End::Unsent(None), "not sent; the next run sends it"),
+        (End::Unsent(Some(error())), "not sent: cannot write a.png: no space"),
+    ] {
+        assert_eq!(end.to_string(), text);
+    }
 }
 
 #[test]

@@ -233,6 +233,23 @@ async fn what_has_failed_is_a_failure_also_where_the_cap_forbids_another_try() {
 }
 
 #[tokio::test]
+async fn a_job_whose_line_is_gone_takes_no_line_off_what_is_left() {
+    let bench = Bench::new(1).await;
+    bench.emulator.next(Script::new().takes(Duration::from_millis(200)));
+    let token = CancellationToken::new();
+    let running = bench.batch().stop(token.clone()).open().await.unwrap().start().await.unwrap();
+    while bench.emulator.jobs().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    token.cancel();
+    let report = running.finish().await;
+    assert_eq!((report.open, report.left), (1, 1), "{report:?}");
+    bench.input([json!({"custom_id": "other", "body": {"prompt": "a swan"}})].into_iter());
+    let (report, _) = run(bench.batch().cap(Cap::NONE.jobs(1))).await;
+    assert_eq!((report.saved, report.left, bench.posts()), (1, 1, 1), "{report:?}");
+}
+
+#[tokio::test]
 async fn a_rejected_line_is_sent_again_when_it_has_changed_only() {
     let bench = Bench::new(2).await;
     bench.emulator.next_create(Reply::rejected(400, "no"));

@@ -21,14 +21,7 @@ use super::{
     place::{Place, quoted},
     progress::Shown,
 };
-use crate::{
-    cli::Context,
-    estimate::prices,
-    exit::Exit,
-    failure::Failure,
-    output::count,
-    text::{one_line, word},
-};
+use crate::{cli::Context, estimate::prices, exit::Exit, failure::Failure, output::count, text::one_line};
 
 /// Check the input, estimate the cost, ask, then run all jobs
 ///
@@ -279,21 +272,14 @@ async fn leave(journal: &std::path::Path, exit: Exit) -> Failure {
 
 fn show(context: &Context, job: &Job) -> Result<(), Failure> {
     let output = &context.output;
-    let error = |code: &str, message: String| Some(json!({ "code": code, "message": message }));
+    let error = |code: &str| Some(json!({ "code": code, "message": job.end.to_string() }));
     let (state, files, error) = match &job.end {
         End::Saved(files) => ("saved", files.iter().map(|it| it.path.clone()).collect(), None),
-        End::Failed { code, reason } => {
-            let code = code.as_deref().unwrap_or("unknown");
-            let message = reason.clone().unwrap_or_else(|| format!("failed: {}", word(code)));
-            ("failed", Vec::new(), error(code, message))
-        }
-        End::Rejected { kind, error: cause, .. } => {
-            let message = cause.as_ref().map_or_else(|| format!("rejected: {}", word(kind)), ToString::to_string);
-            ("rejected", Vec::new(), error(kind, message))
-        }
-        End::InDoubt(doubt) => ("in_doubt", Vec::new(), error("in_doubt", doubt.to_string())),
-        End::Open(cause) => ("accepted", Vec::new(), cause.as_ref().and_then(|it| error("open", it.to_string()))),
-        End::Unsent(cause) => ("unsent", Vec::new(), cause.as_ref().and_then(|it| error("unsent", it.to_string()))),
+        End::Failed { code, .. } => ("failed", Vec::new(), error(code.as_deref().unwrap_or("unknown"))),
+        End::Rejected { kind, .. } => ("rejected", Vec::new(), error(kind)),
+        End::InDoubt(_) => ("in_doubt", Vec::new(), error("in_doubt")),
+        End::Open(cause) => ("accepted", Vec::new(), cause.as_ref().and_then(|_| error("open"))),
+        End::Unsent(cause) => ("unsent", Vec::new(), cause.as_ref().and_then(|_| error("unsent"))),
         _ => ("unknown", Vec::new(), None),
     };
     if output.is_json() {
@@ -305,11 +291,8 @@ fn show(context: &Context, job: &Job) -> Result<(), Failure> {
         return output
             .object(&json!({ "custom_id": custom_id, "id": id, "state": state, "files": files, "error": error }));
     }
-    if let Some(error) = error {
-        let message = error["message"].as_str().unwrap_or_default();
-        // Some messages begin with it.
-        let message = message.strip_prefix(&format!("{}: ", job.custom_id)).unwrap_or(message);
-        output.note(format_args!("{}: {}", job.custom_id, one_line(message)));
+    if error.is_some() {
+        output.note(format_args!("{}: {}", job.custom_id, one_line(&job.end.to_string())));
     }
     files.iter().try_for_each(|path| output.path(path.as_ref()))
 }
@@ -347,16 +330,7 @@ fn end(
         // To the letter, since it is to be appended.
         if output.is_json() { output.failure(&not_recorded(line, exit)) } else { output.note(line) }
     }
-    let spent = report.spent;
-    output.note(format_args!(
-        "{} saved, {} failed, {} in doubt, {} paid and open, {} not submitted; up to ${} spent",
-        report.saved,
-        report.failed,
-        report.in_doubt,
-        report.open,
-        report.left.saturating_sub(report.open),
-        spent.high
-    ));
+    output.note(report);
     match &report.stop {
         None => {}
         Some(Stop::Cap(_)) if is_sample => {
