@@ -58,7 +58,8 @@ const CONCURRENCY: u32 = 10;
 /// # async fn example(luma: Client, quota: Quota, request: CreateGeneration) -> luma_agents::Result<()> {
 /// let mut place = quota.acquire(&request).await;
 /// let created = loop {
-///     match luma.generations().create(request.clone()).retry(Retry::none()).response().await {
+///     let call = luma.generations().create(request.clone()).retry(Retry::none());
+///     match call.response().await {
 ///         Err(Error::RateLimited(limited)) => place = place.limited(&*limited).await,
 ///         result => break result?,
 ///     }
