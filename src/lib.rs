@@ -5,7 +5,7 @@
 //! - [`Client`] is where everything starts; [`Generations`] submits and waits, [`Download`] saves, [`Files`] uploads.
 //! - [`Error`] says what to do next; [`ClientBuilder`], [`Retry`] and [`Wait`] have the settings.
 //! - [`types`] has the requests and responses of the API.
-#![cfg_attr(doc, doc = "- [`cookbook`] has a page for each task: images, videos, uploads, many jobs, errors, tests and more.")]
+#![cfg_attr(doc, doc = "- [`cookbook`] has a page for each task: images, videos, many jobs, errors, tests and more.")]
 #![cfg_attr(feature = "emulator", doc = "- [`mock`] is for tests: the emulator, and typed mocks.")]
 //!
 //! The rest of this page is the README of the repository.
