@@ -68,7 +68,9 @@ fn text(method: &syn::ImplItemFn) -> String {
         (_, Some((status, _))) if has_body => format!("Responds with {} and this body.", status.trim()),
         (_, Some((status, _))) => format!("Responds with {}.", status.trim()),
         ("body", None) => "Expects exactly this body.".to_owned(),
-        (name, None) if code.contains("missing") => format!("Expects this `{name}`, or with `None` that it is left out."),
+        (name, None) if code.contains("missing") => {
+            format!("Expects this `{name}`, or with `None` that it is left out.")
+        }
         (name, None) => format!("Expects this `{name}`."),
     }
 }

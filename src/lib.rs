@@ -16,17 +16,19 @@
 // As a test, the README needs the emulator.
 #![cfg_attr(any(feature = "emulator", not(doctest)), doc = include_str!("../README.md"))]
 
+// First, so that the methods that most programs call come first on the pages of `Client` and `Generations`.
 mod client;
+mod create_and_wait;
+mod generations;
+
 // Documentation only. As tests, its programs need the emulator and the schemas.
 #[cfg(any(all(doc, not(doctest)), all(doctest, feature = "emulator", feature = "schemars")))]
 pub mod cookbook;
-mod create_and_wait;
 pub mod download;
 pub mod error;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod generations;
 mod http;
 mod id;
 mod media;

@@ -46,7 +46,6 @@ mod generation;
 pub(crate) mod lenient;
 mod one_of;
 mod optional;
-pub(crate) mod rules;
 mod scalar;
 #[cfg(feature = "schemars")]
 mod schema;
@@ -65,6 +64,9 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/enums.rs"));
     include!(concat!(env!("OUT_DIR"), "/types.rs"));
 }
+
+// After the generated code, so that the page of a request begins with its builder.
+pub(crate) mod rules;
 
 pub use generated::*;
 pub use optional::Optional;
