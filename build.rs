@@ -13,6 +13,8 @@ mod client;
 mod enums;
 #[path = "build/lean.rs"]
 mod lean;
+#[path = "build/mocks.rs"]
+mod mocks;
 #[path = "build/names.rs"]
 mod names;
 #[path = "build/node.rs"]
@@ -85,7 +87,7 @@ fn generate(text: &str, features: Features) -> Result<Vec<Output>> {
         files.push(("document.json", document.value.to_string()));
     }
     if features.mock {
-        files.push(("mock.rs", prettyplease::unparse(&progenitor::mocks(&document, &lean)?)));
+        files.push(("mock.rs", mocks::complete(progenitor::mocks(&document, &lean)?, &document)));
     }
     Ok(files)
 }

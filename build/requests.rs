@@ -40,7 +40,7 @@ pub(crate) fn from_json(name: &syn::Ident) -> syn::Item {
     let schema = name.to_string();
     parse_quote! {
         impl #name {
-            /// Reads a request from JSON, such as one that a person or a language model wrote.
+            /// Reads JSON of the API, such as a request that a person or a language model wrote.
             ///
             /// A field that this version does not know is an error here: it may be a typo. `serde_json` takes
             /// such a field as it is.

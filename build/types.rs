@@ -20,6 +20,7 @@ pub(crate) fn complete(mut types: syn::File, document: &Node<'_>, features: Feat
     for item in &mut types.items {
         match item {
             syn::Item::Enum(alternatives) => {
+                describe_alternatives(alternatives, document);
                 added.push(decoder(alternatives, document)?);
                 added.extend(alternatives.variants.iter().map(|it| alternative(&alternatives.ident, &it.ident)));
                 let is_requested = requested.contains(alternatives.ident.to_string().as_str());
@@ -50,11 +51,20 @@ pub(crate) fn complete(mut types: syn::File, document: &Node<'_>, features: Feat
     }
     for item in &mut types.items {
         if let syn::Item::Mod(syn::ItemMod { ident, content: Some((_, items)), attrs, .. }) = item {
+            // Instead of typify's texts.
+            attrs.retain(|it| !it.path().is_ident("doc"));
             if ident == "builder" {
-                attrs.push(parse_quote!(#[doc = "A builder for each struct; `builder()` of the struct starts it."]));
+                attrs.push(parse_quote!(#[doc = "A builder for each struct, which its `builder()` starts."]));
                 builders::rewrite(items, &objects, document)?;
             } else if ident == "error" {
-                attrs.push(parse_quote!(#[doc = "The error of a conversion."]));
+                attrs.push(parse_quote!(#[doc = "The error of what cannot be built, or read from JSON."]));
+                for item in items {
+                    if let syn::Item::Struct(error) = item {
+                        let text = "What is wrong with a value, in one line with its name in the API.";
+                        error.attrs.retain(|it| !it.path().is_ident("doc"));
+                        error.attrs.insert(0, parse_quote!(#[doc = #text]));
+                    }
+                }
             }
         }
     }
@@ -81,6 +91,18 @@ fn describe(item: &mut syn::ItemStruct, document: &Node<'_>) {
         let paragraph = text.split("\n\n").next().unwrap_or_default().trim();
         let text = if paragraph.is_empty() { format!("The field `{name}` of the API.") } else { paragraph.to_owned() };
         field.attrs.insert(0, parse_quote!(#[doc = #text]));
+    }
+}
+
+/// An alternative gets the first sentence of the schema that it holds.
+fn describe_alternatives(item: &mut syn::ItemEnum, document: &Node<'_>) {
+    for variant in &mut item.variants {
+        let schema = document.components("schemas").get(&variant.ident.to_string());
+        let text = schema.get("description").text().unwrap_or_default();
+        let sentence = text.split_inclusive(". ").next().unwrap_or_default().trim();
+        if !sentence.is_empty() {
+            variant.attrs.insert(0, parse_quote!(#[doc = #sentence]));
+        }
     }
 }
 

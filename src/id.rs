@@ -7,19 +7,19 @@ use crate::{
     types::{File, Generation},
 };
 
-/// Names a generation or a file: by its id, as a [`Uuid`](uuid::Uuid) or text, or by any copy of it.
+/// Names a generation or a file, as an argument: a [`Uuid`](uuid::Uuid), the id as text, or the generation or file itself.
 ///
-/// From a copy, a wait also knows the kind of job and its age.
+/// Made from a generation or file, it also gives a wait the kind of job and its age.
 #[derive(Debug)]
 pub struct Id<T> {
     pub(crate) id: Result<Uuid>,
     pub(crate) known: Option<Box<T>>,
 }
 
-/// Names a generation.
+/// Names a generation: a [`Uuid`], the id as text, or a [`Generation`].
 pub type GenerationId = Id<Generation>;
 
-/// Names a file.
+/// Names a file: a [`Uuid`], the id as text, or a [`File`].
 pub type FileId = Id<File>;
 
 impl<T> From<Uuid> for Id<T> {

@@ -3,27 +3,32 @@
 //! Where to go:
 //!
 //! - [`Client`] is where everything starts; [`Generations`] submits and waits, [`Download`] saves, [`Files`] uploads.
-//! - [`Error`] says what to do next; [`Retry`], [`Wait`] and [`ClientBuilder`] are what can be set.
+//! - [`Error`] says what to do next; [`ClientBuilder`], [`Retry`] and [`Wait`] have the settings.
 //! - [`types`] has the requests and responses of the API.
-#![cfg_attr(doc, doc = "- [`cookbook`] has a page for each task, from a first picture to a server.")]
+#![cfg_attr(doc, doc = "- [`cookbook`] has a page for each task: images, videos, many jobs, errors, tests and more.")]
 #![cfg_attr(feature = "emulator", doc = "- [`mock`] is for tests: the emulator, and typed mocks.")]
 //!
 //! The rest of this page is the README of the repository.
 //!
+// The first definition of a link counts: the README's leads to a folder of the repository.
+#![cfg_attr(doc, doc = "[cookbook]: cookbook")]
+//!
 // As a test, the README needs the emulator.
 #![cfg_attr(any(feature = "emulator", not(doctest)), doc = include_str!("../README.md"))]
 
+// First, so that the methods that most programs call come first on the pages of `Client` and `Generations`.
 mod client;
+mod create_and_wait;
+mod generations;
+
 // Documentation only. As tests, its programs need the emulator and the schemas.
 #[cfg(any(all(doc, not(doctest)), all(doctest, feature = "emulator", feature = "schemars")))]
 pub mod cookbook;
-mod create_and_wait;
 pub mod download;
 pub mod error;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod generations;
 mod http;
 mod id;
 mod media;

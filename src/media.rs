@@ -31,7 +31,7 @@ impl MediaRef {
         Ok(Self::UrlRef(UrlRef::of(url)))
     }
 
-    /// An image or video sent inline, at most 50 MB and 200 MB. For more than a few megabytes,
+    /// An image (at most 50 MB) or a video (at most 200 MB), sent inside the request. For more than a few megabytes,
     /// upload a file instead.
     #[must_use]
     pub fn data(bytes: impl AsRef<[u8]>, media_type: impl Into<String>) -> Self {

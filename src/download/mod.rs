@@ -1,4 +1,4 @@
-//! Downloads: what can be fetched, how, and to where.
+//! Downloads: an output into a file, into memory, or as a stream of bytes.
 
 mod body;
 mod checkpoint;
@@ -66,7 +66,8 @@ const CONCURRENT: usize = 4;
 /// The limit of [`Download::bytes`] if the caller sets none.
 const IN_MEMORY: u64 = 256 * 1024 * 1024;
 
-/// Outputs to be fetched. Nothing is sent before one of its `async` methods is awaited.
+/// Outputs to be fetched: set what you like, then await one of the `async` methods, such as [`save`](Self::save). Nothing
+/// is sent before that.
 ///
 /// The API key is not sent. A broken transfer is resumed where it stopped, as long as the server
 /// shows that the object is still the same; an expired URL is replaced by getting the generation
@@ -155,7 +156,7 @@ impl Download {
     /// `{id}` is the id of the generation, `{index}` that of the output from 0, `{ext}` the extension that
     /// follows the content; the rest is literal, such as `cover-{index}.{ext}`.
     ///
-    /// What cannot be a name, and a name that two outputs would have, is
+    /// A template that gives no valid name, or two outputs the same one, is
     /// [`InvalidInput`](Error::InvalidInput) before anything is fetched.
     pub fn names(mut self, template: impl Into<String>) -> Self {
         self.template = Some(template.into());
@@ -163,8 +164,8 @@ impl Download {
     }
 
     /// Only these bytes of the output, such as `0..1024` or `1024..`: for [`bytes`](Self::bytes),
-    /// [`copy_to`](Self::copy_to) and [`open`](Self::open). A server without ranges sends all, and the others
-    /// are left out.
+    /// [`copy_to`](Self::copy_to) and [`open`](Self::open). If the server ignores the range,
+    /// the other bytes are dropped here.
     pub fn range(mut self, range: impl RangeBounds<u64>) -> Self {
         let start = match range.start_bound() {
             Bound::Included(first) => *first,

@@ -33,13 +33,13 @@ const SYNC_EVERY: u64 = 64 * 1024 * 1024;
 /// How much of a kept part is given up when the disk is full, so that there is room for its checkpoint.
 const ROOM: u64 = 1024 * 1024;
 
-/// An output on disk.
+/// An output that was saved to disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Saved {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
     /// The media type that its first bytes show, such as `image/png`.
     pub media_type: Option<&'static str>,

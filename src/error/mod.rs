@@ -31,13 +31,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, named for what to do next.
 ///
-/// `Display` is one self-sufficient line: the operation, what happened, what to do, the request id
-/// to quote to support. `{:?}` is that same line, for a `main` that returns a `Result`; `{:#?}` has all fields. None of
-/// them ever shows the key or a signed URL.
+/// `Display` is one complete line: the operation, what happened, what to do, the request id to quote to support. `{:?}`
+/// is the same line, for a `main` that returns a `Result`; `{:#?}` has all fields. None of them ever shows the key or a
+/// signed URL.
+///
+/// For a paid request, [`outcome`](Self::outcome) says whether there is a job. [An example](crate::cookbook::errors)
+/// handles each error.
 #[non_exhaustive]
 pub enum Error {
-    /// An argument or setting cannot be used. Nothing was sent: correct it and call again. If it has a
-    /// [`generation_id`](Self::generation_id), do not submit that one again: download its outputs otherwise.
+    /// An argument or setting cannot be used. Nothing was sent: correct it and call again. If the error has a
+    /// [`generation_id`](Self::generation_id), that job exists: do not submit it again, download its outputs in another way.
     InvalidInput(Box<InvalidInput>),
     /// No usable response came, and nothing was changed on the service: calling again is safe.
     NoResponse(Box<NoResponse>),
@@ -46,13 +49,13 @@ pub enum Error {
     OutcomeUnknown(Box<OutcomeUnknown>),
     /// The service rejected the request; [`Rejected::kind`] says why.
     Rejected(Box<Rejected>),
-    /// A limit of the account was met (429). Nothing was created.
+    /// A limit of the account was reached (429), and nothing was created: wait, then call again.
     RateLimited(Box<RateLimited>),
-    /// The response claims success but does not have the shape that the API documents.
+    /// The response claims success but does not have the shape that the API documents: check the base URL.
     UnexpectedResponse(Box<UnexpectedResponse>),
     /// The generation ended in `failed`; [`GenerationFailed::code`] says why.
     GenerationFailed(Box<GenerationFailed>),
-    /// The service could not use an uploaded file.
+    /// The service could not use an uploaded file: upload another.
     FileFailed(Box<FileFailed>),
     /// The wait reached its limit. The job may go on: wait again with the same id.
     WaitTimeout(Box<WaitTimeout>),

@@ -22,9 +22,9 @@ impl Error {
     /// What became of the paid request, if this is the error of [`create`](crate::Generations::create),
     /// of the wait for its job, or of the download of that generation.
     ///
-    /// What does not prove anything is [`Outcome::Unknown`]: so are the errors of calls that do not
-    /// submit a job, unless they show that one exists. [`InvalidInput`](Error::InvalidInput) proves only that
-    /// the call with this input has sent nothing.
+    /// An error that proves nothing gives [`Outcome::Unknown`]. So does an error of a call that does not submit a job,
+    /// unless it shows that one exists. [`InvalidInput`](Error::InvalidInput) proves only that the call with this input
+    /// has sent nothing.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         // What the error proves about the submission, if its call made one.

@@ -65,7 +65,7 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// The kinds of rejection, each with something else to do.
+/// The kinds of rejection: what to do depends on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
@@ -146,7 +146,7 @@ pub(crate) fn meaning_of_storage(status: StatusCode, code: Option<&str>) -> Stat
     }
 }
 
-/// A limit of the account was met.
+/// A limit of the account was reached.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RateLimited {

@@ -241,7 +241,7 @@ impl fmt::Debug for Emulator {
     }
 }
 
-/// Settings of an [`Emulator`] to be.
+/// Settings of an [`Emulator`] that has not started yet.
 ///
 /// ```
 /// use std::time::Duration;

@@ -32,7 +32,7 @@ pub(super) enum Pace {
 }
 
 impl Script {
-    /// The default.
+    /// A generation that is completed at the third poll.
     pub fn new() -> Self {
         Self::default()
     }
@@ -114,7 +114,7 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// The default.
+    /// A file that is ready at the second poll.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,8 +1,8 @@
-//! The wire types of the API, generated from `openapi.yaml`, and what a document cannot say of them.
+//! The requests and responses of the API, generated from `openapi.yaml`, with what a program needs beside their fields.
 //!
-//! Structs have a `builder()`; what the API may add to is `#[non_exhaustive]`. String enums keep
-//! values that this version does not know in `Unknown`. They follow the API, so that minor
-//! releases may add fields and values.
+//! Begin with [`CreateGeneration`]. Structs have a `builder()`. Where the API may add something, a type is
+//! `#[non_exhaustive]`, and a minor release may add it; an enum keeps a value that this version does not know in
+//! `Unknown`.
 //!
 //! A field or value that is newer than this crate can be used: an enum takes any text, and the builder of
 //! each object of a request has `extra` for a field without a setter. `from_json` reads a request that somebody
@@ -26,9 +26,9 @@
 //! # Ok::<(), luma_agents::Error>(())
 //! ```
 //!
-//! The types implement serde's traits for JSON only, in which the API speaks: they leave out fields and
-//! tell alternatives apart by name. Store them as JSON; formats without names, such as postcard, write
-//! them and cannot read them back.
+//! Store these types as JSON, the format of the API. They implement serde's traits for JSON only: fields may be left out,
+//! and alternatives are told apart by the names of fields, so a format without names, such as postcard, cannot read back
+//! what it has written.
 //!
 //! With the feature `schemars` each has a JSON Schema (draft 2020-12), with the limits of the API's document.
 //! It is not the subset that language models call strict: optional fields are not required, and an open enum
@@ -46,7 +46,6 @@ mod generation;
 pub(crate) mod lenient;
 mod one_of;
 mod optional;
-pub(crate) mod rules;
 mod scalar;
 #[cfg(feature = "schemars")]
 mod schema;
@@ -65,6 +64,9 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/enums.rs"));
     include!(concat!(env!("OUT_DIR"), "/types.rs"));
 }
+
+// After the generated code, so that the page of a request begins with its builder.
+pub(crate) mod rules;
 
 pub use generated::*;
 pub use optional::Optional;

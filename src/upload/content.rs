@@ -31,8 +31,10 @@ const SLICE: usize = 64 * 1024;
 
 pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
-/// What to upload: text and paths are the path of a file; `Vec<u8>`, slices and [`Bytes`](bytes::Bytes) are its bytes;
-/// [`stream`](Self::stream) and [`reader`](Self::reader) are for what is read once and has a known length.
+/// What to upload: a path, bytes in memory, a [`stream`](Self::stream) or a [`reader`](Self::reader).
+///
+/// Text and paths name a file on disk; `Vec<u8>`, slices and [`Bytes`](bytes::Bytes) are the bytes themselves. A stream or
+/// reader is read once, and its length has to be known.
 pub struct Content(Kind);
 
 enum Kind {

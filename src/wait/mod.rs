@@ -31,12 +31,12 @@ pub use poller::Updates;
 
 /// A wait that has not begun: `.await` it for the result, or take its [`updates`](Self::updates).
 ///
-/// Each setter below is optional. A bad response of any kind is one lost poll; only 401, 403 and a 404 that lasts ten
-/// seconds end the wait early. At its limit the error carries the id, with which another wait goes on.
+/// Each setter below is optional. A failed poll does not end the wait, except 401, 403, and a 404 that persists for ten
+/// seconds. When the limit is reached, the error carries the id of the job, so that another wait can go on.
 ///
 /// # Pace
 ///
-/// Polls follow the kind of job and the advice of the service:
+/// When polls are sent depends on the kind of job, as the service advises:
 ///
 /// | | first poll | then every | until |
 /// | --- | --- | --- | --- |
@@ -45,14 +45,15 @@ pub use poller::Updates;
 /// | video, unknown kinds | 30 s | 5 s | 10 min |
 /// | file | 0.5 s | 2 s | 5 min |
 ///
-/// Every number can be set, here or for the whole client. A job known only by its id is polled at
-/// once; the age of a job shortens the first delay. A wait longer than 120 times the default
-/// interval (which takes a longer [`timeout`](Self::timeout)) polls less often towards its end.
+/// Every number can be set, here or for the whole client, and a delay that was set is never changed. A job known only by
+/// its id is polled at once; otherwise the age of the job counts towards the first delay. Once a wait has lasted 120 times
+/// the interval, which needs a longer [`timeout`](Self::timeout), the interval grows with it. The last polls start one
+/// second before the limit and at the limit.
 ///
-/// A client remembers how long the last 32 generations of each type and model took. From five on, the polls of
-/// a wait that begins with the job come where such jobs have ended: the first one as early as a second, never
-/// later than the table says; the others between a second and one and a half of the job's age apart. A delay that
-/// was set is never changed. The last polls start one second before the limit and at the limit.
+/// A client remembers how long the last 32 generations of each type and model took. Once it knows five, it polls a new
+/// job at the ages at which those have ended, so that most jobs need fewer polls. The first poll then comes after one
+/// second at the earliest, and never later than the table says. The delay between two polls is at least one second, and
+/// at most one and a half times the age of the job.
 ///
 /// # Cancel safety
 ///
@@ -104,7 +105,7 @@ impl<J: Job> Wait<J> {
         self
     }
 
-    /// Every change of state as soon as it is seen, the final one last.
+    /// The job after each change of its state, as soon as a poll sees it; the final state comes last.
     pub fn updates(self) -> Updates<J> {
         Updates::new(self.id, self.known, self.pace, self.poll, self.polls)
     }

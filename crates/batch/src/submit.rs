@@ -124,7 +124,7 @@ pub enum Submitted {
     InDoubt(Box<Doubt>),
 }
 
-/// A job.
+/// A job that the service has accepted, now or earlier.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Accepted {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{account::other_service, database::Database, error::database_error};
 
-/// A batch of the database.
+/// A batch, as its row in the database has it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BatchRow {

@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+// First, so that the pages of these types begin with how they are made.
+mod database;
+mod worker;
+
 mod account;
 mod batches;
-mod database;
 mod doubts;
 mod error;
 mod holder;
@@ -16,7 +19,6 @@ mod rows;
 mod sweep;
 mod unfinished;
 mod view;
-mod worker;
 
 pub use self::{
     account::Account,

@@ -37,7 +37,7 @@ impl Uploaded {
     }
 }
 
-/// A run, as its line in the journal names it.
+/// One start of a batch, as its line in the journal names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Run {

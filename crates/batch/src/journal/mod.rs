@@ -45,7 +45,7 @@ use crate::{
 
 /// A ledger in a file, `NAME.journal.jsonl`: one line for each thing that happens, on disk before the next one does.
 ///
-/// One process at a time has it open. Clones share it; the lock ends with the last one. `docs/journal.md` of this crate
+/// One process at a time has it open. Clones share it; the lock ends with the last one. [`journal_v1`](crate::journal_v1)
 /// describes every line.
 #[derive(Clone)]
 pub struct Journal {

@@ -88,7 +88,7 @@ pub trait Ledger: Send + Sync {
     fn spent(&self) -> impl Future<Output = Result<Spent>> + Send;
 }
 
-/// What is about to be sent.
+/// A request that is about to be sent, as the ledger writes it down before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Intent {
@@ -184,7 +184,7 @@ impl Ticket {
     }
 }
 
-/// What became of a try.
+/// What became of a try, as a ledger records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -242,7 +242,7 @@ pub enum Event {
     Resend,
 }
 
-/// An output on disk.
+/// An output that was saved to disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SavedFile {
@@ -262,7 +262,7 @@ impl SavedFile {
     }
 }
 
-/// What is known of a key.
+/// What a ledger knows of a key: its tries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Last {
@@ -275,7 +275,7 @@ pub struct Last {
     pub others: Vec<Attempt>,
 }
 
-/// One try of a key.
+/// One try of a key: a request that was to be sent, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {

@@ -41,13 +41,13 @@ pub use self::{
 const PER_MINUTE: u32 = 30;
 const CONCURRENCY: u32 = 10;
 
-/// Keeps the jobs of a program within the account's limits, so that the service refuses none of them.
+/// Keeps the jobs of a program within the account's limits, so that the service rejects none of them.
 ///
 /// Two gates stand before each job: the units submitted in the last 60 seconds, and the units of the jobs that
 /// run at the same time. A job takes one unit or more, by its [`Weight`]. Jobs get their places in the order in
 /// which they ask, whatever they weigh; one that is heavier than a limit goes alone.
 ///
-/// Other programs on the same account are seen by what the service refuses and by the units that it says
+/// Other programs on the same account are noticed by what the service rejects and by the units that it says
 /// remain. The quota then takes less, and tries for more after some of its own jobs have ended, or ten minutes.
 ///
 /// A clone is another handle on the same quota. It is for one process.
@@ -58,7 +58,8 @@ const CONCURRENCY: u32 = 10;
 /// # async fn example(luma: Client, quota: Quota, request: CreateGeneration) -> luma_agents::Result<()> {
 /// let mut place = quota.acquire(&request).await;
 /// let created = loop {
-///     match luma.generations().create(request.clone()).retry(Retry::none()).response().await {
+///     let call = luma.generations().create(request.clone()).retry(Retry::none());
+///     match call.response().await {
 ///         Err(Error::RateLimited(limited)) => place = place.limited(&*limited).await,
 ///         result => break result?,
 ///     }
@@ -288,7 +289,7 @@ impl Place {
         }
     }
 
-    /// The service refused the job with a 429: gives the place back and waits for another, before all jobs that
+    /// The service rejected the job with a 429: gives the place back and waits for another, before all jobs that
     /// asked later.
     ///
     /// # Cancel safety

@@ -189,7 +189,7 @@ impl Context {
     }
 }
 
-/// A batch that runs.
+/// A batch that is running. From [`Opened::start`](crate::Opened::start).
 ///
 /// Its jobs go on whether or not [`next`](Self::next) is called. Dropping it stops it, as the token does.
 pub struct Running {

@@ -32,7 +32,7 @@ use crate::{
 /// The service forgets a job after this.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How a job of a run ended.
+/// A job of a run that has ended: its line, and how it ended.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Job {

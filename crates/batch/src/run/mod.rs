@@ -34,7 +34,7 @@ use crate::{
     quota::Quota,
 };
 
-/// A batch: a file of requests, and where everything about it is.
+/// A batch that has not been opened yet: a file of requests, the places of its files, and its settings.
 ///
 /// For an input `catalogue.jsonl` the journal is `catalogue.journal.jsonl` beside it, the results are
 /// `catalogue.results.jsonl` and `catalogue.errors.jsonl`, and the outputs are in `out/`.
@@ -93,7 +93,7 @@ impl Batch {
         }
     }
 
-    /// The journal, which the results stand beside.
+    /// The path of the journal. The results are written beside it.
     pub fn journal(self, path: impl Into<PathBuf>) -> Self {
         Self { journal: path.into(), ..self }
     }
