@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_request_is_shown_as_it_came() {
-        let value = HeaderValue::from_bytes(b"caf\xe9: \"a\", b").expect("a value");
+        let value = HeaderValue::from_bytes(b"\xfc: \"a\", b").expect("a value");
         let request = http::Request::put("/a%20b?c=d:e").header("x-two", value.clone()).header("x-two", "");
         let request = record(request.header("authorization", "Bearer key")).to_request();
         assert_eq!((request.method, request.path.as_str(), request.query.as_str()), (Method::PUT, "/a%20b", "c=d:e"));
