@@ -13,7 +13,7 @@ use luma_agents::{
     types::{Generation, GenerationOutput},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, text::is_steering};
 
 /// Beside `{ext}`, which a name has once at most.
 const PLACEHOLDERS: [&str; 4] = ["{id}", "{index}", "{type}", "{model}"];
@@ -75,6 +75,9 @@ impl Target {
                     return wrong(
                         "the name takes {id}, {index}, {type}, {model}, {ext} once, and other text without \\",
                     );
+                }
+                if name.contains(is_steering) || name.starts_with(".luma-") {
+                    return wrong("the name has a control character, or begins as those of temporary files");
                 }
                 if jobs > 1 && !name.contains("{id}") {
                     return wrong("several jobs need {id} in the name");

@@ -21,7 +21,7 @@ pub(crate) fn word(text: impl Display) -> String {
 }
 
 /// Whether a terminal acts on a character instead of showing it, or shows others in another order.
-fn is_steering(c: char) -> bool {
+pub(crate) fn is_steering(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

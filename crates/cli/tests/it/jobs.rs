@@ -147,6 +147,8 @@ fn outputs_are_named_by_a_file_a_directory_or_a_template() {
         "{id}\\x.png",
         "{ext}.{ext}",
         "{ext}",
+        "a\u{1b}[2J{ext}",
+        ".luma-{id}.part",
         "/proc/none/x.png",
     ] {
         let ran = out(wrong);
