@@ -126,8 +126,7 @@ impl Request for ApiRequest<'_> {
         if !status.is_success() {
             return Err(Failure::Status(Box::new(response)));
         }
-        // Polls are many: they only find out what no submission has shown.
-        if exchange.effect == Effect::Pays || !self.shared.server_clock.is_known() {
+        if self.shared.server_clock.is_due() {
             self.shared.set_server_clock(date(&response.headers));
         }
         Ok(response)

@@ -1,26 +1,39 @@
 //! The service's clock, as the `Date` of its responses shows it: that of this machine may be wrong.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
-/// In place of a difference that no response has shown yet.
-const UNKNOWN: i64 = i64::MIN;
+use tokio::time::Instant;
 
-/// By how many milliseconds the service's clock is ahead of this machine's.
+/// How long what is known counts, in milliseconds: a local clock may be set anew.
+const COUNTS: u64 = 60_000;
+
+/// The difference between the service's clock and this machine's.
 #[derive(Debug)]
-pub(crate) struct ServerClock(AtomicI64);
+pub(crate) struct ServerClock {
+    /// By how many milliseconds the service's is ahead. Zero as long as no response has shown it.
+    ahead: AtomicI64,
+    started: Instant,
+    /// When to read it again, in milliseconds after the start.
+    due: AtomicU64,
+}
 
 impl Default for ServerClock {
     fn default() -> Self {
-        Self(AtomicI64::new(UNKNOWN))
+        Self { ahead: AtomicI64::new(0), started: Instant::now(), due: AtomicU64::new(0) }
     }
 }
 
 impl ServerClock {
-    pub(crate) fn is_known(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != UNKNOWN
+    /// Whether the next response should be read: once a minute, since calls are many.
+    pub(crate) fn is_due(&self) -> bool {
+        self.elapsed() >= self.due.load(Ordering::Relaxed)
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Takes the `Date` of a response that came at `now`. A date has whole seconds: within its second, the clocks
@@ -32,7 +45,8 @@ impl ServerClock {
             Ok(ahead) => millis(ahead),
             Err(behind) => -millis(behind.duration()),
         };
-        self.0.store(ahead, Ordering::Relaxed);
+        self.ahead.store(ahead, Ordering::Relaxed);
+        self.due.store(self.elapsed().saturating_add(COUNTS), Ordering::Relaxed);
     }
 
     /// How long ago a time of the service's clock was, or zero.
@@ -42,13 +56,9 @@ impl ServerClock {
 
     /// What it shows at `now`; that itself where nothing is known.
     fn at(&self, now: SystemTime) -> SystemTime {
-        let ahead = self.0.load(Ordering::Relaxed);
+        let ahead = self.ahead.load(Ordering::Relaxed);
         let difference = Duration::from_millis(ahead.unsigned_abs());
-        let server = match ahead {
-            UNKNOWN => None,
-            0.. => now.checked_add(difference),
-            _ => now.checked_sub(difference),
-        };
+        let server = if ahead < 0 { now.checked_sub(difference) } else { now.checked_add(difference) };
         server.unwrap_or(now)
     }
 }
@@ -61,7 +71,7 @@ mod tests {
     fn a_date_tells_clocks_apart_that_differ_by_more_than_its_second() {
         let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         let clock = ServerClock::default();
-        assert_eq!((clock.is_known(), clock.at(at(7))), (false, at(7)));
+        assert_eq!((clock.is_due(), clock.at(at(7))), (true, at(7)));
         for (date, now, expected) in [
             (50_000, 50_000, 50_000),
             (50_000, 50_700, 50_700),
@@ -70,7 +80,7 @@ mod tests {
             (50_000, 20_300, 50_000),
         ] {
             clock.set(at(date), at(now));
-            assert!(clock.is_known());
+            assert!(!clock.is_due());
             assert_eq!(clock.at(at(now)), at(expected), "{date} {now}");
             assert_eq!(clock.at(at(now + 5)), at(expected + 5), "{date} {now}");
         }

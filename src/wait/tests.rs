@@ -595,12 +595,15 @@ async fn without_a_readable_date_the_clock_of_this_machine_counts() {
 }
 
 #[tokio::test]
-async fn a_submission_corrects_what_is_known_of_the_clock_and_a_read_does_not() {
+async fn what_is_known_of_the_clock_is_corrected_after_a_minute() {
     let (date, clock) = second_of(SystemTime::now());
     let luma = service(clock, Some(&date)).await;
     luma.polls().server_clock.set(clock + 60 * MINUTE, clock);
-    let job = luma.generations().get(ID).await.expect("a job");
-    assert_eq!(polls_for(&luma, job).await, [0.0, 2.0, 4.0]);
     let job = submitted(&luma).await;
+    assert_eq!(polls_for(&luma, job).await, [0.0, 2.0, 4.0]);
+    tokio::time::pause();
+    tokio::time::advance(MINUTE).await;
+    tokio::time::resume();
+    let job = luma.generations().get(ID).await.expect("a job");
     assert_eq!(polls_for(&luma, job).await, [20.0, 22.0, 24.0]);
 }
