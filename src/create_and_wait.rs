@@ -1,13 +1,13 @@
 //! From a request to a finished generation, or to its file, in one call.
 
-use std::{fmt, future::IntoFuture, io, path::Path, time::Duration};
+use std::{fmt, future::IntoFuture, path::Path, time::Duration};
 
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::{
     client::call::Call,
-    download::{Download, Saved, can_save},
+    download::{Download, Saved, can_save, can_save_into},
     error::{Error, Result},
     generations::{Generations, not_built},
     http::retry::Retry,
@@ -40,12 +40,9 @@ impl Generations {
     where
         R: TryInto<CreateGeneration, Error: fmt::Display>,
     {
-        let (call, has_several_outputs) = match request.try_into() {
-            Ok(request) => {
-                let several = has_several_outputs(&request);
-                (self.submit(Box::new(request)), several)
-            }
-            Err(e) => (Call::invalid(&self.client, not_built(e)), false),
+        let (has_several_outputs, call) = match request.try_into() {
+            Ok(request) => (has_several_outputs(&request), self.create(request)),
+            Err(e) => (false, Call::invalid(&self.client, not_built(e))),
         };
         CreateAndWait {
             generations: self.clone(),
@@ -147,7 +144,8 @@ impl CreateAndWait {
         if self.has_several_outputs {
             return Err(Error::invalid_input("this request has several outputs, not one: use `save_all`"));
         }
-        let (id, download) = self.completed(path.as_ref()).await?;
+        can_save(path.as_ref(), self.overwrite).await.map_err(Error::before_sending)?;
+        let (id, download) = self.completed().await?;
         download.save(path).await.map_err(|error| error.about_submitted(id))
     }
 
@@ -158,18 +156,14 @@ impl CreateAndWait {
     ///
     /// [`Io`](crate::Error::Io) if it is no directory or cannot be written to; those of the wait; those of the download.
     pub async fn save_all(self, directory: impl AsRef<Path>) -> Result<Vec<Saved>> {
-        let directory = directory.as_ref();
-        if !directory.is_dir() {
-            return Err(Error::io("save into", directory, io::ErrorKind::NotADirectory.into()).before_sending());
-        }
-        let (id, download) = self.completed(directory).await?;
+        can_save_into(directory.as_ref(), self.overwrite).await.map_err(Error::before_sending)?;
+        let (id, download) = self.completed().await?;
         download.save_all(directory).await.map_err(|error| error.about_submitted(id))
     }
 
-    /// Runs the job if its outputs can be saved there.
-    async fn completed(self, path: &Path) -> Result<(Uuid, Download)> {
+    /// Runs the job: its id, and how to fetch its outputs.
+    async fn completed(self) -> Result<(Uuid, Download)> {
         let (client, overwrite) = (self.generations.client.clone(), self.overwrite);
-        can_save(path, overwrite).await.map_err(Error::before_sending)?;
         let done = self.await?;
         let download = client.download(&done);
         Ok((done.id, if overwrite { download.overwrite() } else { download }))

@@ -58,13 +58,10 @@ impl Generations {
         R: TryInto<CreateGeneration, Error: std::fmt::Display>,
     {
         // In a box, since a request is large and is moved from future to future.
-        match request.try_into() {
-            Ok(request) => self.submit(Box::new(request)),
-            Err(e) => Call::invalid(&self.client, not_built(e)),
-        }
-    }
-
-    pub(crate) fn submit(&self, request: Box<CreateGeneration>) -> Call<Generation> {
+        let request: Box<CreateGeneration> = match request.try_into() {
+            Ok(request) => Box::new(request),
+            Err(e) => return Call::invalid(&self.client, not_built(e)),
+        };
         let subject = subject(&request);
         let call = Call::new(
             self.client.clone(),

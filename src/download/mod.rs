@@ -60,6 +60,11 @@ pub(crate) async fn can_save(path: &Path, overwrite: bool) -> Result<()> {
     Target::new(path, overwrite, false).await?.check().await
 }
 
+/// The same of a directory.
+pub(crate) async fn can_save_into(directory: &Path, overwrite: bool) -> Result<()> {
+    Target::directory(directory, overwrite, false).await?.check().await
+}
+
 /// How many of several outputs are fetched at the same time.
 const CONCURRENT: usize = 4;
 

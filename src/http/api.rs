@@ -1,6 +1,6 @@
 //! Requests to the API: the key, a request id for each attempt, limits of time and size.
 
-use std::pin::pin;
+use std::{pin::pin, time::SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::time::{Instant, sleep_until};
@@ -126,8 +126,11 @@ impl Request for ApiRequest<'_> {
         if !status.is_success() {
             return Err(Failure::Status(Box::new(response)));
         }
-        if self.shared.server_clock.is_due() {
-            self.shared.set_server_clock(date(&response.headers));
+        let clock = &self.shared.server_clock;
+        if clock.is_due()
+            && let Some(date) = date(&response.headers)
+        {
+            clock.set(date, SystemTime::now());
         }
         Ok(response)
     }

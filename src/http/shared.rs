@@ -3,7 +3,6 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::SystemTime,
 };
 
 use http::HeaderValue;
@@ -72,13 +71,6 @@ impl Shared {
     pub(super) fn set_rate_limit(&self, limit: Option<RateLimit>) {
         if limit.is_some() {
             *self.last_rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = limit;
-        }
-    }
-
-    /// Takes the `Date` of a response that has just come.
-    pub(super) fn set_server_clock(&self, date: Option<SystemTime>) {
-        if let Some(date) = date {
-            self.server_clock.set(date, SystemTime::now());
         }
     }
 
